@@ -1,0 +1,1 @@
+"""The networks, with no word about tuning."""

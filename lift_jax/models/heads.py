@@ -1,0 +1,116 @@
+"""Classification heads. All compute in float32, whatever the features' dtype."""
+
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lift_jax.models.clip import normalize
+
+
+def _product(x: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float[Array, "b c"]:
+    # TPUs and GPUs would round float32 operands to bfloat16 or TF32.
+    return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)
+
+
+def _class_init(key: Array, shape: tuple[int, int]) -> Array:
+    """Uniform in [-1, 1], each class (column) scaled to a unit vector: the reference's random start of its heads."""
+    return normalize(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0).T).T
+
+
+class Head(nn.Module):
+    """Features to logits; `kernel` is (features, classes).
+
+    Attributes:
+        num_classes: number of classes.
+        scale: of the logits, where the head has one.
+    """
+
+    num_classes: int
+    scale: float = 25.0
+
+    def _kernel(self, x: Array) -> Array:
+        return self.param("kernel", _class_init, (x.shape[-1], self.num_classes))
+
+
+class LinearHead(Head):
+    """x W + b."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        x = x.astype(jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        return _product(x, self._kernel(x)) + bias
+
+
+class CosineHead(Head):
+    """scale * cos(x, w_c): the classifier of LIFT (Shi et al. 2024, section 4.2)."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        return self.scale * _product(normalize(x), normalize(self._kernel(x).T).T)
+
+
+class L2NormedHead(Head):
+    """x w_c / |w_c|: unit class vectors, features as they are."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        return _product(x.astype(jnp.float32), normalize(self._kernel(x).T).T)
+
+
+class LayerNormedHead(Head):
+    """LN(x) w_c / |w_c|, the layer norm without parameters and with epsilon 1e-12."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        x = x.astype(jnp.float32)
+        centred = x - x.mean(axis=-1, keepdims=True)
+        x = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-12)
+        return _product(x, normalize(self._kernel(x).T).T)
+
+
+class ZeroShotHead(Head):
+    """scale * cos(x P, t_c) in CLIP's shared space, P the visual projection and t_c the text features.
+
+    Attributes:
+        embed_dim: of the shared space.
+    """
+
+    embed_dim: int = 512
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        x = x.astype(jnp.float32)
+        projection = self.param("projection", nn.initializers.lecun_normal(), (x.shape[-1], self.embed_dim))
+        text = self.param("text", _class_init, (self.embed_dim, self.num_classes))
+        return self.scale * _product(normalize(_product(x, projection)), text)
+
+
+HEADS: Mapping[str, Callable[..., Head]] = {
+    "cosine": CosineHead,
+    "linear": LinearHead,
+    "l2_norm": L2NormedHead,
+    "layer_norm": LayerNormedHead,
+}
+
+
+class Classifier(nn.Module):
+    """A backbone and a head: images to logits.
+
+    Attributes:
+        backbone: normalised images (b, h, w, 3) to features (b, d).
+        head: features to logits (b, c).
+    """
+
+    backbone: nn.Module
+    head: Head
+
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b c"]:
+        return self.head(self.backbone(images))
+
+    def features(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
+        """What the head sees."""
+        return self.backbone(images)

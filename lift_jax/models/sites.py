@@ -1,0 +1,84 @@
+"""The named sites of a transformer block at which a tuner may act.
+
+A block knows these five sites and nothing about tuning. A tuner is a small module that answers at the sites it cares
+about and is the identity elsewhere; the tuners of a block act one after the other, in the order in which they are given.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+LinearName = Literal["attn_in", "attn_out", "mlp_in", "mlp_out"]
+NormName = Literal["ln_1", "ln_2"]
+
+
+class Tuner(nn.Module):
+    """The identity at every site. A tuner overrides the methods of the sites at which it acts."""
+
+    def tokens(self, x: Float[Array, "b t d"], length: int) -> Float[Array, "b s d"]:
+        """Before the block. `length` is the number of the model's own tokens (class and patches), which come first."""
+        return x
+
+    def norm(self, name: NormName, y: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        """After a layer norm, given its output."""
+        return y
+
+    def weight(
+        self, name: LinearName, kernel: Float[Array, "i o"], bias: Float[Array, " o"]
+    ) -> tuple[Float[Array, "i o"], Float[Array, " o"]]:
+        """Before a linear layer, given its kernel and bias."""
+        return kernel, bias
+
+    def linear(self, name: LinearName, x: Float[Array, "b t i"], y: Float[Array, "b t o"]) -> Float[Array, "b t o"]:
+        """After a linear layer, given its input and output."""
+        return y
+
+    def mlp(self, x: Float[Array, "b t d"], h: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        """After the MLP branch, given the residual stream before `ln_2` and the branch's output."""
+        return h
+
+
+TunerMaker = Callable[..., Tuner]
+"""Makes the tuner of one block; takes the module's `name`."""
+
+BlockTuners = Mapping[str, TunerMaker]
+"""The tuners of one block, by name, in the order in which they act."""
+
+
+def no_tuners(block: int) -> BlockTuners:
+    """The tuners of block `block` of a network that has none."""
+    return {}
+
+
+class Sites:
+    """The tuners of one block, composed: what the block calls."""
+
+    def __init__(self, tuners: Sequence[Tuner] = ()):
+        self._tuners = tuple(tuners)
+
+    def tokens(self, x: Array, length: int) -> Array:
+        for tuner in self._tuners:
+            x = tuner.tokens(x, length)
+        return x
+
+    def norm(self, name: NormName, y: Array) -> Array:
+        for tuner in self._tuners:
+            y = tuner.norm(name, y)
+        return y
+
+    def weight(self, name: LinearName, kernel: Array, bias: Array) -> tuple[Array, Array]:
+        for tuner in self._tuners:
+            kernel, bias = tuner.weight(name, kernel, bias)
+        return kernel, bias
+
+    def linear(self, name: LinearName, x: Array, y: Array) -> Array:
+        for tuner in self._tuners:
+            y = tuner.linear(name, x, y)
+        return y
+
+    def mlp(self, x: Array, h: Array) -> Array:
+        for tuner in self._tuners:
+            h = tuner.mlp(x, h)
+        return h

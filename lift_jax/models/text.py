@@ -1,0 +1,45 @@
+"""CLIP's text tower: a causal transformer whose end-of-text token is the text's feature (Radford et al. 2021, 2.4)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from lift_jax.models.transformer import Block, layer_norm
+
+
+class TextTransformer(nn.Module):
+    """A causal transformer over token ids.
+
+    Attributes:
+        vocab_size: number of token ids.
+        context_length: number of positions.
+        width, depth, num_heads, mlp_dim, activation, epsilon: as in `VisionTransformer`.
+        end_of_text: id of the end-of-text token; None where it is the largest id of a row, as in OpenAI's weights and
+            in configurations from before the id was recorded.
+        dtype: of the activations.
+    """
+
+    vocab_size: int
+    context_length: int
+    width: int
+    depth: int
+    num_heads: int
+    mlp_dim: int
+    activation: str = "quick_gelu"
+    epsilon: float = 1e-5
+    end_of_text: int | None = None
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "n l"]) -> Float[Array, "n d"]:
+        """Token ids, start and end tokens included, to the end-of-text token after the last layer norm, unprojected."""
+        n, length = tokens.shape
+        table = self.param("token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width))
+        positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width))
+        x = (table[tokens] + positions[:length]).astype(self.dtype)
+        causal = jnp.tril(jnp.ones((length, length), bool))
+        for i in range(self.depth):
+            x = Block(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name=f"block_{i}")(x, causal)
+        x = layer_norm(self.epsilon, x.dtype, name="ln_final")(x)
+        end = jnp.argmax(tokens if self.end_of_text is None else tokens == self.end_of_text, axis=-1)
+        return x[jnp.arange(n), end]

@@ -1,0 +1,52 @@
+"""A foundation model in memory: the network, its parameters, and what its input must look like."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from lift_jax.models.text import TextTransformer
+from lift_jax.models.vit import VisionTransformer
+from lift_jax.weights.tokenizer import Tokenizer
+
+Params = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A foundation model.
+
+    Attributes:
+        name: the folder or hub id it came from.
+        vision: the image network, in float32 and without tuners.
+        params: `vision` and, where the model has a text tower, `text`, `visual_projection` (width, e),
+            `text_projection` (text width, e) and `logit_scale` (); numpy float32.
+        resolution: side of the square input, in pixels.
+        mean, std: of the normalisation, per channel, for images in [0, 1].
+        text: the text tower, or None.
+        tokenizer: of the text tower, or None.
+        hash: of the parameters as they were loaded, before positions were resized.
+    """
+
+    name: str
+    vision: VisionTransformer
+    params: Params
+    resolution: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    text: TextTransformer | None
+    tokenizer: Tokenizer | None
+    hash: str
+
+
+def content_hash(params: Params) -> str:
+    """SHA-256, in hex, over the names, shapes, types and bytes of the parameters: equal content, equal hash."""
+    digest = hashlib.sha256()
+    for name, array in sorted(traverse_util.flatten_dict(dict(params), sep="/").items()):
+        array = np.asarray(array, order="C")
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
