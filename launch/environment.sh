@@ -1,0 +1,37 @@
+# Functions that launch/local.sh and launch/test.sh share; source it, don't run it.
+# shellcheck shell=bash
+
+# Prints the first Python on PATH that the packages support: $PYTHON, python3, then newest to oldest.
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-python3}" python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "lift_jax needs Python 3.11, 3.12 or 3.13 with its venv module, and found none on PATH: install one" \
+    "(on Debian and Ubuntu also the package python3-venv), or name it, PYTHON=/path/to/python3.12 bash launch/…" >&2
+  return 1
+}
+
+# make_environment FOLDER REQUIREMENTS_FILE [PACKAGE…]: a virtual environment with these packages.
+# It is left alone when it already has them; a list of what was asked for, kept inside it, tells.
+make_environment() {
+  local folder=$1 requirements=$2 python wanted started=$SECONDS
+  shift 2
+  if ! "$folder/bin/python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+    python=$(find_python) || return 1
+    "$python" -m venv --clear "$folder" || return 1
+  fi
+  wanted=$(printf '%s\n' "$@" && cat "$root/requirements.txt" "$requirements")
+  if [ "$(cat "$folder/lift_jax_packages" 2>/dev/null)" != "$wanted" ]; then
+    echo "Installing the packages into $folder (a few minutes the first time) …" >&2
+    if ! "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements" "$@"; then
+      echo "pip could not install the packages (its message is above); the environment is $folder" >&2
+      return 1
+    fi
+    printf '%s\n' "$wanted" >"$folder/lift_jax_packages"
+    echo "Installed in $((SECONDS - started)) s." >&2
+  fi
+}
