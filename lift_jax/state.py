@@ -1,0 +1,109 @@
+"""What training changes, and the partition of the parameters into frozen | tuner | head."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from jaxtyping import Array, Int
+
+Tree = Mapping[str, Any]
+Path = tuple[str, ...]
+Rule = Callable[[Path], bool]
+"""Whether a parameter of the backbone is trained, by its path below the backbone: ("block_0", "ln_1", "scale")."""
+
+FROZEN, TUNER, HEAD = "frozen", "tuner", "head"
+
+
+class Parts(NamedTuple):
+    """The three parts of one parameter tree; `split` makes them and `merge` joins them."""
+
+    frozen: Tree
+    tuner: Tree
+    head: Tree
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a training step changes, and so all that a checkpoint needs besides the data iterator.
+
+    Attributes:
+        step: number of steps taken.
+        trainable: the parts `tuner` and `head`, float32.
+        opt_state: of the optimizer over `trainable`.
+    """
+
+    step: Int[Array, ""]
+    trainable: dict[str, Tree]
+    opt_state: optax.OptState
+
+
+def label(path: Path, trains: Rule) -> str:
+    """The part that the parameter at `path` of a classifier belongs to."""
+    if path[0] == HEAD:
+        return HEAD
+    return TUNER if trains(path[1:]) else FROZEN
+
+
+def split(params: Tree, trains: Rule) -> Parts:
+    """Splits a classifier's parameters.
+
+    Example:
+        >>> params = {"backbone": {"ln_1": {"scale": 1, "bias": 2}, "conv": 3}, "head": {"kernel": 4}}
+        >>> parts = split(params, lambda path: path[0] == "ln_1")
+        >>> parts.frozen
+        {'backbone': {'conv': 3}}
+        >>> parts.tuner
+        {'backbone': {'ln_1': {'scale': 1, 'bias': 2}}}
+        >>> parts.head
+        {'head': {'kernel': 4}}
+        >>> merge(*parts) == params
+        True
+    """
+    parts: dict[str, dict[Path, Any]] = {FROZEN: {}, TUNER: {}, HEAD: {}}
+    for path, array in traverse_util.flatten_dict(dict(params)).items():
+        parts[label(path, trains)][path] = array
+    return Parts(*(traverse_util.unflatten_dict(parts[name]) for name in Parts._fields))
+
+
+def merge(*trees: Tree) -> dict[str, Any]:
+    """Joins trees that have no array in common; the inverse of `split`."""
+    flat: dict[Path, Any] = {}
+    for tree in trees:
+        flat.update(traverse_util.flatten_dict(dict(tree)))
+    return traverse_util.unflatten_dict(flat)
+
+
+def complete(classifier: nn.Module, backbone: Tree, image_shape: tuple[int, int, int], key: Array) -> dict[str, Any]:
+    """The parameters of a classifier on a loaded backbone: those that are absent (tuners, head) are initialised.
+
+    Args:
+        classifier: a `lift_jax.models.heads.Classifier`.
+        backbone: the parameters that are there already.
+        image_shape: (height, width, 3).
+        key: of the initialisation.
+    """
+    old = traverse_util.flatten_dict({"backbone": dict(backbone)})
+
+    @jax.jit
+    def absent(backbone: Tree) -> dict[Path, Array]:
+        _, variables = classifier.apply(
+            {"params": {"backbone": backbone}},
+            jnp.zeros((1, *image_shape)),
+            rngs={"params": key},
+            mutable=["params"],
+        )
+        flat = traverse_util.flatten_dict(variables["params"])
+        return {"/".join(path): array for path, array in flat.items() if path not in old}
+
+    new = {tuple(name.split("/")): array for name, array in absent(backbone).items()}
+    return traverse_util.unflatten_dict({**old, **new})
+
+
+def count(tree: Tree) -> int:
+    """Number of parameters."""
+    return sum(array.size for array in jax.tree.leaves(tree))
