@@ -1,6 +1,8 @@
 # Functions that launch/local.sh and launch/test.sh share; source it, don't run it.
 # shellcheck shell=bash
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
 # Prints the first Python on PATH that the packages support: $PYTHON, python3, then newest to oldest.
 find_python() {
   local candidate
@@ -27,7 +29,7 @@ make_environment() {
   wanted=$(printf '%s\n' "$@" && cat "$root/requirements.txt" "$requirements")
   if [ "$(cat "$folder/lift_jax_packages" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing the packages into $folder (a few minutes the first time) …" >&2
-    if ! "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements" "$@"; then
+    if ! "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input -r "$requirements" "$@"; then
       echo "pip could not install the packages (its message is above); the environment is $folder" >&2
       return 1
     fi

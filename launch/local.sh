@@ -5,9 +5,8 @@
 # Works from any folder. Relative paths mean what they mean where you are; a config that is not there is
 # looked for in the repository. With an NVIDIA GPU, JAX for CUDA is installed too.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=launch/environment.sh
-source "$root/launch/environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 accelerator=()
 if nvidia-smi --list-gpus >/dev/null 2>&1; then

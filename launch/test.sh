@@ -5,16 +5,15 @@
 #   bash launch/test.sh tests/test_logs.py -k bar    arguments go to pytest; paths count from the repository
 #   bash launch/test.sh --parity -m parity           installs the light peer libraries to compare with first
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
 # shellcheck source=launch/environment.sh
-source launch/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+cd "$root"
 
 make_environment "$root/.venv-test" "$root/tests/requirements.txt"
 bin=$root/.venv-test/bin
 if [ "${1:-}" = --parity ]; then
   shift
-  if ! "$bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r tests/requirements-parity-light.txt; then
+  if ! "$bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input -r tests/requirements-parity-light.txt; then
     echo "The peer libraries could not be installed, so the parity tests will be skipped." >&2
   fi
 fi
