@@ -1,0 +1,207 @@
+"""A labelled set of images with random access, and what is checked about one before anything is trained on it."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from absl import logging
+from etils import epath
+from jaxtyping import Int, UInt8
+
+from lift_jax.errors import UserError
+
+
+class Source(Protocol):
+    """Images by index: the encoded file as bytes, or the pixels as uint8 [height, width, 3].
+
+    A source is pickled once for each worker process, so it holds names, handles or small arrays, no photographs.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> bytes | UInt8[np.ndarray, "height width 3"]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource:
+    """Image files, read when they are asked for.
+
+    Arguments:
+        root: folder that the paths are relative to; anything that etils.epath opens (a local path, gs://, s3://).
+        paths: one relative path an image.
+    """
+
+    root: str
+    paths: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> bytes:
+        return read_bytes(self.path(index))
+
+    def path(self, index: int) -> str:
+        """The full path of the image's file."""
+        return os.path.join(self.root, self.paths[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+    """Images held in memory, all of one size.
+
+    Arguments:
+        images: uint8 [images, height, width, 3].
+    """
+
+    images: UInt8[np.ndarray, "images height width 3"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        return self.images[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsetSource:
+    """Some images of another source, in a given order.
+
+    Arguments:
+        source: the whole.
+        indices: which of its images, int [images].
+    """
+
+    source: Source
+    indices: Int[np.ndarray, " images"]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> bytes | np.ndarray:
+        return self.source[int(self.indices[index])]
+
+    def path(self, index: int) -> str:
+        """The whole source's name of the image, where it has one."""
+        return source_path(self.source, int(self.indices[index])) or f"image {self.indices[index]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One split of a data set.
+
+    Arguments:
+        name: what messages call it, for example "cifar100 train".
+        source: images by index.
+        labels: int32 [images], in 0 .. classes - 1.
+        class_names: one human-readable name a class, in label order.
+    """
+
+    name: str
+    source: Source
+    labels: Int[np.ndarray, " images"]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, index: int) -> str:
+        """The image's name for messages: its file's path where it has one, else "NAME[index]"."""
+        return source_path(self.source, index) or f"{self.name}[{index}]"
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> Int[np.ndarray, " classes"]:
+        """Images of each class, int64 [classes]."""
+        return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+
+    def subset(self, indices: Int[np.ndarray, " images"], name: str | None = None) -> "Dataset":
+        """The images `indices`, in that order, as a data set with the same classes."""
+        return Dataset(name or self.name, SubsetSource(self.source, indices), self.labels[indices], self.class_names)
+
+
+def source_path(source: Source, index: int) -> str | None:
+    """The name that a source gives to an image, or None where it has no names."""
+    path = getattr(source, "path", None)
+    return path(index) if path is not None else None
+
+
+def read_bytes(path: str) -> bytes:
+    """The content of a local or remote file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        if "://" in path:
+            return epath.Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:
+    """The labels of one split as int32, once they are in range.
+
+    Arguments:
+        labels: one integer an image.
+        num_classes: number of classes, or None where this split defines it as its largest label plus one.
+        where: what the message calls the split, for example the list file.
+
+    Raises:
+        UserError: there are no labels, or one is outside 0 .. num_classes - 1, or, where this split defines the number
+            of classes, one of them has no image.
+    """
+    array = np.asarray(labels, np.int64)
+    if array.size == 0:
+        raise UserError(f"{where} has no images; give a list or folder with at least one image a class.")
+    if array.min() < 0:
+        raise UserError(f"{where} has the label {array.min()}; labels are the integers 0 to the number of classes - 1.")
+    if num_classes is None:
+        empty = np.flatnonzero(np.bincount(array) == 0)
+        if empty.size:
+            raise UserError(
+                f"{where} has labels up to {array.max()} but no image of {_some(empty)}; "
+                f"number the classes 0 to n-1 without a gap."
+            )
+    elif array.max() >= num_classes:
+        raise UserError(
+            f"{where} has the label {array.max()}, but there are {num_classes} classes, 0 to {num_classes - 1}."
+        )
+    return array.astype(np.int32)
+
+
+def check_splits(train: Dataset, test: Dataset) -> None:
+    """Check training and test split against each other.
+
+    Images that are in both (by file name) are only warned about, with their number.
+
+    Raises:
+        UserError: a class has no training image; the message says whether the test split asks for it.
+    """
+    empty = np.flatnonzero(train.class_counts == 0)
+    if empty.size:
+        tested = int(np.count_nonzero(test.class_counts[empty]))
+        named = _some([f"{label} ({train.class_names[label]})" for label in empty])
+        raise UserError(
+            f"{train.name} has no image of class {named}"
+            + (f", and {test.name} tests {tested} such class{'es' if tested > 1 else ''}" if tested else "")
+            + "; add training images or take the class out of the data set."
+        )
+    if hasattr(train.source, "path") and hasattr(test.source, "path"):
+        both = {train.path(i) for i in range(len(train))} & {test.path(i) for i in range(len(test))}
+        if both:
+            logging.warning(
+                "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
+                len(both), train.name, test.name, min(both),
+            )  # fmt: skip
+
+
+def _some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:
+    shown = ", ".join(str(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"

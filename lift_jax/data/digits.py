@@ -1,0 +1,41 @@
+"""The quickstart's data: scikit-learn's handwritten digits, made long-tailed."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits as sklearn_digits
+
+from lift_jax.data.dataset import ArraySource, Dataset
+from lift_jax.data.longtail import class_sizes
+
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+_TEST_PER_CLASS = 60
+_SPLIT_SEED = 0
+
+
+def load_digits(imbalance: float, permute_classes: int = 0) -> tuple[Dataset, Dataset]:
+    """The 8 x 8 handwritten digits (UCI, 1,797 images) as uint8 RGB: a long-tailed training and a balanced test split.
+
+    The test split has 60 images a class. Of the rest, each class keeps a number by the CIFAR-LT formula, from the
+    smallest class's remaining images down to that over `imbalance`. The split does not depend on the run's seed.
+
+    Arguments:
+        imbalance: largest over smallest training class; 0 or 1 keeps the training split balanced.
+        permute_classes: 0 makes the classes rarer in label order; any other number is the seed of another order.
+    """
+    digits: Any = sklearn_digits()
+    labels = digits.target.astype(np.int32)
+    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    images = np.repeat(grey[..., None], 3, axis=-1)
+    generator = np.random.RandomState(_SPLIT_SEED)
+    shuffled = [generator.permutation(np.flatnonzero(labels == label)) for label in range(10)]
+    test = np.concatenate([indices[:_TEST_PER_CLASS] for indices in shuffled])
+    pools = [indices[_TEST_PER_CLASS:] for indices in shuffled]
+    sizes = class_sizes(min(map(len, pools)), 10, max(imbalance, 1))
+    ranks = np.random.RandomState(permute_classes).permutation(10) if permute_classes else np.arange(10)
+    train = np.concatenate([pool[: sizes[rank]] for pool, rank in zip(pools, ranks, strict=True)])
+    return (
+        Dataset("digits train", ArraySource(images[train]), labels[train], DIGIT_NAMES),
+        Dataset("digits test", ArraySource(images[test]), labels[test], DIGIT_NAMES),
+    )

@@ -1,0 +1,161 @@
+"""Batches for evaluation, made by Grain: every example once, grouped by the shape of its canvas."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+
+from lift_jax.data import views
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.workers import VIEWS, Batch, Skipped, own, pixels, run, stop_on
+from lift_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class _TestChunk:
+    """Prepares a few neighbouring examples of this host, one entry each."""
+
+    dataset: Dataset
+    resolution: int
+    expand: int
+    mode: str
+    interpolation: str
+    num_views: int
+    seed: int
+    size: int
+    process_index: int
+    process_count: int
+    skip_bad: bool
+    exif_rotate: bool
+
+    def __call__(self, chunk: int) -> list[dict[str, Any]]:
+        start = int(chunk) * self.size * self.process_count + self.process_index
+        stop = min(len(self.dataset), start + self.size * self.process_count)
+        entries, problems = [], []
+        for index in range(start, stop, self.process_count):
+            try:
+                image = pixels(self.dataset, index, self.exif_rotate)
+                rng = np.random.default_rng((self.seed, VIEWS, index))
+                entry = views.prepare_test(
+                    image, self.resolution, self.expand, self.mode, self.interpolation, self.num_views, rng,
+                    self.dataset.path(index),
+                )  # fmt: skip
+            except UserError as error:
+                problems.append(str(error))
+                entries.append({"failed": index})
+                continue
+            entry["label"], entry["index"] = self.dataset.labels[index], np.int32(index)
+            entries.append(entry)
+        stop_on(problems, self.skip_bad)
+        return entries
+
+
+class TestLoader:
+    """This host's test examples, once each, anew on every `iter`; see `test_loader`."""
+
+    __test__ = False  # no test case, whatever pytest makes of the name
+
+    def __init__(self, make: _TestChunk, batch_size: int, num_workers: int):
+        self._make = make
+        self._batch_size = batch_size
+        self._num_workers = num_workers
+        self.num_examples = len(range(make.process_index, len(make.dataset), make.process_count))
+        """Examples of this host."""
+        self.num_views = views.num_views(make.mode, make.num_views)
+        """Views of one image."""
+        self.bytes_per_image = 0.0
+        """Mean size of a canvas over the last (or running) pass."""
+        self.skipped: list[str] = []
+        """Images that could not be decoded in the last (or running) pass."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        skipped = Skipped(self._make.dataset)
+        self.skipped = skipped.names
+        waiting: dict[tuple[int, ...], list[dict[str, Any]]] = defaultdict(list)
+        total = seen = 0
+        chunks = grain.MapDataset.range(-(-self.num_examples // self._make.size)).map(self._make)
+        iterator = run(chunks, self._num_workers)
+        try:
+            for entries in iterator:
+                for entry in map(own, entries):
+                    if "failed" in entry:
+                        skipped.add(np.array([entry["failed"]]))
+                        continue
+                    total, seen = total + entry["image"].nbytes, seen + 1
+                    self.bytes_per_image = total / seen
+                    group = waiting[entry["image"].shape]
+                    group.append(entry)
+                    if len(group) == self._batch_size:
+                        yield _stack(group, self._batch_size)
+                        group.clear()
+        finally:
+            iterator.close()
+        for shape in sorted(waiting):
+            if waiting[shape]:
+                yield _stack(waiting[shape], self._batch_size)
+        skipped.report()
+
+
+def test_loader(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    resolution: int,
+    expand: int = 0,
+    mode: str = "plain",
+    interpolation: str = "bilinear",
+    num_views: int = 10,
+    seed: int = 0,
+    num_workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    skip_bad_images: bool = False,
+    exif_rotate: bool = False,
+) -> TestLoader:
+    """Batches for evaluation: every example once over all hosts, grouped by the shape of the canvas, padded at the end.
+
+    The number of batches and their shapes differ between hosts, so a host evaluates its batches on its own devices and
+    adds up with the others at the end.
+
+    Arguments:
+        dataset: the test split.
+        batch_size: examples of one batch on this host.
+        resolution, expand, mode, interpolation, num_views: see `views.prepare_test`.
+        seed: of the views in the mode "random".
+        num_workers, process_index, process_count, skip_bad_images, exif_rotate: see `train_loader`. Skipped images are
+            in no batch.
+
+    Returns:
+        An iterable of {"image" uint8 [b, canvas height, canvas width, 3], "corners" int32 [b, views, 2], "transposed"
+        bool [b], "flipped" bool [b, views], "label" int32 [b], "mask" bool [b] (False is padding), "index" int32 [b]
+        (-1 is padding)}, with `num_examples`, `num_views`, `bytes_per_image` and `skipped`.
+
+    Raises:
+        UserError: an unknown mode; while iterating, an image cannot be decoded.
+    """
+    views.num_views(mode, num_views)
+    chunk = min(16, batch_size)
+    make = _TestChunk(
+        dataset, resolution, expand, mode, interpolation, num_views, seed, chunk,
+        process_index, process_count, skip_bad_images, exif_rotate,
+    )  # fmt: skip
+    return TestLoader(make, batch_size, num_workers)
+
+
+test_loader.__test__ = False  # type: ignore[attr-defined]
+
+
+def _stack(entries: list[dict[str, Any]], batch_size: int) -> Batch:
+    """Entries of one canvas shape as a batch, padded to `batch_size`."""
+    batch = {}
+    for key, first in entries[0].items():
+        first = np.asarray(first)
+        batch[key] = np.zeros((batch_size, *first.shape), first.dtype)
+        for row, entry in enumerate(entries):
+            batch[key][row] = entry[key]
+    batch["mask"] = np.arange(batch_size) < len(entries)
+    batch["index"][len(entries) :] = -1
+    return batch

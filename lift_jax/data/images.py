@@ -1,0 +1,78 @@
+"""Encoded image files to RGB pixels."""
+
+import io
+import warnings
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from lift_jax.errors import UserError
+
+MAX_PIXELS = 178_956_970
+"""Larger images are refused as decompression bombs: twice Pillow's limit of a quarter gigabyte of RGB pixels."""
+
+Image.MAX_IMAGE_PIXELS = None  # Checked here, so that the message names the file.
+
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+
+
+def open_image(data: bytes, name: str) -> Image.Image:
+    """The image in `data` with its header read and its pixels not yet decoded.
+
+    Raises:
+        UserError: this is no image, or one of more than `MAX_PIXELS` pixels.
+    """
+    if not data:
+        raise UserError(f"{name} is an empty file.")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Exception as error:  # A broken header can raise almost anything, struct.error and SyntaxError among them.
+        raise UserError(f"{name} is no image that can be read ({type(error).__name__}).") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(
+            f"{name} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted."
+        )
+    return image
+
+
+def to_rgb(image: Image.Image, name: str, exif_rotate: bool = False) -> Image.Image:
+    """Decode an opened image as 8-bit RGB; arguments and errors as `decode`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Odd metadata and palette transparency: the pixels are fine.
+            if image.mode in _SIXTEEN_BIT:
+                image = _from_wide(image)
+            if exif_rotate:
+                image = ImageOps.exif_transpose(image)
+            return image.convert("RGB")
+    except Exception as error:
+        raise UserError(f"{name} is damaged or truncated ({error or type(error).__name__}).") from error
+
+
+def decode(data: bytes, name: str = "the image", exif_rotate: bool = False) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB pixels of an encoded image, as Pillow's `convert("RGB")` gives them to the reference implementation.
+
+    Grey and palette images are spread to three channels, CMYK is converted, transparency is dropped. Pixels of 16 and
+    32 bits are scaled to 8 (Pillow alone would clip them to white).
+
+    Arguments:
+        data: content of the file.
+        name: its path, for the message.
+        exif_rotate: turn the image as its EXIF tag asks. The reference does not, so the default does not either.
+
+    Raises:
+        UserError: the data are no image, are truncated, or have more than `MAX_PIXELS` pixels.
+    """
+    return np.asarray(to_rgb(open_image(data, name), name, exif_rotate))
+
+
+def _from_wide(image: Image.Image) -> Image.Image:
+    """A one-channel image of more than 8 bits as 8-bit grey; floating-point pixels are stretched from their range."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        low, high = float(values.min()), float(values.max())
+        values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+    elif image.mode != "I" or values.max(initial=0) > 255:
+        values = values / 257  # 65535 becomes 255
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))

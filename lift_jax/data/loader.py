@@ -1,0 +1,192 @@
+"""Batches for training, made by Grain.
+
+Everything about a batch is a function of the seed and the step: which examples it holds, and how each is cropped. So
+neither the number of hosts nor that of workers changes it, and the state of the iterator is one number.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from lift_jax.data import transforms
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.workers import CROP, ORDER, Batch, Skipped, own, pixels, run, stop_on
+from lift_jax.errors import UserError
+
+
+@functools.lru_cache(maxsize=2)
+def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " examples"]:
+    """The order of the examples in an epoch, from (seed, epoch) alone."""
+    return np.random.default_rng((seed, ORDER, epoch)).permutation(num_examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainStep:
+    """Makes this host's part of the global batch of a step."""
+
+    dataset: Dataset
+    batch_size: int
+    seed: int
+    resolution: int
+    crop: transforms.TrainCrop
+    interpolation: str
+    num_epochs: int
+    process_index: int
+    process_count: int
+    skip_bad: bool
+    exif_rotate: bool
+
+    def __call__(self, step: int) -> Batch:
+        steps_per_epoch = -(-len(self.dataset) // self.batch_size)
+        epoch, step_in_epoch = divmod(int(step), steps_per_epoch)
+        local = self.batch_size // self.process_count
+        start = step_in_epoch * self.batch_size + self.process_index * local
+        indices = epoch_order(len(self.dataset), self.seed, epoch)[start : start + local]
+        batch: Batch = {
+            "image": np.zeros((local, self.resolution, self.resolution, 3), np.uint8),
+            "label": np.zeros(local, np.int32),
+            "mask": np.zeros(local, np.bool_),
+            "index": np.full(local, -1, np.int32),
+            "failed": np.full(local, -1, np.int32),
+        }
+        progress = epoch / (self.num_epochs - 1) if self.num_epochs > 1 else 0.0
+        problems = []
+        for row, index in enumerate(indices.tolist()):
+            try:
+                image = pixels(self.dataset, index, self.exif_rotate)
+                rng = np.random.default_rng((self.seed, CROP, epoch, index))
+                box = self.crop.box(rng, image.shape[0], image.shape[1], progress)
+                batch["image"][row] = transforms.resized_crop(image, box, self.resolution, self.interpolation)
+            except UserError as error:
+                problems.append(str(error))
+                batch["failed"][row] = index
+                continue
+            batch["label"][row] = self.dataset.labels[index]
+            batch["mask"][row] = True
+            batch["index"][row] = index
+        stop_on(problems, self.skip_bad)
+        return batch
+
+
+class TrainLoader(Iterator[Batch]):
+    """This host's batches of all epochs; see `train_loader`."""
+
+    def __init__(self, make: _TrainStep, num_workers: int):
+        self._make = make
+        self._num_workers = num_workers
+        self._skipped = Skipped(make.dataset)
+        self._step = 0
+        self._iterator: Any = None
+        self.steps_per_epoch = -(-len(make.dataset) // make.batch_size)
+        """Batches of one epoch; the last one may be padded."""
+        self.num_steps = self.steps_per_epoch * make.num_epochs
+        """Batches of all epochs."""
+
+    def __next__(self) -> Batch:
+        if self._step >= self.num_steps:
+            self._skipped.report()
+            self.close()
+            raise StopIteration
+        if self._iterator is None:
+            steps = grain.MapDataset.range(self._step, self.num_steps)
+            self._iterator = run(steps.map(self._make), self._num_workers)
+        batch = own(next(self._iterator))
+        self._step += 1
+        self._skipped.add(batch.pop("failed"))
+        return batch
+
+    @property
+    def step(self) -> int:
+        """Number of the next batch, counted over all epochs."""
+        return self._step
+
+    @property
+    def skipped(self) -> list[str]:
+        """Images that could not be decoded so far."""
+        return self._skipped.names
+
+    def seek(self, step: int) -> None:
+        """Continue with the batch of this step, at the cost of starting the workers anew."""
+        self.close()
+        self._step = step
+
+    def get_state(self) -> dict[str, int]:
+        """What `set_state` needs to continue with the next batch: a few integers, the same on every host."""
+        make = self._make
+        return {"step": self._step, "seed": make.seed, "batch_size": make.batch_size, "num_examples": len(make.dataset)}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Continue where `get_state` was called, be it with other numbers of hosts and workers.
+
+        Raises:
+            UserError: the state is of a run with another seed, batch size or training set.
+        """
+        own = self.get_state()
+        for key in ("seed", "batch_size", "num_examples"):
+            if int(state[key]) != own[key]:
+                raise UserError(
+                    f"The checkpoint was made with {key}={int(state[key])}, this run has {key}={own[key]}; "
+                    f"continue with the same value or choose a new workdir."
+                )
+        self.seek(int(state["step"]))
+
+    def close(self) -> None:
+        """Stop the workers."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+
+def train_loader(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    resolution: int,
+    crop: transforms.TrainCrop | None = None,
+    interpolation: str = "bilinear",
+    num_epochs: int,
+    num_workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    skip_bad_images: bool = False,
+    exif_rotate: bool = False,
+) -> TrainLoader:
+    """Batches for training.
+
+    An epoch is a permutation of the examples, from (seed, epoch) alone, in steps_per_epoch = ceil(examples /
+    batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b / H) of each. An
+    example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
+
+    Arguments:
+        dataset: the training split.
+        batch_size: examples of one step over all hosts.
+        seed: of the order and the crops.
+        resolution: side of the cropped images.
+        crop: `RandomResizedCrop()` (the default) or `SquareCrop(...)`.
+        interpolation: "bilinear" or "bicubic".
+        num_epochs: when the iterator ends.
+        num_workers: worker processes; 0 works in threads of this process.
+        process_index, process_count: this host, and how many there are.
+        skip_bad_images: leave images that cannot be decoded out (masked) instead of stopping.
+        exif_rotate: turn photographs as their EXIF tag says.
+
+    Returns:
+        An iterator of {"image" uint8 [b/H, resolution, resolution, 3], "label" int32 [b/H], "mask" bool [b/H] (False is
+        padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
+
+    Raises:
+        UserError: the hosts do not divide the batch; while iterating, an image cannot be decoded.
+    """
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(f"config.batch_size is {batch_size}, which {process_count} hosts do not divide.")
+    make = _TrainStep(
+        dataset, batch_size, seed, resolution, crop or transforms.RandomResizedCrop(), interpolation, num_epochs,
+        process_index, process_count, skip_bad_images, exif_rotate,
+    )  # fmt: skip
+    return TrainLoader(make, num_workers)

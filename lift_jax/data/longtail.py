@@ -1,0 +1,53 @@
+"""Long-tailed subsets of balanced data sets."""
+
+import numpy as np
+from jaxtyping import Int
+
+from lift_jax.errors import UserError
+
+
+def class_sizes(largest: float, num_classes: int, imbalance: float) -> Int[np.ndarray, " classes"]:
+    """Images that each class keeps: n_c = int(largest * (1 / imbalance)^(c / (C - 1))), at least one.
+
+    Arguments:
+        largest: images of class 0 (N / C for a balanced set of N images).
+        num_classes: C.
+        imbalance: largest over smallest class size, at least 1.
+    """
+    exponents = np.arange(num_classes) / max(num_classes - 1, 1)
+    # One scalar power a class, as in the published code: NumPy's vectorised power may differ in the last bit.
+    return np.array([max(1, int(largest * (1 / imbalance) ** float(e))) for e in exponents], np.int64)
+
+
+def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: float) -> Int[np.ndarray, " kept"]:
+    """The published CIFAR-LT choice of images (Cao et al. 2019, as used by LIFT).
+
+    One legacy NumPy generator seeded with 0 shuffles each class's ascending indices in place, in label order, and the
+    first n_c are kept.
+
+    Arguments:
+        targets: labels of the balanced training set, in the order of its file.
+        num_classes: number of classes C.
+        imbalance: images of class 0 over images of class C - 1; 100, 50 and 10 are the published ones.
+
+    Returns:
+        Indices into `targets`, class after class.
+
+    Raises:
+        UserError: the imbalance is below 1, or a class has fewer images than the rule keeps.
+    """
+    if imbalance < 1:
+        raise UserError(f"data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more.")
+    sizes = class_sizes(len(targets) / num_classes, num_classes, imbalance)
+    generator = np.random.RandomState(0)
+    kept = []
+    for label, size in enumerate(sizes):
+        indices = np.flatnonzero(targets == label)
+        if len(indices) < size:
+            raise UserError(
+                f"Class {label} has {len(indices)} images, but the long-tailed subset keeps {size} of it; "
+                f"data.imbalance needs a balanced data set."
+            )
+        generator.shuffle(indices)
+        kept.append(indices[:size])
+    return np.concatenate(kept)

@@ -1,0 +1,22 @@
+"""The data section of a config."""
+
+from ml_collections import ConfigDict
+
+
+def data_defaults() -> ConfigDict:
+    """The default `config.data`: every key, with the quickstart's digits as the values."""
+    data = ConfigDict()
+    data.name = "digits"  # what messages and reports call the data set; for format "tfds" the builder's name
+    data.format = "digits"  # one of sources.FORMATS
+    data.root = ""  # folder of the images (lists, folder, csv, inaturalist) or TFDS data_dir (tfds)
+    data.train_list = ""  # file that lists the training split; for "folder" a sub-folder of root; for "tfds" a split
+    data.test_list = ""  # the same for the test split; "" for "folder" and "csv": found, or split off (val_fraction)
+    data.class_names = ""  # file of class names, see classnames.read_class_names; "" takes them from the data set
+    data.imbalance = 0  # largest over smallest class of a CIFAR-LT style training subset; 0 trains on all images
+    data.permute_classes = 0  # digits: 0 makes classes rarer in label order, another number seeds another order
+    data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species
+    data.val_fraction = 0.0  # share of each class held out as test split where the data set has none (folder, csv)
+    data.num_workers = 0  # worker processes that decode images; 0 uses threads of the main process
+    data.skip_bad_images = False  # go on without images that cannot be decoded, instead of stopping
+    data.exif_rotate = False  # turn photographs as their EXIF tag says; the reference does not
+    return data
