@@ -1,0 +1,79 @@
+"""A small CLIP with random weights, made anew for the tests."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers, processors
+
+from lift_jax.models.clip import CLIP
+from lift_jax.weights import huggingface
+from lift_jax.weights.backbone import Backbone, content_hash
+from lift_jax.weights.tokenizer import Tokenizer
+
+WORDS = ["a", "photo", "of", "the", "bad", "drawing", "cat", "dog", "tench", "shark", "hen", "woods", "origami", "."]
+
+
+def clip_config(**vision) -> dict:
+    """A transformers CLIPConfig of tiny size; the arguments change its vision tower."""
+    tower = dict(hidden_act="quick_gelu", layer_norm_eps=1e-5, num_attention_heads=2)
+    ids = dict(bos_token_id=len(WORDS), eos_token_id=len(WORDS) + 1, pad_token_id=len(WORDS) + 1)
+    image = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=3, image_size=16, patch_size=4)
+    text = dict(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, max_position_embeddings=12, vocab_size=len(WORDS) + 2
+    )
+    return {
+        "model_type": "clip",
+        "projection_dim": 12,
+        "vision_config": {**tower, **image, **vision},
+        "text_config": {**tower, **text, **ids, "max_position_embeddings": 12},
+    }
+
+
+def random_params(config: dict, seed: int = 0) -> dict:
+    """Random parameters, none of which has a special value such as 0 or 1, so that every one matters."""
+    vision, text = huggingface.networks(config)
+    side = config["vision_config"]["image_size"]
+    clip = CLIP(vision, text, config["projection_dim"])
+    images, tokens = jnp.zeros((1, side, side, 3)), jnp.zeros((1, 2), jnp.int32)
+    shapes = jax.eval_shape(lambda: clip.init(jax.random.key(0), images, tokens))["params"]
+    generator = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        centre, spread = (1, 0.1) if path[-1].key == "scale" else (0, 0.2)
+        return np.asarray(generator.normal(centre, spread, leaf.shape), np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def write_tokenizer(file) -> None:
+    """A tokenizer.json that knows `WORDS` and adds a start and an end token, as CLIP's does."""
+    vocabulary = {word: i for i, word in enumerate([*WORDS, "<start>", "<end>"])}
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="photo"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+        single="<start> $A <end>", special_tokens=[(name, vocabulary[name]) for name in ("<start>", "<end>")]
+    )
+    tokenizer.save(str(file))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory) -> Backbone:
+    """A CLIP of 3 blocks, width 24, 16 by 16 pixels; 12 dimensions shared with a text tower of 2 blocks."""
+    config = clip_config()
+    vision, text = huggingface.networks(config)
+    params = random_params(config)
+    file = tmp_path_factory.mktemp("clip") / "tokenizer.json"
+    write_tokenizer(file)
+    mean, std = huggingface.CLIP_MEAN, huggingface.CLIP_STD
+    return Backbone("tiny", vision, params, 16, mean, std, text, Tokenizer(file, 12), content_hash(params))
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tiny_clip: Backbone) -> Backbone:
+    """The vision tower of `tiny_clip` alone."""
+    params = {"vision": tiny_clip.params["vision"]}
+    return dataclasses.replace(tiny_clip, name="tiny ViT", params=params, text=None, tokenizer=None)
