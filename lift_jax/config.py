@@ -1,0 +1,135 @@
+"""Everything a run does, in one place: the defaults of every key, and what `None` stands for.
+
+A config file starts from `default()` and changes what its benchmark needs:
+
+    from lift_jax import config as lift_config
+
+    def get_config():
+        config = lift_config.default()
+        config.data.root = "data/birds"
+        return config
+
+Configs are locked: a key that does not exist or a value of another type stops the run (see `lift_jax.main`).
+"""
+
+from typing import Any
+
+import jax
+import ml_collections
+from ml_collections import config_dict
+
+from lift_jax.data import data_defaults
+from lift_jax.errors import UserError
+
+_CHOICES = {
+    "schedule": ("cosine_epoch", "cosine_step"),
+    "head": ("cosine", "linear", "l2_norm", "layer_norm"),
+    "interpolation": ("bilinear", "bicubic"),
+    "crop": ("random_resized", "square"),
+    "dtype": ("auto", "float32", "bfloat16"),
+}
+
+
+def default() -> ml_collections.ConfigDict:
+    """The locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
+    config = ml_collections.ConfigDict()
+
+    # What is trained.
+    config.method = (
+        "lift"  # tuners joined by "+", or zero_shot, head_only, lift, lift_plus: see lift_jax.tuners.METHODS
+    )
+    config.tuner = _tuner()
+    config.head = "cosine"  # cosine, linear, l2_norm, layer_norm
+    config.head_scale = 25.0  # of the cosine head's logits
+    config.head_init = "text"  # text, class_mean, random, ...: see lift_jax.head_init
+    config.prompt = "a photo of a {}."  # the class name stands for {}
+
+    # On what.
+    config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
+    config.resolution = 0  # pixels; 0 takes the backbone's own
+    config.data = data_defaults()
+    config.class_groups = (
+        ""  # the many, medium and few classes are those of the training counts; "imbalance_100" as published
+    )
+
+    # How. None takes the recipe's value (below) for the method.
+    config.lr = config_dict.placeholder(float)
+    config.num_epochs = config_dict.placeholder(int)
+    config.interpolation = config_dict.placeholder(str)  # bilinear, bicubic
+    config.crop = config_dict.placeholder(str)  # random_resized, square
+    config.batch_size = 128  # over all devices and hosts
+    config.accumulate = 1  # micro-batches of one step
+    config.momentum = 0.9
+    config.weight_decay = 5e-4  # on every trainable parameter
+    config.schedule = "cosine_epoch"  # cosine_epoch: one learning rate an epoch, as in the paper; cosine_step
+    config.loss = "LA"  # CE, Focal, LDAM, CB, GRW, BS, LA, LADE
+    config.tau = 1.0  # of the logit adjustment
+    config.seed = 0  # of the order, the crops and flips, and the initialisation
+    config.dtype = "auto"  # of frozen weights and activations; auto: bfloat16 on TPU and GPU, float32 on CPU
+    config.recipes = ml_collections.ConfigDict(
+        {
+            "lift": {"lr": 0.01, "num_epochs": 10, "interpolation": "bilinear", "crop": "random_resized"},
+            "lift_plus": {"lr": 0.02, "num_epochs": 5, "interpolation": "bicubic", "crop": "square"},
+        }
+    )
+
+    # Evaluation.
+    config.eval_batch_size = 128  # images, each with its views, over the devices of one host
+    config.tte = ml_collections.ConfigDict()  # test-time ensembling
+    config.tte.enabled = True
+    config.tte.mode = "fivecrop"  # fivecrop, tencrop, random
+    config.tte.expand = 24  # pixels: the short side is resized to resolution + expand
+    config.tte.views = 10  # of mode random
+
+    # The run itself.
+    config.log_every = 10  # steps
+    config.checkpoint_every = 0  # steps; 0: at the end of every epoch
+    config.keep = 2  # newest checkpoints that are kept
+    config.sweep = ""  # a grid of runs instead of one: "method=lift,lora seed=0,1,2"
+    return config.lock()
+
+
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
+    """The config with every `None` and `auto` replaced by the value it stands for.
+
+    Raises:
+        UserError: if a value is none of those that its key has, or out of its range.
+    """
+    config = ml_collections.ConfigDict(config.to_dict())
+    recipe = config.recipes["lift_plus" if config.method == "lift_plus" else "lift"]
+    for key, value in recipe.items():
+        if config[key] is None:
+            config[key] = value
+    for key, choices in _CHOICES.items():
+        if config[key] not in choices:
+            raise UserError(f"config.{key} is {config[key]!r}; write one of {', '.join(choices)}.")
+    for key in "batch_size", "accumulate", "num_epochs", "eval_batch_size", "log_every", "keep":
+        if config[key] < 1:
+            raise UserError(f"config.{key} is {config[key]}; it is a whole number of at least 1.")
+    for key in "lr", "momentum", "weight_decay", "resolution", "checkpoint_every":
+        if config[key] < 0:
+            raise UserError(f"config.{key} is {config[key]}; it must not be negative.")
+    if config.batch_size % config.accumulate:
+        raise UserError(
+            f"config.batch_size is {config.batch_size}, which config.accumulate={config.accumulate} does not divide."
+        )
+    if config.dtype == "auto":
+        config.dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return ml_collections.FrozenConfigDict(config)
+
+
+def flatten(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
+    """{"data.root": value, ...}: every key with its path."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict | ml_collections.FrozenConfigDict):
+            flat.update({f"{key}.{inner}": v for inner, v in flatten(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _tuner() -> ml_collections.ConfigDict:
+    tuner = ml_collections.ConfigDict()
+    tuner.dim = 0  # bottleneck width; 0: by the automatic rule
+    return tuner

@@ -1,0 +1,207 @@
+"""All that training and evaluation share, made from a config: data, network, parameters, loss."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from lift_jax import devices, losses, metrics, optimizer, state, tuners, weights
+from lift_jax.data import Dataset, RandomResizedCrop, SquareCrop, TestLoader, TrainLoader, test_loader, train_loader
+from lift_jax.data import load as load_data
+from lift_jax.data.longtail import class_sizes
+from lift_jax.errors import UserError
+from lift_jax.evaluate import Input
+from lift_jax.logs import Logs
+from lift_jax.models.heads import HEADS, Classifier, ZeroShotHead
+from lift_jax.state import Parts, TrainState
+from lift_jax.weights import Backbone
+
+
+@dataclasses.dataclass
+class Experiment:
+    """A run's parts.
+
+    Attributes:
+        config: resolved (see `lift_jax.config.resolve`).
+        train, test: the data.
+        backbone: the foundation model.
+        classifier: the backbone's vision tower with tuners, and the head.
+        pixels: what the device does with images first.
+        mesh: all devices.
+        rule: which of the backbone's parameters are trained.
+        parts: the parameters on the devices, frozen ones in config.dtype, the others in float32.
+        loss: of the training.
+        schedule: step to learning rate.
+        tx: the optimizer.
+        class_groups: the group (many, medium, few) of each class.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    train: Dataset
+    test: Dataset
+    backbone: Backbone
+    classifier: Classifier
+    pixels: Input
+    mesh: Mesh
+    rule: state.Rule
+    parts: Parts
+    loss: losses.Loss
+    schedule: optax.Schedule
+    tx: optax.GradientTransformation
+    class_groups: np.ndarray
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The classifier's parameters as they are at the start of the training."""
+        return state.merge(*self.parts)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint's parameters belong to."""
+        return {
+            "backbone": self.backbone.name,
+            "backbone_hash": self.backbone.hash,
+            "method": self.config.method,
+            "head": self.config.head,
+            "class_names": list(self.train.class_names),
+        }
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step."""
+        trainable = {state.TUNER: self.parts.tuner, state.HEAD: self.parts.head}
+        step = devices.replicate(np.zeros((), np.int32), self.mesh)
+        # Under jit the optimizer's arrays are replicated over the mesh as the parameters are.
+        return TrainState(step, trainable, devices.replicate(jax.jit(self.tx.init)(trainable), self.mesh))
+
+    def params_of(self, train_state: TrainState) -> dict[str, Any]:
+        """The classifier's parameters in a state."""
+        return state.merge(self.parts.frozen, *train_state.trainable.values())
+
+    def train_loader(self) -> TrainLoader:
+        """This host's training batches."""
+        c = self.config
+        return train_loader(
+            self.train,
+            batch_size=c.batch_size,
+            seed=c.seed,
+            resolution=self.pixels.resolution,
+            crop=SquareCrop() if c.crop == "square" else RandomResizedCrop(),
+            num_epochs=c.num_epochs,
+            **self._loading(),
+        )
+
+    def test_loader(self, mode: str) -> TestLoader:
+        """This host's test examples, their views cut as `mode` says."""
+        return self._ordered_loader(self.test, mode, self.config.tte.expand)
+
+    def features_loader(self) -> TestLoader:
+        """This host's training examples, resized to the resolution and cropped at the centre."""
+        return self._ordered_loader(self.train, "center", 0)
+
+    def _ordered_loader(self, dataset: Dataset, mode: str, expand: int) -> TestLoader:
+        c = self.config
+        local = jax.local_device_count()
+        return test_loader(
+            dataset,
+            batch_size=-(-c.eval_batch_size // local) * local,
+            resolution=self.pixels.resolution,
+            expand=expand,
+            mode=mode,
+            num_views=c.tte.views,
+            seed=c.seed,
+            **self._loading(),
+        )
+
+    def _loading(self) -> dict[str, Any]:
+        c = self.config
+        return dict(
+            interpolation=c.interpolation,
+            num_workers=c.data.num_workers,
+            skip_bad_images=c.data.skip_bad_images,
+            exif_rotate=c.data.exif_rotate,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+
+def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
+    """Loads data and backbone and initialises what is trained; the head is random (see `lift_jax.initialize`).
+
+    Args:
+        config: resolved.
+        logs: for what is worth saying.
+
+    Raises:
+        UserError: for whatever does not fit.
+    """
+    devices.check_batch(config.batch_size, config.accumulate)
+    train, test = load_data(config.data, config.seed)
+    counts = train.class_counts
+    logs.info(
+        f"{config.data.name}: {len(train):,} training images of {train.num_classes:,} classes "
+        f"({counts.max():,} to {counts.min():,} a class), {len(test):,} test images."
+    )
+    start = time.monotonic()
+    backbone = weights.load(config.backbone, config.resolution or None)
+    logs.info(
+        f"Backbone {backbone.name}: {state.count(backbone.params['vision']):,} parameters, "
+        f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
+    )
+    dtype = jnp.dtype(config.dtype)
+    tuning = tuners.build(config.method, config.tuner, backbone.vision, train.num_classes)
+    classifier = Classifier(
+        backbone.vision.clone(dtype=dtype, tuners=tuning.tuners), _head(config, backbone, train.num_classes)
+    )
+    mesh = devices.make_mesh()
+    pixels = Input(backbone.resolution, backbone.mean, backbone.std, dtype)
+    key = jax.random.key(config.seed)
+    shape = (backbone.resolution, backbone.resolution, 3)
+    parts = state.split(state.complete(classifier, backbone.params["vision"], shape, key), tuning.trains)
+    parts = Parts(
+        frozen=jax.tree.map(lambda x: np.asarray(x).astype(dtype), parts.frozen),
+        tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
+        head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
+    )
+    schedule = optimizer.cosine(config.lr, config.num_epochs, -(-len(train) // config.batch_size), config.schedule)
+    return Experiment(
+        config=config,
+        train=train,
+        test=test,
+        backbone=backbone,
+        classifier=classifier,
+        pixels=pixels,
+        mesh=mesh,
+        rule=tuning.trains,
+        parts=devices.replicate(parts, mesh),
+        loss=losses.make(config.loss, counts, tau=config.tau, scale=config.head_scale),
+        schedule=schedule,
+        tx=optimizer.make(schedule, config.momentum, config.weight_decay),
+        class_groups=class_groups(config, counts),
+    )
+
+
+def class_groups(config: ml_collections.FrozenConfigDict, counts: np.ndarray) -> np.ndarray:
+    """The group of each class: by its training images, or as published for CIFAR-LT (config.class_groups)."""
+    if config.class_groups == "":
+        return metrics.groups(counts)
+    if config.class_groups == "imbalance_100":
+        return metrics.groups(class_sizes(counts.max(), len(counts), 100))
+    raise UserError(f"config.class_groups is {config.class_groups!r}; write imbalance_100, or nothing.")
+
+
+def _head(config: ml_collections.FrozenConfigDict, backbone: Backbone, num_classes: int) -> Any:
+    if config.method == "zero_shot":
+        if backbone.text is None:
+            raise UserError(
+                f"config.method is zero_shot, but the backbone {backbone.name} has no text tower; "
+                "take a CLIP, or another method with config.head_init=class_mean."
+            )
+        scale = float(np.exp(backbone.params["logit_scale"]))
+        return ZeroShotHead(num_classes, scale, embed_dim=backbone.params["text_projection"].shape[1])
+    return HEADS[config.head](num_classes, config.head_scale)

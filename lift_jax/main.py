@@ -1,0 +1,63 @@
+r"""The command line: one config, one workdir, one mode.
+
+    python -m lift_jax.main --config FILE [--workdir DIR] [--config.KEY=VALUE ...] [--mode train|eval] [--checkpoint DIR]
+
+For example:
+
+    python -m lift_jax.main --config configs/quickstart.py
+    python -m lift_jax.main --config configs/folder.py --config.data.root=photos --workdir runs/photos
+    python -m lift_jax.main --config configs/folder.py --config.data.root=photos --workdir runs/photos --mode eval
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from lift_jax import command_line
+from lift_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/quickstart.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>-<time>.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval"], "train: train, then evaluate; eval: restore the newest checkpoint and evaluate."
+)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "With --mode eval: a checkpoint's folder instead of the newest.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs what the flags say."""
+    if len(argv) > 1:
+        raise UserError(f"The argument {argv[1]!r} belongs to no flag; see --help.")
+    if _CONFIG.value is None:
+        raise UserError("No config is given; write --config FILE, such as --config configs/quickstart.py.")
+    if _MODE.value == "eval" and _WORKDIR.value is None:
+        raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
+    # Imported here: `--help` and a mistyped flag need no JAX.
+    from lift_jax import devices, sweep
+    from lift_jax.run import default_workdir, run
+
+    config = _CONFIG.value
+    devices.start()
+    workdir = Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    by_hand = config_flags.get_override_values(flags.FLAGS["config"])
+    checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
+    if config.sweep:
+        sweep.run(config, workdir, by_hand=set(by_hand), mode=_MODE.value)
+    else:
+        run(config, workdir, _MODE.value, checkpoint)
+
+
+def entry_point() -> None:
+    """The console command `lift_jax`."""
+    try:
+        app.run(main, flags_parser=command_line.parse)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    entry_point()

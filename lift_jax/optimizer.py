@@ -1,0 +1,46 @@
+"""SGD as the paper uses it, over the parts that are trained."""
+
+import math
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from lift_jax.errors import UserError
+from lift_jax.state import FROZEN, HEAD, TUNER
+
+
+def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosine_epoch") -> optax.Schedule:
+    """lr (1 + cos(pi t)) / 2, where t goes from 0 to 1 over the training (Loshchilov and Hutter 2017, eq. 5).
+
+    Args:
+        lr: at the start.
+        num_epochs: epochs of the training.
+        steps_per_epoch: steps of one epoch.
+        every: "cosine_epoch", where t is epoch / num_epochs and constant within an epoch, as in the reference
+            implementation; or "cosine_step", where t is step / steps.
+    """
+
+    def schedule(step: Array) -> Array:
+        if every == "cosine_step":
+            t = step / (num_epochs * steps_per_epoch)
+        else:
+            t = (step // steps_per_epoch) / num_epochs
+        return lr * 0.5 * (1 + jnp.cos(math.pi * t))
+
+    if every not in ("cosine_epoch", "cosine_step"):
+        raise UserError(f"config.schedule is {every!r}; write cosine_epoch or cosine_step.")
+    return schedule
+
+
+def make(schedule: optax.ScalarOrSchedule, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+    """SGD with momentum and coupled weight decay on every trainable parameter, masked by part.
+
+    v <- momentum v + (g + weight_decay p), p <- p - lr v, as PyTorch's SGD without dampening.
+
+    The tree's top level names the parts (`lift_jax.state.Parts`): those that train may be there alone, and a part
+    `frozen` that is there is not changed.
+    """
+    sgd = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum=momentum))
+    parts = {TUNER: sgd, HEAD: sgd, FROZEN: optax.set_to_zero()}
+    return optax.partition(parts, lambda tree: {part: part for part in tree})

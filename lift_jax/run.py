@@ -1,0 +1,161 @@
+"""One run in one workdir: build, train, evaluate, write down."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import ml_collections
+import numpy as np
+
+from lift_jax import checkpoints as ckpt
+from lift_jax import config as lift_config
+from lift_jax import experiment as lift_experiment
+from lift_jax import metrics
+from lift_jax.errors import UserError
+from lift_jax.evaluate import Evaluator, Predictions
+from lift_jax.experiment import Experiment
+from lift_jax.initialize import initialize_head
+from lift_jax.logs import Logs
+from lift_jax.state import TrainState, merge
+from lift_jax.train import train
+
+Mode = Literal["train", "eval"]
+Results = dict[str, dict[str, float]]
+
+
+def run(
+    config: ml_collections.ConfigDict, workdir: Path, mode: Mode = "train", checkpoint: Path | None = None
+) -> Results:
+    """Trains and evaluates, or evaluates only.
+
+    Args:
+        config: see `lift_jax.config.default`.
+        workdir: gets config.json, console.log, metrics.jsonl, tensorboard/, checkpoints/, eval.json, predictions.npz.
+        mode: "train" goes on from the newest checkpoint in the workdir if there is one, and evaluates at the end;
+            "eval" restores and evaluates.
+        checkpoint: the one to evaluate, instead of the newest.
+
+    Returns:
+        The sections of eval.json: `plain`, and `tte` where test-time ensembling is enabled.
+
+    Raises:
+        UserError: for any mistake in what the user gave. A workdir that was made for the run is then removed, unless
+            training has begun.
+    """
+    resolved = lift_config.resolve(config)
+    with _workdir(workdir), Logs(workdir, enabled=jax.process_index() == 0) as logs:
+        experiment = lift_experiment.build(resolved, logs)
+        _write_config(workdir, resolved, logs)
+        if mode == "eval" or resolved.method == "zero_shot":
+            params = _restored(experiment, workdir, checkpoint, logs)
+        else:
+            with ckpt.Checkpoints(workdir, experiment.identity, resolved.keep) as saved:
+                if saved.newest is None:
+                    initialize_head(experiment, workdir, logs)
+                params = experiment.params_of(train(experiment, saved, logs))
+        return evaluate(experiment, params, workdir, logs)
+
+
+def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs: Logs) -> Results:
+    """Plain evaluation and, where enabled, test-time ensembling; writes eval.json and predictions.npz."""
+    config = experiment.config
+    modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
+    evaluator = Evaluator(experiment.classifier, experiment.pixels)
+    results: Results = {}
+    predictions: dict[str, Predictions] = {}
+    for section, mode in modes.items():
+        loader = experiment.test_loader(mode)
+        counts, predictions[section] = evaluator(params, loader, logs, f"evaluation, {section}")
+        results[section] = metrics.summarize(counts, class_groups=experiment.class_groups)
+        logs.info(f"{section}: {loader.num_views} views an image from {loader.bytes_per_image:,.0f} bytes an image.")
+    step = experiment.train_loader().num_steps
+    logs.scalars(step, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
+    logs.info(metrics.table(results))
+    if jax.process_index() == 0:
+        _write_predictions(workdir / "predictions.npz", predictions)
+        _write_json(workdir / "eval.json", results)
+    return results
+
+
+def _restored(experiment: Experiment, workdir: Path, checkpoint: Path | None, logs: Logs) -> dict[str, Any]:
+    if experiment.config.method == "zero_shot":
+        initialize_head(experiment, workdir, logs)
+        return experiment.params
+    like: TrainState = experiment.initial_state()
+    if checkpoint is not None:
+        restored, _ = ckpt.restore(checkpoint, like, experiment.identity)
+    else:
+        with ckpt.Checkpoints(workdir, experiment.identity) as saved:
+            restored, _ = saved.restore(like)
+    logs.info(f"Evaluating the checkpoint of step {int(restored.step)}.")
+    return merge(experiment.parts.frozen, *restored.trainable.values())
+
+
+@contextlib.contextmanager
+def _workdir(workdir: Path) -> Iterator[None]:
+    """Makes the folder, sees that it can be written to, and takes a new one away if the run does not come to training."""
+    new = not workdir.exists()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The workdir {workdir} cannot be written to ({error.strerror}); name another with --workdir."
+        ) from error
+    try:
+        yield
+    except UserError:
+        if new and jax.process_index() == 0 and not any((workdir / ckpt.FOLDER).glob("*")):
+            shutil.rmtree(workdir, ignore_errors=True)
+        raise
+
+
+def _write_config(workdir: Path, config: ml_collections.FrozenConfigDict, logs: Logs) -> None:
+    file = workdir / "config.json"
+    own = json.loads(json.dumps(config.to_dict()))
+    if file.is_file():
+        with contextlib.suppress(ValueError):
+            old = lift_config.flatten(ml_collections.ConfigDict(json.loads(file.read_text(encoding="utf-8"))))
+            new = lift_config.flatten(ml_collections.ConfigDict(own))
+            changed = [f"{key} ({old.get(key)!r} before)" for key in new if old.get(key) != new[key]]
+            if changed:
+                logs.warning(f"The config differs from that of the last run in this workdir: {', '.join(changed)}.")
+    if jax.process_index() == 0:
+        _write_json(file, own)
+
+
+def _write_json(file: Path, content: Any) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def _without_nan(content: Any) -> Any:
+    """JSON has no NaN: a group without classes is null."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if isinstance(content, float) and np.isnan(content) else content
+
+
+def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:
+    """The headline's columns under their own names; those of the plain evaluation beside ensembling as `plain_...`."""
+    main = predictions.get("tte", predictions["plain"])
+    columns = dict(index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence)
+    if "tte" in predictions:
+        plain = predictions["plain"]
+        columns |= dict(plain_prediction=plain.prediction, plain_confidence=plain.confidence)
+    part = file.with_name("predictions.part.npz")
+    np.savez_compressed(part, **columns)
+    part.replace(file)
+
+
+def default_workdir(config_file: str) -> Path:
+    """runs/<config name>-<time>."""
+    return Path("runs") / f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}"

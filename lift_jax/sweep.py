@@ -1,0 +1,106 @@
+"""A grid of runs: every combination of some keys' values, with means and standard deviations over seeds."""
+
+import ast
+import itertools
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from lift_jax import config as lift_config
+from lift_jax import metrics
+from lift_jax.command_line import nearest_key
+from lift_jax.errors import UserError
+from lift_jax.run import Mode, Results
+from lift_jax.run import run as run_one
+
+Grid = dict[str, tuple[Any, ...]]
+
+
+def parse(text: str) -> Grid:
+    """The grid of `KEY=VALUE,VALUE KEY=VALUE`.
+
+    Example:
+        >>> parse("method=lift,lora seed=0,1")
+        {'method': ('lift', 'lora'), 'seed': (0, 1)}
+
+    Raises:
+        UserError: if it is not of that form or a key is not in the config.
+    """
+    keys = lift_config.flatten(lift_config.default())
+    grid: Grid = {}
+    for word in text.split():
+        key, equals, values = word.partition("=")
+        if not equals or not values:
+            raise UserError(f"config.sweep has {word!r}; write KEY=VALUE,VALUE for each key, with spaces between.")
+        if key not in keys:
+            near = nearest_key(key, keys)
+            hint = f"the nearest is {near}" if near else "lift_jax/config.py lists the keys"
+            raise UserError(f"config.sweep has the key {key!r}, which does not exist; {hint}.")
+        grid[key] = tuple(_value(value) for value in values.split(","))
+    return grid
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str] = (), mode: Mode = "train") -> None:
+    """Runs the grid `config.sweep`, each combination in a folder of its own below `workdir`, and prints the table.
+
+    What has an eval.json already is not run again.
+
+    Args:
+        config: the combinations' common config.
+        workdir: of the whole grid.
+        by_hand: keys set on the command line; they are taken out of the grid.
+        mode: of each run.
+    """
+    grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
+    results: dict[str, list[Results]] = {}
+    for combination in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, combination, strict=True))
+        one = ml_collections.ConfigDict(config.to_dict())
+        one.sweep = ""
+        for key, value in chosen.items():
+            _set(one, key, value)
+        folder = workdir / (_name(chosen) or "run")
+        done = folder / "eval.json"
+        result = json.loads(done.read_text()) if done.is_file() and mode == "train" else run_one(one, folder, mode)
+        results.setdefault(_name({k: v for k, v in chosen.items() if k != "seed"}) or "run", []).append(result)
+    print(summary(results))
+
+
+def summary(results: dict[str, Sequence[Results]]) -> str:
+    """A line a combination: the mean over its runs, and the standard deviation where there are several.
+
+    The numbers are those of test-time ensembling where it is enabled, else of the plain evaluation.
+    """
+    rows = {}
+    for name, runs in results.items():
+        sections = [result.get("tte", result["plain"]) for result in runs]
+        rows[name] = {
+            metric: statistics.fmean(s[metric] for s in sections)
+            for metric in metrics.COLUMNS.values()
+            if all(s[metric] is not None for s in sections)
+        }
+    return metrics.table(rows)
+
+
+def _name(chosen: dict[str, Any]) -> str:
+    return ",".join(
+        f"{value}" if key == "method" else f"{key}={value}".replace("/", "_") for key, value in chosen.items()
+    )
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
+    try:
+        config.update_from_flattened_dict({key: value})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config.sweep sets {key}={value!r}, which does not fit: {error}.") from error

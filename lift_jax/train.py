@@ -1,0 +1,151 @@
+"""The training job: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from lift_jax import devices, state
+from lift_jax.checkpoints import Checkpoints
+from lift_jax.data import views
+from lift_jax.evaluate import Input
+from lift_jax.experiment import Experiment
+from lift_jax.logs import Logs
+from lift_jax.losses import Loss
+from lift_jax.models.heads import Classifier
+from lift_jax.state import TrainState, Tree
+
+Batch = Mapping[str, Array]
+
+
+class StepMetrics(NamedTuple):
+    """Of one step, before its update, over the whole batch."""
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    examples: Int[Array, ""]
+
+
+def make_step(
+    classifier: Classifier, loss: Loss, tx: optax.GradientTransformation, pixels: Input, *, accumulate: int, flip: bool
+) -> Callable[[TrainState, Tree, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]:
+    """One step of training, to be jitted over a sharded batch.
+
+    Only what is trained is differentiated: no gradient of a frozen array is computed, stored, or reduced over devices.
+
+    Args:
+        classifier: images to logits.
+        loss: its normaliser is that of the whole batch, so micro-batches and padding change nothing.
+        tx: the optimizer.
+        pixels: what the device does with the images first.
+        accumulate: number of micro-batches.
+        flip: whether images are mirrored at random.
+    """
+
+    def forward(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> tuple[Array, Array]:
+        params = state.merge(frozen, *trainable.values())
+        images = views.normalize(batch["image"], pixels.mean, pixels.std, pixels.dtype)
+        logits = classifier.apply({"params": params}, images).astype(jnp.float32)
+        correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch["label"]) & batch["mask"])
+        return loss(logits, batch["label"], batch["mask"], normaliser), correct
+
+    def step(train_state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, StepMetrics]:
+        batch = {name: batch[name] for name in ("image", "label", "mask")}
+        if flip:
+            batch["image"] = views.flip(batch["image"], jax.random.fold_in(key, train_state.step))
+        normaliser = loss.normaliser(batch["label"], batch["mask"])
+        differentiate = jax.value_and_grad(forward, has_aux=True)
+        trainable = train_state.trainable
+
+        def micro(total: tuple, part: Batch) -> tuple[tuple, None]:
+            return jax.tree.map(jnp.add, total, differentiate(trainable, frozen, part, normaliser)), None
+
+        if accumulate == 1:
+            (value, correct), gradient = differentiate(trainable, frozen, batch, normaliser)
+        else:
+            # Every micro-batch takes every so many-th row, so that each lies on all devices.
+            parts = {k: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
+            zero = ((jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, trainable))
+            ((value, correct), gradient), _ = jax.lax.scan(micro, zero, parts)
+        updates, opt_state = tx.update(gradient, train_state.opt_state, trainable)
+        trainable = optax.apply_updates(trainable, updates)
+        new = TrainState(train_state.step + 1, trainable, opt_state)
+        return new, StepMetrics(value, correct, jnp.sum(batch["mask"]))
+
+    return step
+
+
+def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> TrainState:
+    """Trains from the newest checkpoint, or from the start, to the last epoch.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        UserError: if an image cannot be read or the checkpoint belongs to another run.
+    """
+    config = experiment.config
+    loader = experiment.train_loader()
+    train_state = experiment.initial_state()
+    if checkpoints.newest is not None:
+        train_state, iterator = checkpoints.restore(train_state)
+        loader.set_state(iterator)
+        logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
+    logs.resume(loader.step)
+
+    step = jax.jit(
+        make_step(
+            experiment.classifier,
+            experiment.loss,
+            experiment.tx,
+            experiment.pixels,
+            accumulate=config.accumulate,
+            flip=config.crop == "random_resized",
+        ),
+        donate_argnums=0,
+    )
+    key = devices.replicate(jax.random.key(config.seed), experiment.mesh)
+    every = config.checkpoint_every or loader.steps_per_epoch
+    while loader.step < loader.num_steps:
+        epoch, done = divmod(loader.step, loader.steps_per_epoch)
+        with logs.progress(loader.steps_per_epoch, f"epoch {epoch + 1}/{config.num_epochs}", initial=done) as bar:
+            running = _Running()
+            for _ in range(done, loader.steps_per_epoch):
+                batch = next(loader)
+                sharded = devices.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, experiment.mesh)
+                train_state, metrics = step(train_state, experiment.parts.frozen, sharded, key)
+                running.add(metrics)
+                images = int(batch["mask"].sum()) * jax.process_count()
+                last = loader.step % loader.steps_per_epoch == 0
+                if loader.step % config.log_every == 0 or last:
+                    loss, accuracy = running.read()
+                    bar.update(1, images=images, loss=loss, accuracy=accuracy)
+                    lr = float(experiment.schedule(loader.step - 1))
+                    values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
+                    logs.scalars(loader.step, values, epoch=epoch + 1)
+                else:
+                    bar.update(1, images=images)
+                if loader.step % every == 0 or loader.step == loader.num_steps:
+                    checkpoints.save(train_state, loader.get_state())
+    return train_state
+
+
+class _Running:
+    """Mean loss and accuracy since the last reading; nothing is fetched from the devices before it."""
+
+    def __init__(self):
+        self._metrics: list[StepMetrics] = []
+
+    def add(self, metrics: StepMetrics) -> None:
+        self._metrics.append(metrics)
+
+    def read(self) -> tuple[float, float]:
+        """The mean loss over steps and the accuracy in percent over examples."""
+        fetched = jax.device_get(self._metrics)
+        self._metrics = []
+        examples = sum(int(m.examples) for m in fetched)
+        loss = sum(float(m.loss) for m in fetched) / len(fetched)
+        return loss, 100 * sum(int(m.correct) for m in fetched) / max(1, examples)
