@@ -67,16 +67,11 @@ class Logs:
         """Prints a sentence after "warning:" and keeps it in console.log."""
         _LOGGER.warning("%s", sentence)
 
-    def progress(self, total: int, desc: str, *, initial: int = 0, line_every: float = 30.0) -> Progress:
-        """A progress bar over steps: see `Progress`.
-
-        Args:
-            total: how many steps there are.
-            desc: what goes on, such as "epoch 3/10".
-            initial: how many of the steps are done already, in a resumed epoch.
-            line_every: seconds between two lines where standard error is no terminal.
-        """
-        return Progress(total, desc, initial=initial, line_every=line_every, enabled=self._enabled)
+    def progress(
+        self, total: int, desc: str, *, initial: int = 0, unit: str = "steps", line_every: float = 30.0
+    ) -> Progress:
+        """A progress bar, on the first process alone; the arguments are those of `Progress`."""
+        return Progress(total, desc, initial=initial, unit=unit, line_every=line_every, enabled=self._enabled)
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat], *, epoch: int | None = None) -> None:
         """Writes a few numbers to metrics.jsonl and to TensorBoard.

@@ -28,8 +28,9 @@ class Progress:
 
     Args:
         total: the number of steps.
-        desc: what they are.
+        desc: what goes on, such as "epoch 3/10".
         initial: how many of them were done before.
+        unit: what is counted, if not steps.
         line_every: seconds between lines.
         enabled: a disabled bar counts and shows nothing.
         terminal: whether to draw a bar; by default, whether standard error is a terminal.
@@ -42,13 +43,14 @@ class Progress:
         desc: str,
         *,
         initial: int = 0,
+        unit: str = "steps",
         line_every: float = 30.0,
         enabled: bool = True,
         terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total, self._desc, self._done, self._enabled = total, desc, initial, enabled
-        self._initial, self._line_every, self._clock = initial, line_every, clock
+        self._initial, self._unit, self._line_every, self._clock = initial, unit, line_every, clock
         self._started = self._spoke = clock()
         self._loss: float | None = None
         self._accuracy: float | None = None
@@ -56,7 +58,7 @@ class Progress:
         self._marks: deque[tuple[float, int, int]] = deque()  # time, steps and images by then
         self._bar = None
         if enabled and (sys.stderr.isatty() if terminal is None else terminal):
-            layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} " + unit + "{postfix}"
             self._bar = tqdm(
                 total=total, desc=desc, initial=initial, leave=False, dynamic_ncols=True, bar_format=layout
             )
@@ -85,7 +87,7 @@ class Progress:
             self._bar.update(n)
         elif self._enabled and now - self._spoke >= self._line_every and self._done < self._total:
             self._spoke = now
-            self._say(f"step {self._done}/{self._total}", self._numbers())
+            self._say(f"{self._done}/{self._total} {self._unit}", self._numbers())
 
     @property
     def images_per_second(self) -> float | None:
@@ -99,7 +101,7 @@ class Progress:
             self._bar = None
         if self._enabled and self._done > self._initial:
             elapsed = _duration(self._clock() - self._started)
-            self._say(f"{self._done}/{self._total} steps in {elapsed}", self._numbers(left=False))
+            self._say(f"{self._done}/{self._total} {self._unit} in {elapsed}", self._numbers(left=False))
         self._enabled = False
 
     def __enter__(self) -> "Progress":

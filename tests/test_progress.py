@@ -35,10 +35,10 @@ def test_lines_come_at_intervals_and_at_the_end(lines, clock):
             numbers = {"loss": 2.0 - step / 100, "accuracy": step / 2} if step % 5 == 0 else {}
             bar.update(1, images=16, **numbers)
     assert lines() == [
-        "epoch 1/2: step 20/100, loss 1.8500, accuracy 7.5%, 32 images/s, 0:40 left",
-        "epoch 1/2: step 40/100, loss 1.6500, accuracy 17.5%, 32 images/s, 0:30 left",
-        "epoch 1/2: step 60/100, loss 1.4500, accuracy 27.5%, 32 images/s, 0:20 left",
-        "epoch 1/2: step 80/100, loss 1.2500, accuracy 37.5%, 32 images/s, 0:10 left",
+        "epoch 1/2: 20/100 steps, loss 1.8500, accuracy 7.5%, 32 images/s, 0:40 left",
+        "epoch 1/2: 40/100 steps, loss 1.6500, accuracy 17.5%, 32 images/s, 0:30 left",
+        "epoch 1/2: 60/100 steps, loss 1.4500, accuracy 27.5%, 32 images/s, 0:20 left",
+        "epoch 1/2: 80/100 steps, loss 1.2500, accuracy 37.5%, 32 images/s, 0:10 left",
         "epoch 1/2: 100/100 steps in 0:50, loss 1.0500, accuracy 47.5%, 32 images/s",
     ]
 
@@ -63,7 +63,15 @@ def test_a_resumed_epoch_counts_from_where_it_was(lines, clock):
         for _ in range(2):
             clock.now += 3600
             bar.update()
-    assert lines() == ["epoch 3/3: step 9/10", "epoch 3/3: 10/10 steps in 2:00:00"]
+    assert lines() == ["epoch 3/3: 9/10 steps", "epoch 3/3: 10/10 steps in 2:00:00"]
+
+
+def test_images_can_be_counted_instead(lines, clock):
+    with Progress(20, "test", unit="images", terminal=False, clock=clock) as bar:
+        for n in (16, 4):
+            clock.now += 2
+            bar.update(n, images=n)
+    assert lines() == ["test: 20/20 images in 0:04, 2.0 images/s"]
 
 
 def test_an_interrupted_epoch_says_how_far_it_came(lines, clock):
