@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits as sklearn_digits
 
 from lift_jax.data.dataset import ArraySource, Dataset
 from lift_jax.data.longtail import class_sizes
@@ -24,7 +23,9 @@ def load_digits(imbalance: float, permute_classes: int = 0) -> tuple[Dataset, Da
         imbalance: largest over smallest training class; 0 or 1 keeps the training split balanced.
         permute_classes: 0 makes the classes rarer in label order; any other number is the seed of another order.
     """
-    digits: Any = sklearn_digits()
+    from sklearn import datasets  # Slow to import, and worker processes import this file.
+
+    digits: Any = datasets.load_digits()
     labels = digits.target.astype(np.int32)
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
     images = np.repeat(grey[..., None], 3, axis=-1)

@@ -1,0 +1,134 @@
+import itertools
+import json
+import logging
+
+import numpy as np
+import pytest
+from pictures import array_dataset, bytes_dataset, encoded, picture
+
+from lift_jax.data import SquareCrop, train_loader
+from lift_jax.data.loader import TrainLoader
+from lift_jax.errors import UserError
+
+KEYS = ("image", "label", "mask", "index")
+
+
+def loader(dataset, **changes) -> TrainLoader:
+    settings = dict(batch_size=8, seed=3, resolution=8, num_epochs=3)
+    return train_loader(dataset, **{**settings, **changes})
+
+
+def assert_same(batches, others):
+    for batch, other in itertools.zip_longest(batches, others):
+        assert set(batch) == set(other) == set(KEYS)
+        for key in KEYS:
+            np.testing.assert_array_equal(batch[key], other[key])
+
+
+def test_every_epoch_has_every_example_once_and_pads_the_last_batch():
+    dataset = array_dataset(21)
+    batches = list(loader(dataset))
+    assert len(batches) == 9 and loader(dataset).steps_per_epoch == 3 and loader(dataset).num_steps == 9
+    orders = []
+    for epoch in range(3):
+        part = batches[3 * epoch : 3 * epoch + 3]
+        assert [batch["mask"].sum() for batch in part] == [8, 8, 5]
+        index = np.concatenate([batch["index"] for batch in part])
+        mask = np.concatenate([batch["mask"] for batch in part])
+        assert (index[~mask] == -1).all()
+        assert sorted(index[mask].tolist()) == list(range(21))
+        np.testing.assert_array_equal(
+            np.concatenate([batch["label"] for batch in part])[mask], dataset.labels[index[mask]]
+        )
+        orders.append(tuple(index[mask].tolist()))
+    assert len(set(orders)) == 3
+    assert batches[0]["image"].shape == (8, 8, 8, 3) and batches[0]["image"].dtype == np.uint8
+
+
+def test_order_and_crops_depend_on_the_seed():
+    dataset = array_dataset(20)
+    first, again, other = (next(loader(dataset, seed=seed)) for seed in (1, 1, 2))
+    assert_same([first], [again])
+    assert (first["index"] != other["index"]).any()
+
+
+@pytest.mark.parametrize("hosts", [2, 4, 8])
+def test_hosts_together_see_the_single_host_batches(hosts):
+    dataset = array_dataset(21)
+    parts = [loader(dataset, process_index=host, process_count=hosts) for host in range(hosts)]
+    union = (
+        {key: np.concatenate([batch[key] for batch in group]) for key in KEYS} for group in zip(*parts, strict=True)
+    )
+    assert_same(loader(dataset), union)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 9])
+def test_restored_iterator_continues_identically(stop):
+    dataset = array_dataset(21)
+    whole = list(loader(dataset, crop=SquareCrop()))
+    first = loader(dataset, crop=SquareCrop())
+    for _ in range(stop):
+        next(first)
+    state = json.loads(json.dumps(first.get_state()))
+    second = loader(dataset, crop=SquareCrop(), num_epochs=3)
+    next(second)
+    second.set_state(state)
+    assert second.step == stop
+    assert_same(second, whole[stop:])
+    assert_same(first, whole[stop:])
+
+
+def test_worker_processes_change_nothing_and_their_state_is_exact():
+    dataset = array_dataset(21)
+    whole = list(loader(dataset))
+    parallel = loader(dataset, num_workers=2)
+    assert_same(itertools.islice(parallel, 4), whole[:4])
+    restored = loader(dataset)
+    restored.set_state(parallel.get_state())
+    assert_same(restored, whole[4:])
+    assert_same(parallel, whole[4:])
+
+
+def test_state_of_another_run_is_refused():
+    state = loader(array_dataset(21)).get_state()
+    with pytest.raises(UserError, match="made with batch_size=8, this run has batch_size=4"):
+        loader(array_dataset(21), batch_size=4).set_state(state)
+
+
+def test_the_crop_sees_the_progress_of_training():
+    sides: list[float] = []
+
+    class Recorder:
+        def box(self, rng, height, width, progress):
+            sides.append(progress)
+            return 0, 0, height, width
+
+    list(loader(array_dataset(8), crop=Recorder()))
+    assert sorted(set(sides)) == [0.0, 0.5, 1.0]
+
+
+def test_hosts_must_divide_the_batch():
+    with pytest.raises(UserError, match="batch_size is 8, which 3 hosts do not divide"):
+        loader(array_dataset(8), process_count=3)
+
+
+def broken_dataset():
+    contents = [encoded(picture(16, 16, seed)) for seed in range(10)]
+    contents[3] = contents[3][:100]
+    contents[7] = b""
+    return bytes_dataset(contents)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_decoded_stops_the_run_and_is_named(workers):
+    with pytest.raises(UserError, match=r"pictures/[37]\.jpg is .*skip_bad_images"):
+        list(loader(broken_dataset(), num_workers=workers))
+
+
+def test_bad_images_are_left_out_on_request_and_reported_once(caplog):
+    batches = loader(broken_dataset(), skip_bad_images=True)
+    with caplog.at_level(logging.WARNING, "absl"):
+        seen = [batch["index"][batch["mask"]] for batch in batches]
+    assert sorted(np.concatenate(seen).tolist()) == sorted([0, 1, 2, 4, 5, 6, 8, 9] * 3)
+    assert sorted(batches.skipped) == ["pictures/3.jpg", "pictures/7.jpg"]
+    assert caplog.text.count("2 images of pictures could not be decoded") == 1

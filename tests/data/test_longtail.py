@@ -1,0 +1,47 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lift_jax.data import longtail
+from lift_jax.errors import UserError
+
+PUBLISHED = json.loads((pathlib.Path(__file__).parent / "reference" / "cifar100_lt.json").read_text())
+
+
+@pytest.mark.parametrize("imbalance", [10, 50, 100])
+def test_cifar100_subset_is_the_published_one(imbalance):
+    published = PUBLISHED[str(imbalance)]
+    kept = longtail.subset(np.arange(50000) % 100, 100, imbalance)
+    assert len(kept) == published["total"]
+    assert np.bincount(kept % 100).tolist() == published["per_class"]
+    assert kept[:20].tolist() == published["first"]
+    assert kept[-20:].tolist() == published["last"]
+    positions = np.arange(1, len(kept) + 1)
+    assert int((kept * positions).sum() % (2**31 - 1)) == published["checksum"]
+
+
+@given(st.integers(1, 30), st.integers(1, 60), st.floats(1, 500), st.randoms(use_true_random=False))
+def test_no_class_is_lost_and_sizes_follow_the_formula(num_classes, per_class, imbalance, random):
+    targets = list(np.repeat(np.arange(num_classes), per_class))
+    random.shuffle(targets)
+    targets = np.array(targets)
+    kept = longtail.subset(targets, num_classes, imbalance)
+    sizes = np.bincount(targets[kept], minlength=num_classes)
+    assert len(set(kept.tolist())) == len(kept)
+    for label, size in enumerate(sizes.tolist()):
+        share = label / (num_classes - 1) if num_classes > 1 else 0
+        assert size == max(1, int(per_class * (1 / imbalance) ** share))
+
+
+def test_a_class_too_small_for_the_rule_is_named():
+    with pytest.raises(UserError, match="Class 0 has 2 images"):
+        longtail.subset(np.array([0, 0, 1, 1, 1, 1, 2, 2, 2]), 3, 2)
+
+
+def test_an_imbalance_below_one_is_refused():
+    with pytest.raises(UserError, match=r"data\.imbalance is 0\.5"):
+        longtail.subset(np.array([0, 1]), 2, 0.5)
