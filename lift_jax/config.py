@@ -20,6 +20,7 @@ from ml_collections import config_dict
 
 from lift_jax.data import data_defaults
 from lift_jax.errors import UserError
+from lift_jax.tuners import tuner_defaults
 
 _CHOICES = {
     "schedule": ("cosine_epoch", "cosine_step"),
@@ -38,7 +39,7 @@ def default() -> ml_collections.ConfigDict:
     config.method = (
         "lift"  # tuners joined by "+", or zero_shot, head_only, lift, lift_plus: see lift_jax.tuners.METHODS
     )
-    config.tuner = _tuner()
+    config.tuner = tuner_defaults()
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm
     config.head_scale = 25.0  # of the cosine head's logits
     config.head_init = "text"  # text, class_mean, random, ...: see lift_jax.head_init
@@ -127,9 +128,3 @@ def flatten(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict)
         else:
             flat[key] = value
     return flat
-
-
-def _tuner() -> ml_collections.ConfigDict:
-    tuner = ml_collections.ConfigDict()
-    tuner.dim = 0  # bottleneck width; 0: by the automatic rule
-    return tuner

@@ -164,10 +164,11 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
     shape = (backbone.resolution, backbone.resolution, 3)
     parts = state.split(state.complete(classifier, backbone.params["vision"], shape, key), tuning.trains)
     parts = Parts(
-        frozen=jax.tree.map(lambda x: np.asarray(x).astype(dtype), parts.frozen),
+        frozen=jax.tree.map(lambda x: _cast(np.asarray(x), dtype), parts.frozen),
         tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
         head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
     )
+    logs.info("\n" + tuners.summary(tuning, parts))
     schedule = optimizer.cosine(config.lr, config.num_epochs, -(-len(train) // config.batch_size), config.schedule)
     return Experiment(
         config=config,
@@ -184,6 +185,11 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         tx=optimizer.make(schedule, config.momentum, config.weight_decay),
         class_groups=class_groups(config, counts),
     )
+
+
+def _cast(array: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
+    """Weights to `dtype`; the sparse mask's indices stay whole numbers."""
+    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 def class_groups(config: ml_collections.FrozenConfigDict, counts: np.ndarray) -> np.ndarray:

@@ -1,9 +1,12 @@
 """Lightweight tuners, one small file a method, and the choice among them.
 
 A tuner either adds modules at the sites of a block (`lift_jax.models.sites`) or trains parameters that the backbone has
-already, by a rule over their paths (`lift_jax.tuners.selection`). Several may be combined.
+already, by a rule over their paths (`lift_jax.tuners.selection`). Several may be combined, as in "lora+ln_tuning".
 """
 
-from lift_jax.tuners.build import METHODS, Tuning, build
+from lift_jax.tuners.build import Tuning, build
+from lift_jax.tuners.methods import METHODS
+from lift_jax.tuners.options import tuner_defaults
+from lift_jax.tuners.summary import summary
 
-__all__ = ["METHODS", "Tuning", "build"]
+__all__ = ["METHODS", "Tuning", "build", "summary", "tuner_defaults"]

@@ -1,65 +1,116 @@
 """From the name of a method to the tuners of each block and the rule of what is trained."""
 
-import difflib
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import ml_collections
-
-from lift_jax.errors import UserError
-from lift_jax.models.sites import BlockTuners
+from lift_jax.models.sites import BlockTuners, LinearName, Tuner, TunerMaker
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.state import Path, Rule
 from lift_jax.tuners import rules, selection
+from lift_jax.tuners.adapter import Adapter
 from lift_jax.tuners.adaptformer import AdaptFormer
+from lift_jax.tuners.bottleneck import kaiming_normal, kaiming_uniform
+from lift_jax.tuners.lora import LoRA, MLPLoRA
+from lift_jax.tuners.mask import INDEX, LAYERS, Mask
+from lift_jax.tuners.methods import check, tuners_of
+from lift_jax.tuners.options import Options
+from lift_jax.tuners.ssf import LinearSSF, NormSSF
+from lift_jax.tuners.vpt import VPT, prompt_normal, prompt_uniform
 
-METHODS = {
-    "zero_shot": (),
-    "head_only": (),
-    "lift": ("adaptformer",),
-    "full_tuning": ("full_tuning",),
-    "adaptformer": ("adaptformer",),
-}
-"""A method's tuners. `zero_shot` has no training at all; `head_only` trains the head."""
+TUNER_PREFIX = "tuner_"
+"""How the name of a tuner's module in a block begins (`lift_jax.models.transformer.Block`)."""
 
 
-class Tuning(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Tuning:
     """What a method does to a vision transformer.
 
     Attributes:
         tuners: the tuners of block i, for `VisionTransformer.tuners`.
-        trains: whether the backbone's parameter at a path is trained.
+        selections: which of the backbone's own parameters are trained, by the selecting method's name.
     """
 
     tuners: Callable[[int], BlockTuners]
-    trains: Rule
+    selections: Mapping[str, Rule]
+
+    def group(self, path: Path) -> str | None:
+        """The tuner or selection by which the backbone's parameter at `path` is trained; None where it is frozen."""
+        for part in path:
+            if part.startswith(TUNER_PREFIX):
+                return None if path[-1].endswith(INDEX) else part.removeprefix(TUNER_PREFIX)
+        return next((name for name, selects in self.selections.items() if selects(path)), None)
+
+    def trains(self, path: Path) -> bool:
+        """Whether the backbone's parameter at `path` is trained."""
+        return self.group(path) is not None
 
 
-def build(
-    method: str, options: ml_collections.ConfigDict, vision: VisionTransformer, num_classes: int
-) -> Tuning:
-    """The tuning of `method` (a key of `METHODS`) for a network.
+def build(method: str, options: Options, vision: VisionTransformer, num_classes: int) -> Tuning:
+    """The tuning of `method` for a network.
 
     Args:
-        method: the method's name.
-        options: config.tuner.
+        method: a key of `METHODS`, or several joined by "+".
+        options: config.tuner (`tuner_defaults`).
         vision: the network.
         num_classes: of the task; the automatic widths depend on it.
 
     Raises:
-        UserError: if the method is not known.
+        UserError: if a name is not known, the tuners contradict one another, or an option is out of its range.
     """
-    if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"config.method is {method!r}, which is not known; {hint}The known ones: {', '.join(METHODS)}.")
-    names = METHODS[method]
-    dim = options.dim or rules.bottleneck_dim(num_classes, vision.depth)
-    makers = {"adaptformer": functools.partial(AdaptFormer, dim)}
-    blocks = {name: makers[name] for name in names if name in makers}
+    names = tuners_of(method)
+    check(method, names, options)
+    blocks = selection.blocks(options.partial, vision.depth)
+    plus = options.rules == "lift_plus" or "lift_plus" in method.split("+")
+    makers = _makers(options, vision, num_classes, blocks, plus)
 
-    def trains(path: Path) -> bool:
-        return any(part.startswith("tuner_") for part in path) or ("full_tuning" in names and selection.full(path))
+    def tuners(block: int) -> BlockTuners:
+        here = {name for name in names if (block == 0 if name == "vpt_shallow" else block in blocks)}
+        return {name: make(block) for name, make in makers.items() if name in here}
 
-    return Tuning(lambda block: blocks, trains)
+    selections = {name: make(blocks) for name, make in selection.SELECTIONS.items() if name in names}
+    return Tuning(tuners, selections)
+
+
+def _makers(
+    options: Options, vision: VisionTransformer, num_classes: int, blocks: range, plus: bool
+) -> dict[str, Callable[[int], TunerMaker]]:
+    """For every tuner what makes it for a given block, in the order in which they act at a site that they share.
+
+    The mask changes the weight; LoRA adds to the output; SSF scales the sum. Adapter changes the MLP's output, and
+    AdaptFormer adds to that.
+    """
+    tuned = len(blocks)
+    if plus:
+        dim, rank = rules.bottleneck_dim(num_classes, tuned), rules.lora_rank_plus(num_classes, tuned)
+        length, ratio = rules.prompt_length_plus(num_classes, tuned), rules.mask_ratio_plus
+        down, prompt = kaiming_uniform, prompt_normal
+    else:
+        dim = rank = rules.bottleneck_dim(num_classes, vision.depth)
+        length, ratio = rules.PROMPT_LENGTH, lambda *_: rules.mask_ratio(num_classes, vision.depth, vision.width)
+        down, prompt = kaiming_normal, prompt_uniform(vision.patch_size, vision.width)
+    dim, rank, length = options.dim or dim, options.dim or rank, options.vpt_len or length
+
+    def mask(layers: tuple[LinearName, ...], parts: rules.Parts) -> Callable[[int], TunerMaker]:
+        share = options.mask_ratio or ratio(num_classes, tuned, vision.width, parts)
+        return lambda block: functools.partial(Mask, block, share, options.mask_seed, layers, apart=plus)
+
+    def same(tuner: type[Tuner], *arguments: Any) -> Callable[[int], TunerMaker]:
+        return lambda block: functools.partial(tuner, *arguments)
+
+    vpt = same(VPT, length, prompt, plus)
+    return {
+        "mask": mask(LAYERS, "all"),
+        "mask_attn": mask(("attn_in", "attn_out"), "attn"),
+        "mask_mlp": mask(("mlp_in", "mlp_out"), "mlp"),
+        "lora": same(LoRA, rank),
+        "lora_mlp": same(MLPLoRA, rank),
+        "ssf_attn": same(LinearSSF, ("attn_in", "attn_out")),
+        "ssf_mlp": same(LinearSSF, ("mlp_in", "mlp_out")),
+        "ssf_ln": same(NormSSF),
+        "adapter": same(Adapter, dim, down),
+        "adaptformer": same(AdaptFormer, dim, options.scale, down),
+        "vpt_shallow": vpt,
+        "vpt_deep": vpt,
+    }

@@ -1,8 +1,72 @@
-"""Methods that train what the backbone has: rules over the paths of its parameters."""
+"""Methods that train what the backbone has: rules over the paths of its parameters, and ranges of its blocks."""
 
-from lift_jax.state import Path
+import re
+from collections.abc import Callable
+
+from lift_jax.errors import UserError
+from lift_jax.state import Path, Rule
 
 
-def full(path: Path) -> bool:
-    """Every parameter of the blocks: not the embeddings, nor the layer norms outside the blocks."""
-    return path[0].startswith("block_")
+def block_of(path: Path) -> int | None:
+    """The number of the block that a parameter belongs to."""
+    match = re.fullmatch(r"block_(\d+)", path[0])
+    return int(match[1]) if match else None
+
+
+def _own(path: Path) -> bool:
+    """Whether the parameter is the block's own, and not of a tuner."""
+    return block_of(path) is not None and not path[1].startswith("tuner_")
+
+
+def full(blocks: range) -> Rule:
+    """Every parameter of these blocks: not the embeddings, nor the layer norms outside the blocks."""
+    return lambda path: _own(path) and block_of(path) in blocks
+
+
+def bias(path: Path) -> bool:
+    """BitFit (Ben Zaken et al. 2022, arXiv 2106.10199): every bias of the blocks."""
+    return _own(path) and path[-1] == "bias"
+
+
+def layer_norm(path: Path) -> bool:
+    """Scale and bias of both layer norms of every block."""
+    return _own(path) and path[1] in ("ln_1", "ln_2")
+
+
+SELECTIONS: dict[str, Callable[[range], Rule]] = {
+    "full_tuning": full,
+    "bias_tuning": lambda blocks: bias,  # of every block whatever the range, as in the reference implementation
+    "ln_tuning": lambda blocks: layer_norm,
+}
+
+
+def blocks(partial: str, depth: int) -> range:
+    """The tuned blocks.
+
+    Args:
+        partial: "" for all, "2" for the last two, "3:6" for blocks 3, 4 and 5.
+        depth: number of blocks.
+
+    Raises:
+        UserError: if it is none of these, selects no block, or goes beyond the depth.
+    """
+    form = re.fullmatch(r"(?:(\d+):)?(\d+)", partial.strip())
+    if not partial.strip():
+        return range(depth)
+    if form is None:
+        raise UserError(
+            f"config.tuner.partial is {partial!r}; write a number for the last blocks, such as 2, or a range such as "
+            f"3:6 for blocks 3, 4 and 5 of the backbone's {depth}."
+        )
+    start, stop = (int(form[1]), int(form[2])) if form[1] else (depth - int(form[2]), depth)
+    if start < 0 or stop > depth:
+        raise UserError(
+            f"config.tuner.partial is {partial}, but the backbone has {depth} blocks, 0 to {depth - 1}; "
+            f"write at most {depth}, or a range within 0:{depth}."
+        )
+    if start >= stop:
+        raise UserError(
+            f"config.tuner.partial is {partial}, which selects no block; to train the head alone, write "
+            "config.method=head_only."
+        )
+    return range(start, stop)

@@ -1,0 +1,76 @@
+"""What a run trains, as a table."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flax import traverse_util
+
+from lift_jax.state import Parts, Path, Tree, count
+from lift_jax.tuners.build import TUNER_PREFIX, Tuning
+
+
+class Row(NamedTuple):
+    """A group of trainable parameters.
+
+    Attributes:
+        group: a tuner, a selection, or the head.
+        blocks: in how many blocks it is; 0 for the head.
+        arrays: number of arrays.
+        params: number of parameters.
+        share: of the backbone's number of parameters.
+    """
+
+    group: str
+    blocks: int
+    arrays: int
+    params: int
+    share: float
+
+
+def rows(tuning: Tuning, parts: Parts) -> list[Row]:
+    """The groups in the order of their first block, then the head."""
+    frozen, trained = (_flat(part) for part in (parts.frozen, parts.tuner))
+    own = {path: array for path, array in {**frozen, **trained}.items() if not _added(path)}
+    total = sum(array.size for array in own.values())
+    groups: dict[str, list[Path]] = {}
+    for path in trained:
+        groups.setdefault(str(tuning.group(path[1:])), []).append(path)
+    table = []
+    for group, paths in groups.items():
+        params = sum(trained[path].size for path in paths)
+        table.append(Row(group, len({path[1] for path in paths}), len(paths), params, params / total))
+    head = count(parts.head)
+    return [*table, Row("head", 0, len(_flat(parts.head)), head, head / total)]
+
+
+def summary(tuning: Tuning, parts: Parts) -> str:
+    """The table that is shown at start-up, one line a group and one for their sum.
+
+    Args:
+        tuning: of the method.
+        parts: the parameters.
+    """
+    table = rows(tuning, parts)
+    if len(table) > 1:
+        total = [sum(column) for column in zip(*(row[2:] for row in table), strict=True)]
+        table.append(Row("total", 0, int(total[0]), int(total[1]), total[2]))
+    lines = [("trained", "blocks", "arrays", "parameters", "of the backbone")]
+    lines += [(r.group, str(r.blocks or ""), str(r.arrays), f"{r.params:,}", f"{100 * r.share:.3f} %") for r in table]
+    return _aligned(lines)
+
+
+def _flat(part: Tree) -> dict[Path, Any]:
+    return traverse_util.flatten_dict(dict(part))  # pyright: ignore[reportReturnType]
+
+
+def _added(path: Path) -> bool:
+    return any(part.startswith(TUNER_PREFIX) for part in path)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """First column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
