@@ -1,0 +1,1 @@
+"""The quickstart's foundation model, and how it was made: a small CLIP of rendered glyphs."""

@@ -1,0 +1,257 @@
+"""Pre-trains the quickstart's foundation model, a small CLIP, on rendered glyphs with captions.
+
+    python -m lift_jax.quickstart.pretrain --output DIR
+
+It writes a folder in the Hugging Face layout and ends with a check on fonts that it has not seen.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tokenizers
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from tqdm import tqdm
+
+from lift_jax.models.clip import CLIP
+from lift_jax.quickstart import glyphs
+from lift_jax.quickstart.captions import CaptionedBatch, CaptionedGlyphs, every_word
+from lift_jax.quickstart.render import IMAGE_SIZE, render
+from lift_jax.quickstart.tokenizer import END_OF_TEXT, START_OF_TEXT, make
+from lift_jax.weights import huggingface
+from lift_jax.weights.backbone import Params
+
+MEAN = STD = 0.5
+NUM_MERGES = 640  # enough for every word of the captions
+CONTEXT_LENGTH = 32
+LARGEST_SCALE = 100.0  # of the logits, as in CLIP
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How long and how fast. The defaults made the model that comes with the package.
+
+    Attributes:
+        steps, batch_size: of the contrastive loss.
+        lr, warmup: peak of the cosine schedule and the steps to it.
+        weight_decay: AdamW's, on matrices only.
+        seed: decides everything.
+    """
+
+    steps: int = 2000
+    batch_size: int = 128
+    lr: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.05
+    seed: int = 0
+
+
+def model_config(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
+    """The model's config.json, as transformers' CLIPConfig has it."""
+    start, end = tokenizer.token_to_id(START_OF_TEXT), tokenizer.token_to_id(END_OF_TEXT)
+    common = dict(hidden_act="quick_gelu", layer_norm_eps=1e-5, attention_dropout=0.0, projection_dim=64)
+    text = dict(
+        model_type="clip_text_model",
+        vocab_size=tokenizer.get_vocab_size(),
+        max_position_embeddings=CONTEXT_LENGTH,
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        bos_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
+    vision = dict(
+        model_type="clip_vision_model",
+        image_size=IMAGE_SIZE,
+        patch_size=8,
+        num_channels=3,
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+    )
+    return dict(
+        architectures=["CLIPModel"],
+        model_type="clip",
+        projection_dim=64,
+        logit_scale_init_value=2.6592,
+        text_config=common | text,
+        vision_config=common | vision,
+    )
+
+
+def contrastive_loss(logits: Float[Array, "n n"]) -> Float[Array, ""]:
+    """The mean over image-to-text and text-to-image cross-entropies (Radford et al. 2021, figure 3)."""
+    return -(jnp.diag(jax.nn.log_softmax(logits, 0)) + jnp.diag(jax.nn.log_softmax(logits, 1))).mean() / 2
+
+
+def tokenize(tokenizer: tokenizers.Tokenizer, captions: list[str]) -> Int[np.ndarray, "n length"]:
+    """Ids, padded with zeros to a multiple of eight, so that the short captions are cheap and few shapes are compiled.
+
+    Raises:
+        ValueError: a caption does not fit into the context.
+    """
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(captions)]
+    longest = max(map(len, rows))
+    if longest > CONTEXT_LENGTH:
+        raise ValueError(f"A caption has {longest} tokens, and the context {CONTEXT_LENGTH}.")
+    tokens = np.zeros((len(rows), -(-longest // 8) * 8), np.int32)
+    for row, ids in zip(tokens, rows, strict=True):
+        row[: len(ids)] = ids
+    return tokens
+
+
+def images_of(key: PRNGKeyArray, source: CaptionedGlyphs, batch: CaptionedBatch) -> Float[Array, "n size size 3"]:
+    """The batch's images, normalised."""
+    rows = batch.rows
+    return (render(key, source.atlas.fields[rows], source.atlas.boxes[rows], batch.look) - MEAN) / STD
+
+
+def train(
+    model: CLIP, tokenizer: tokenizers.Tokenizer, source: CaptionedGlyphs, settings: Settings, progress: bool = True
+) -> tuple[Params, list[float]]:
+    """Trains from scratch with AdamW. Equal settings give equal parameters.
+
+    Returns:
+        The parameters and the loss of every step.
+    """
+    key, seed = jax.random.split(jax.random.key(settings.seed))
+    image = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3))
+    params = model.init(seed, image, jnp.zeros((1, CONTEXT_LENGTH), jnp.int32))["params"]
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.lr, min(settings.warmup, settings.steps // 4), settings.steps
+    )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(schedule, b2=0.98, weight_decay=settings.weight_decay, mask=_matrices),
+    )
+    state = optimizer.init(params)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params: Any, state: Any, images: Array, tokens: Array) -> tuple[Any, Any, Array]:
+        def loss_of(params: Any) -> Array:
+            return contrastive_loss(model.apply({"params": params}, images, tokens).logits)  # pyright: ignore
+
+        loss, gradient = jax.value_and_grad(loss_of)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        return params | {"logit_scale": jnp.minimum(params["logit_scale"], np.log(LARGEST_SCALE))}, state, loss
+
+    losses = []
+    bar = tqdm(range(settings.steps), desc="pre-training", unit="step", disable=not progress)
+    for i in bar:
+        batch = source.draw(np.random.default_rng((settings.seed, i)), settings.batch_size)
+        images = images_of(jax.random.fold_in(key, i), source, batch)
+        params, state, loss = step(params, state, images, tokenize(tokenizer, batch.captions))
+        losses.append(loss)
+        if i % 20 == 0:
+            bar.set_postfix(loss=f"{float(loss):.3f}")
+    return params, [float(loss) for loss in losses]
+
+
+def retrieval(
+    model: CLIP,
+    params: Params,
+    tokenizer: tokenizers.Tokenizer,
+    source: CaptionedGlyphs,
+    rounds: int = 8,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How often, in percent, an image's own plain caption is the nearest of all characters' captions.
+
+    Returns:
+        The share among all characters (`all`, `digits`, `letters`, `symbols`: which images are counted), and
+        `digits among digits`, where only the ten digits' captions compete.
+    """
+
+    @jax.jit
+    def logits_of(images: Array, tokens: Array) -> Array:
+        return model.apply({"params": params}, images, tokens).logits  # pyright: ignore
+
+    logits, characters = [], np.empty(0, np.int32)
+    for i in range(rounds):
+        batch = source.each(np.random.default_rng((seed, i)))
+        images = images_of(jax.random.fold_in(jax.random.key(seed), i), source, batch)
+        logits.append(np.asarray(logits_of(images, tokenize(tokenizer, batch.captions))))
+        characters = source.atlas.characters[batch.rows]
+    right = np.stack(logits).argmax(axis=-1) == np.arange(len(characters))
+    digit = characters < len(glyphs.DIGITS)
+    letter = ~digit & (characters < len(glyphs.DIGITS + glyphs.LETTERS))
+    among = np.stack(logits)[:, digit][:, :, digit].argmax(axis=-1) == np.arange(digit.sum())
+    shares = {
+        "all": right,
+        "digits": right[:, digit],
+        "letters": right[:, letter],
+        "symbols": right[:, ~digit & ~letter],
+        "digits among digits": among,
+    }
+    return {name: 100 * float(share.mean()) for name, share in shares.items()}
+
+
+def save(folder: Path, tokenizer: tokenizers.Tokenizer, params: Params) -> None:
+    """Writes the folder that `config.backbone` names. The arrays are stored in float16, which the loaders widen."""
+    huggingface.save(folder, model_config(tokenizer), params, dtype=np.float16)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    size = IMAGE_SIZE
+    preprocessing = dict(
+        image_processor_type="CLIPImageProcessor",
+        do_convert_rgb=True,
+        do_resize=True,
+        size={"shortest_edge": size},
+        resample=2,
+        do_center_crop=True,
+        crop_size={"height": size, "width": size},
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=[MEAN] * 3,
+        image_std=[STD] * 3,
+    )
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=2) + "\n")
+
+
+def make_model(tokenizer: tokenizers.Tokenizer) -> CLIP:
+    """The network of `model_config`."""
+    config = model_config(tokenizer)
+    vision, text = huggingface.networks(config)
+    return CLIP(vision, text, config["projection_dim"])
+
+
+def _matrices(params: Any) -> Any:
+    """True where weight decay acts: not on biases, norms and the temperature."""
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; `arguments` in place of the process's own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the model to")
+    for field in dataclasses.fields(Settings):
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    options = vars(parser.parse_args(arguments))
+    output = options.pop("output")
+    output.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = make(every_word(), NUM_MERGES)
+    model = make_model(tokenizer)
+    source = CaptionedGlyphs(glyphs.atlas(), glyphs.FACES)
+    params, _ = train(model, tokenizer, source, Settings(**options))
+    save(output, tokenizer, params)
+
+    print("Plain captions found for glyphs of fonts that were held out (percent):")
+    held_out = CaptionedGlyphs(glyphs.atlas(glyphs.HELD_OUT_FACES), glyphs.HELD_OUT_FACES)
+    for name, share in retrieval(model, params, tokenizer, held_out).items():
+        print(f"  {name:20} {share:5.1f}")
+
+
+if __name__ == "__main__":
+    main()
