@@ -1,4 +1,4 @@
-"""CLIP (Radford et al. 2021, arXiv 2103.00020): two towers and a shared space."""
+"""CLIP (Radford et al. 2021, arXiv 2103.00020) and SigLIP (Zhai et al. 2023, 2303.15343): two towers, one space."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
 
@@ -18,7 +19,7 @@ def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
 
 
 class CLIPOutput(NamedTuple):
-    """Unit features of both kinds in the shared space, and exp(logit_scale) times their products."""
+    """Unit features of both kinds in the shared space, and exp(logit_scale) times their products plus SigLIP's bias."""
 
     image_features: Float[Array, "b e"]
     text_features: Float[Array, "n e"]
@@ -31,30 +32,41 @@ class CLIP(nn.Module):
     Attributes:
         vision, text: the towers.
         embed_dim: of the shared space.
+        projects_images: whether the image features are projected into the shared space; those of the ResNets and of
+            SigLIP lie in it already.
+        sigmoid: SigLIP's form, with a bias in the text projection and one of the logits.
     """
 
-    vision: VisionTransformer
+    vision: VisionTransformer | ResNet
     text: TextTransformer
     embed_dim: int
+    projects_images: bool = True
+    sigmoid: bool = False
 
     def setup(self):
-        init = nn.initializers.normal
-        self.visual_projection = self.param("visual_projection", init(self.vision.width**-0.5), self._shape("vision"))
-        self.text_projection = self.param("text_projection", init(self.text.width**-0.5), self._shape("text"))
+        if self.projects_images:
+            self.visual_projection = self._projection("visual_projection", self.vision.width)
+        self.text_projection = self._projection("text_projection", self.text.width)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
+        if self.sigmoid:
+            self.text_projection_bias = self.param("text_projection_bias", nn.initializers.zeros, (self.embed_dim,))
+            self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), ())
 
-    def _shape(self, tower: str) -> tuple[int, int]:
-        return getattr(self, tower).width, self.embed_dim
+    def _projection(self, name: str, width: int) -> Array:
+        return self.param(name, nn.initializers.normal(width**-0.5), (width, self.embed_dim))
 
     def encode_image(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
         """Normalised images to unit features in the shared space."""
-        return normalize(self.vision(images).astype(jnp.float32) @ self.visual_projection)
+        features = self.vision(images).astype(jnp.float32)
+        return normalize(features @ self.visual_projection if self.projects_images else features)
 
     def encode_text(self, tokens: Int[Array, "n l"]) -> Float[Array, "n e"]:
         """Token ids to unit features in the shared space."""
-        return normalize(self.text(tokens).astype(jnp.float32) @ self.text_projection)
+        features = self.text(tokens).astype(jnp.float32) @ self.text_projection
+        return normalize(features + self.text_projection_bias if self.sigmoid else features)
 
     def __call__(self, images: Float[Array, "b h w 3"], tokens: Int[Array, "n l"]) -> CLIPOutput:
         """The two kinds of features and the zero-shot logits."""
         image, text = self.encode_image(images), self.encode_text(tokens)
-        return CLIPOutput(image, text, jnp.exp(self.logit_scale) * image @ text.T)
+        logits = jnp.exp(self.logit_scale) * image @ text.T
+        return CLIPOutput(image, text, logits + self.logit_bias if self.sigmoid else logits)

@@ -1,4 +1,4 @@
-"""CLIP's text tower: a causal transformer whose end-of-text token is the text's feature (Radford et al. 2021, 2.4)."""
+"""The text towers of CLIP (Radford et al. 2021, section 2.4) and of SigLIP (Zhai et al. 2023, arXiv 2303.15343)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from lift_jax.models.transformer import Block, layer_norm
 
 
 class TextTransformer(nn.Module):
-    """A causal transformer over token ids.
+    """A transformer over token ids.
 
     Attributes:
         vocab_size: number of token ids.
@@ -16,6 +16,8 @@ class TextTransformer(nn.Module):
         width, depth, num_heads, mlp_dim, activation, epsilon: as in `VisionTransformer`.
         end_of_text: id of the end-of-text token; None where it is the largest id of a row, as in OpenAI's weights and
             in configurations from before the id was recorded.
+        causal: True for CLIP's tower, where a token sees those before it and the end-of-text token is the feature;
+            False for SigLIP's, where all see all, the padding included, and the last position is the feature.
         dtype: of the activations.
     """
 
@@ -28,18 +30,21 @@ class TextTransformer(nn.Module):
     activation: str = "quick_gelu"
     epsilon: float = 1e-5
     end_of_text: int | None = None
+    causal: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "n l"]) -> Float[Array, "n d"]:
-        """Token ids, start and end tokens included, to the end-of-text token after the last layer norm, unprojected."""
+        """Token ids, start and end tokens included, to the text's token after the last layer norm, unprojected."""
         n, length = tokens.shape
         table = self.param("token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width))
         positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width))
         x = (table[tokens] + positions[:length]).astype(self.dtype)
-        causal = jnp.tril(jnp.ones((length, length), bool))
+        mask = jnp.tril(jnp.ones((length, length), bool)) if self.causal else None
         for i in range(self.depth):
-            x = Block(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name=f"block_{i}")(x, causal)
+            x = Block(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name=f"block_{i}")(x, mask)
         x = layer_norm(self.epsilon, x.dtype, name="ln_final")(x)
+        if not self.causal:
+            return x[:, -1]
         end = jnp.argmax(tokens if self.end_of_text is None else tokens == self.end_of_text, axis=-1)
         return x[jnp.arange(n), end]

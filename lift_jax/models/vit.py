@@ -1,20 +1,22 @@
-"""The vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929) in CLIP's form (Radford et al. 2021, 2103.00020)."""
+"""The vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929), in CLIP's form (2103.00020) and in others."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.sites import BlockTuners, no_tuners
 from lift_jax.models.transformer import Block, layer_norm
 
 
 class VisionTransformer(nn.Module):
-    """A vision transformer that gives the normalised class token.
+    """A vision transformer that gives the normalised class token, or SigLIP's attention pooling of the tokens.
 
     Attributes:
-        patch_size: side of a square patch, in pixels; divides the image's sides.
+        patch_size: side of a square patch, in pixels; what is left over of the image's sides is not seen.
         width: of the tokens.
         depth: number of blocks.
         num_heads: attention heads of a block.
@@ -23,6 +25,7 @@ class VisionTransformer(nn.Module):
         epsilon: of the layer norms.
         pre_norm: a layer norm between the embeddings and the first block (CLIP has it, the ImageNet-21K ViT does not).
         patch_bias: whether the patch embedding has a bias (the ImageNet-21K ViT has one, CLIP does not).
+        pool: "class" for the class token; "attention" for SigLIP's head, whose transformer has no class token.
         dtype: of the activations. Layer norm and softmax statistics are float32 in any case.
         tuners: gives the tuners of block i (see `lift_jax.models.sites`).
     """
@@ -36,12 +39,13 @@ class VisionTransformer(nn.Module):
     epsilon: float = 1e-5
     pre_norm: bool = True
     patch_bias: bool = False
+    pool: Literal["class", "attention"] = "class"
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
-        """Images, already normalised, to features: the class token after the last layer norm, before any projection."""
+        """Images, already normalised, to features: after the last layer norm and pooling, before any projection."""
         x = self._embed(images)
         if self.pre_norm:
             x = layer_norm(self.epsilon, x.dtype, name="ln_pre")(x)
@@ -51,19 +55,25 @@ class VisionTransformer(nn.Module):
                 self.num_heads, self.mlp_dim, self.activation, self.epsilon, tuners=self.tuners(i), name=f"block_{i}"
             )
             x = block(x, length=length)
-        return layer_norm(self.epsilon, x.dtype, name="ln_post")(x[:, 0])
+        ln_post = layer_norm(self.epsilon, x.dtype, name="ln_post")
+        if self.pool == "class":
+            return ln_post(x[:, 0])
+        head = AttentionPooling(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name="pool")
+        return head(ln_post(x[:, :length]))
 
     def _embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b t d"]:
         b, h, w, c = images.shape
         p = self.patch_size
         kernel = self.param("patch_embedding", nn.initializers.lecun_normal(in_axis=(0, 1, 2)), (p, p, c, self.width))
         # A convolution whose stride is its kernel is a matrix product over patches.
-        patches = images.astype(self.dtype).reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
+        images = images[:, : h // p * p, : w // p * p].astype(self.dtype)
+        patches = images.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
         x = patches.reshape(b, -1, p * p * c) @ kernel.reshape(-1, self.width).astype(self.dtype)
         if self.patch_bias:
             x = x + self.param("patch_bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
         normal = nn.initializers.normal(self.width**-0.5)
-        token = self.param("class_embedding", normal, (self.width,)).astype(self.dtype)
-        x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, self.width)), x], axis=1)
+        if self.pool == "class":
+            token = self.param("class_embedding", normal, (self.width,)).astype(self.dtype)
+            x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, self.width)), x], axis=1)
         positions = self.param("position_embedding", normal, (x.shape[1], self.width))
         return x + positions.astype(self.dtype)

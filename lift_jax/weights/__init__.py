@@ -1,8 +1,10 @@
 """Foundation models from the formats people have: one file a format, one parameter tree for all."""
 
 import dataclasses
+from pathlib import Path
 
 from lift_jax.errors import UserError
+from lift_jax.models.resnet import ResNet
 from lift_jax.weights import huggingface
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.positions import resize_positions
@@ -12,14 +14,23 @@ __all__ = ["Backbone", "content_hash", "load"]
 
 
 def load(name: str, resolution: int | None = None) -> Backbone:
-    """The foundation model of a folder or hub id, its position embeddings resized to `resolution` (pixels) if given.
+    """The foundation model of a folder, file or hub id, its positions resized to `resolution` (pixels) if given.
 
     Raises:
         UserError: if it cannot be found or read, or the patch size does not divide the resolution.
     """
-    backbone = dataclasses.replace(huggingface.load(find(name)), name=name)
+    backbone = dataclasses.replace(_read(find(name)), name=name)
     if not resolution or resolution == backbone.resolution:
         return backbone
+    return _resized(backbone, resolution)
+
+
+def _read(place: Path) -> Backbone:
+    """In the format that the place's files show."""
+    return huggingface.load(place)
+
+
+def _resized(backbone: Backbone, resolution: int) -> Backbone:
     patch = backbone.vision.patch_size
     if resolution % patch:
         near = max(patch, round(resolution / patch) * patch)
@@ -28,6 +39,9 @@ def load(name: str, resolution: int | None = None) -> Backbone:
             f"take a multiple of {patch}, such as {near}."
         )
     vision = dict(backbone.params["vision"])
-    vision["position_embedding"] = resize_positions(vision["position_embedding"], resolution // patch)
-    params = {**backbone.params, "vision": vision}
-    return dataclasses.replace(backbone, params=params, resolution=resolution)
+    parent = vision
+    if isinstance(backbone.vision, ResNet):
+        parent = vision["attn_pool"] = dict(vision["attn_pool"])
+    has_extra = isinstance(backbone.vision, ResNet) or backbone.vision.pool == "class"
+    parent["position_embedding"] = resize_positions(parent["position_embedding"], resolution // patch, int(has_extra))
+    return dataclasses.replace(backbone, params={**backbone.params, "vision": vision}, resolution=resolution)

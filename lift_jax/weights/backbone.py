@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from lift_jax.errors import UserError
+from lift_jax.models.clip import CLIP
+from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights.tokenizer import Tokenizer
@@ -22,8 +25,9 @@ class Backbone:
     Attributes:
         name: the folder or hub id it came from.
         vision: the image network, in float32 and without tuners.
-        params: `vision` and, where the model has a text tower, `text`, `visual_projection` (width, e),
-            `text_projection` (text width, e) and `logit_scale` (); numpy float32.
+        params: `vision` and, where the model has a text tower, `text`, `visual_projection` (width, e) if the image
+            features are not in the shared space already, `text_projection` (text width, e) and `logit_scale` (); SigLIP
+            has `text_projection_bias` (e,) and `logit_bias` () as well; numpy float32.
         resolution: side of the square input, in pixels.
         mean, std: of the normalisation, per channel, for images in [0, 1].
         text: the text tower, or None.
@@ -32,7 +36,7 @@ class Backbone:
     """
 
     name: str
-    vision: VisionTransformer
+    vision: VisionTransformer | ResNet
     params: Params
     resolution: int
     mean: tuple[float, float, float]
@@ -41,6 +45,20 @@ class Backbone:
     tokenizer: Tokenizer | None
     hash: str
 
+    def clip(self) -> CLIP:
+        """Both towers as one module, for `params`.
+
+        Raises:
+            UserError: if the model has no text tower.
+        """
+        if self.text is None:
+            raise UserError(
+                f"The backbone {self.name} has no text tower, so nothing can be compared with text; "
+                "start the head from images instead, with config.head_init=class_mean."
+            )
+        embed_dim = self.params["text_projection"].shape[1]
+        return CLIP(self.vision, self.text, embed_dim, "visual_projection" in self.params, "logit_bias" in self.params)
+
 
 def content_hash(params: Params) -> str:
     """SHA-256, in hex, over the names, shapes, types and bytes of the parameters: equal content, equal hash."""
@@ -48,5 +66,5 @@ def content_hash(params: Params) -> str:
     for name, array in sorted(traverse_util.flatten_dict(dict(params), sep="/").items()):
         array = np.asarray(array, order="C")
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -1,7 +1,8 @@
 """Text to token ids, by the tokenizer.json that a checkpoint brings along."""
 
 import logging
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +17,85 @@ _log = logging.getLogger(__name__)
 class Tokenizer:
     """A tokenizer of the `tokenizers` library with a fixed context length.
 
-    Rows are padded with zeros after the end-of-text token, as OpenAI's tokenizer does; the text tower is causal, so
-    what follows that token has no effect.
+    Rows are padded after the end-of-text token. CLIP's are padded with zeros, as OpenAI's tokenizer does; the text
+    tower is causal, so what follows that token has no effect.
+
+    Attributes:
+        context_length: length of a row.
+        padding: id of the padding.
+
+    Args:
+        file: tokenizer.json.
+        context_length: length of a row.
+        padding: id of the padding.
+        end: id that must end every text; the file's own post-processor suffices if None.
+        prepare: is applied to the text first.
+
+    Raises:
+        UserError: if the file cannot be read.
     """
 
-    def __init__(self, file: Path, context_length: int):
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exceptions
-            raise UserError(
-                f"The tokenizer {file} cannot be read ({error}); take it from the model's source again."
-            ) from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self.context_length = context_length
+    def __init__(
+        self,
+        file: Path,
+        context_length: int,
+        padding: int = 0,
+        end: int | None = None,
+        prepare: Callable[[str], str] = str,
+    ):
+        self._tokenizer = _read(file)
+        self._end, self._prepare = end, prepare
+        self.context_length, self.padding = context_length, padding
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
         """Token ids with start and end tokens. A text too long is cut, keeps its end token, and is warned of."""
-        tokens = np.zeros((len(texts), self.context_length), np.int32)
-        for row, text, encoding in zip(tokens, texts, self._tokenizer.encode_batch(list(texts)), strict=True):
+        tokens = np.full((len(texts), self.context_length), self.padding, np.int32)
+        encodings = self._tokenizer.encode_batch([self._prepare(text) for text in texts])
+        for row, text, encoding in zip(tokens, texts, encodings, strict=True):
             ids = encoding.ids
+            if self._end is not None and ids[-1:] != [self._end]:
+                ids = [*ids, self._end]
             if len(ids) > self.context_length:
                 _log.warning("The text %r has %d tokens and is cut to %d.", text, len(ids), self.context_length)
                 ids = [*ids[: self.context_length - 1], ids[-1]]
             row[: len(ids)] = ids
         return tokens
+
+    def to_json(self) -> str:
+        """The content of a tokenizer.json."""
+        return self._tokenizer.to_str(pretty=True)
+
+
+def siglip(file: Path, context_length: int) -> Tokenizer:
+    """SigLIP's tokenizer: T5's vocabulary, `</s>` as padding, no punctuation; or SigLIP 2's, which is Gemma's.
+
+    Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
+
+    Raises:
+        UserError: if the file cannot be read or is of another model.
+    """
+    vocabulary = _read(file).get_vocab()
+    if "<eos>" in vocabulary:
+        return Tokenizer(file, context_length, vocabulary.get("<pad>", 0), vocabulary["<eos>"], str.lower)
+    if "</s>" not in vocabulary:
+        raise UserError(
+            f"The tokenizer {file} has neither <eos> nor </s>, so it is not SigLIP's; take the model's own."
+        )
+    end = vocabulary["</s>"]
+    return Tokenizer(file, context_length, end, end, _without_punctuation)
+
+
+def _without_punctuation(text: str) -> str:
+    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
+
+
+def _read(file: Path) -> tokenizers.Tokenizer:
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises bare Exceptions
+        raise UserError(
+            f"The tokenizer {file} cannot be read ({error}); take it from the model's source again."
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

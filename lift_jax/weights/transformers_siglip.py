@@ -1,0 +1,91 @@
+"""The layout of transformers' SiglipModel and of its vision tower alone (`siglip` and `siglip_vision_model`).
+
+The SigLIP 2 checkpoints of fixed resolution have it too.
+"""
+
+from typing import Any
+
+from lift_jax.errors import UserError
+from lift_jax.models.text import TextTransformer
+from lift_jax.models.vit import VisionTransformer
+from lift_jax.weights.arrays import Entry, blocks, convolution, linear, norm, reshaped, same, transposed, unused
+from lift_jax.weights.backbone import Backbone
+from lift_jax.weights.layout import HALF, Config, Layout, tower_config, transformer_size, vision_prefix
+from lift_jax.weights.transformers_clip import BLOCK
+
+_COMMON = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+_COMMON |= dict(hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6)
+_VISION_DEFAULTS = _COMMON | dict(image_size=224, patch_size=16, vision_use_head=True)
+_TEXT_DEFAULTS = _COMMON | dict(max_position_embeddings=64, vocab_size=32000)
+
+
+def layout(config: Config) -> Layout:
+    """Of model_type `siglip`."""
+    base = vision_layout(config.get("vision_config", {}))
+    t = {**_TEXT_DEFAULTS, **config.get("text_config", {})}
+    text = TextTransformer(t["vocab_size"], t["max_position_embeddings"], **transformer_size(t), causal=False)
+    embed = t.get("projection_size") or text.width
+    return base._replace(text=text, table=base.table + _text_table(text, embed), rename=str)
+
+
+def vision_layout(config: Config) -> Layout:
+    """Of model_type `siglip_vision_model`."""
+    v = {**_VISION_DEFAULTS, **config}
+    if not v["vision_use_head"]:
+        raise UserError("config.json describes a SigLIP without its pooling head; take a checkpoint that has it.")
+    size = transformer_size(v)
+    vision = VisionTransformer(patch_size=v["patch_size"], **size, pre_norm=False, patch_bias=True, pool="attention")
+    width, p = vision.width, vision.patch_size
+    embeddings, head = "vision_model.embeddings", "vision_model.head"
+    positions = (v["image_size"] // p) ** 2
+    table = [
+        convolution("vision/patch_embedding", f"{embeddings}.patch_embedding.weight", p, 3, width),
+        same("vision/patch_bias", f"{embeddings}.patch_embedding.bias", width),
+        same("vision/position_embedding", f"{embeddings}.position_embedding.weight", positions, width),
+        unused(f"{embeddings}.position_ids", 1, positions),
+        *blocks("vision", "vision_model.encoder.layers", BLOCK, vision.depth, width, vision.mlp_dim),
+        *norm("vision/ln_post", "vision_model.post_layernorm", width),
+        reshaped("vision/pool/probe", f"{head}.probe", (1, 1, width), (width,)),
+        transposed("vision/pool/attn_in/kernel", f"{head}.attention.in_proj_weight", width, 3 * width),
+        same("vision/pool/attn_in/bias", f"{head}.attention.in_proj_bias", 3 * width),
+        *linear("vision/pool/attn_out", f"{head}.attention.out_proj", width, width),
+        *norm("vision/pool/ln", f"{head}.layernorm", width),
+        *linear("vision/pool/mlp_in", f"{head}.mlp.fc1", width, vision.mlp_dim),
+        *linear("vision/pool/mlp_out", f"{head}.mlp.fc2", vision.mlp_dim, width),
+    ]
+    return Layout(vision, None, v["image_size"], table, vision_prefix, HALF, HALF)
+
+
+def _text_table(text: TextTransformer, embed: int) -> list[Entry]:
+    width, embeddings = text.width, "text_model.embeddings"
+    return [
+        same("text/token_embedding", f"{embeddings}.token_embedding.weight", text.vocab_size, width),
+        same("text/position_embedding", f"{embeddings}.position_embedding.weight", text.context_length, width),
+        unused(f"{embeddings}.position_ids", 1, text.context_length),
+        *blocks("text", "text_model.encoder.layers", BLOCK, text.depth, width, text.mlp_dim),
+        *norm("text/ln_final", "text_model.final_layer_norm", width),
+        transposed("text_projection", "text_model.head.weight", width, embed),
+        same("text_projection_bias", "text_model.head.bias", embed),
+        reshaped("logit_scale", "logit_scale", (1,), ()),
+        reshaped("logit_bias", "logit_bias", (1,), ()),
+    ]
+
+
+def config(backbone: Backbone) -> dict[str, Any]:
+    """The config.json of a SigLIP, with or without its text tower."""
+    vision, text = backbone.vision, backbone.text
+    assert isinstance(vision, VisionTransformer)
+    v = tower_config(vision) | dict(image_size=backbone.resolution, patch_size=vision.patch_size)
+    if text is None:
+        return dict(architectures=["SiglipVisionModel"], model_type="siglip_vision_model", **v)
+    t = tower_config(text) | dict(vocab_size=text.vocab_size, max_position_embeddings=text.context_length)
+    t["projection_size"] = backbone.params["text_projection"].shape[1]
+    # transformers' defaults are CLIP's ids, which other vocabularies do not have.
+    t |= dict(pad_token_id=0 if backbone.tokenizer is None else backbone.tokenizer.padding)
+    t |= dict(bos_token_id=None, eos_token_id=None)
+    return dict(
+        architectures=["SiglipModel"],
+        model_type="siglip",
+        vision_config=dict(model_type="siglip_vision_model", **v),
+        text_config=dict(model_type="siglip_text_model", **t),
+    )
