@@ -36,9 +36,7 @@ def default() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     # What is trained.
-    config.method = (
-        "lift"  # tuners joined by "+", or zero_shot, head_only, lift, lift_plus: see lift_jax.tuners.METHODS
-    )
+    config.method = "lift"  # zero_shot, head_only, lift, lift_plus, or tuners joined by "+": lift_jax.tuners.METHODS
     config.tuner = tuner_defaults()
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm
     config.head_scale = 25.0  # of the cosine head's logits
@@ -49,9 +47,7 @@ def default() -> ml_collections.ConfigDict:
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
     config.resolution = 0  # pixels; 0 takes the backbone's own
     config.data = data_defaults()
-    config.class_groups = (
-        ""  # the many, medium and few classes are those of the training counts; "imbalance_100" as published
-    )
+    config.class_groups = ""  # many, medium, few: by the training counts; or "imbalance_100", as published for CIFAR-LT
 
     # How. None takes the recipe's value (below) for the method.
     config.lr = config_dict.placeholder(float)

@@ -1,5 +1,6 @@
 """One mesh over all devices: where arrays are."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,8 @@ def check_batch(batch_size: int, accumulate: int) -> None:
         unit = devices * accumulate
         near = max(unit, round(batch_size / unit) * unit)
         raise UserError(
-            f"config.batch_size is {batch_size}, which {devices} devices x config.accumulate={accumulate} do not divide; "
-            f"take a multiple of {unit}, such as {near}."
+            f"config.batch_size is {batch_size}, which {devices} devices x config.accumulate={accumulate} do not "
+            f"divide; take a multiple of {unit}, such as {near}."
         )
 
 
@@ -57,6 +58,8 @@ def local_replicas(tree: Any) -> Any:
 
 def start() -> None:
     """What a process does once, before anything else asks JAX for its devices: compiled programs are kept on disk."""
+    # JAX tells that it looked for other kinds of devices, which is of no interest to who has none of them.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lift_jax" / "xla"
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

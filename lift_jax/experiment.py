@@ -34,7 +34,6 @@ class Experiment:
         classifier: the backbone's vision tower with tuners, and the head.
         pixels: what the device does with images first.
         mesh: all devices.
-        rule: which of the backbone's parameters are trained.
         parts: the parameters on the devices, frozen ones in config.dtype, the others in float32.
         loss: of the training.
         schedule: step to learning rate.
@@ -49,7 +48,6 @@ class Experiment:
     classifier: Classifier
     pixels: Input
     mesh: Mesh
-    rule: state.Rule
     parts: Parts
     loss: losses.Loss
     schedule: optax.Schedule
@@ -178,7 +176,6 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         classifier=classifier,
         pixels=pixels,
         mesh=mesh,
-        rule=tuning.trains,
         parts=devices.replicate(parts, mesh),
         loss=losses.make(config.loss, counts, tau=config.tau, scale=config.head_scale),
         schedule=schedule,

@@ -1,6 +1,7 @@
 r"""The command line: one config, one workdir, one mode.
 
-    python -m lift_jax.main --config FILE [--workdir DIR] [--config.KEY=VALUE ...] [--mode train|eval] [--checkpoint DIR]
+    python -m lift_jax.main --config FILE [--workdir DIR] [--config.KEY=VALUE ...]
+        [--mode train|eval] [--checkpoint DIR]
 
 For example:
 

@@ -21,15 +21,14 @@ def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosin
             implementation; or "cosine_step", where t is step / steps.
     """
 
-    def schedule(step: Array) -> Array:
-        if every == "cosine_step":
-            t = step / (num_epochs * steps_per_epoch)
-        else:
-            t = (step // steps_per_epoch) / num_epochs
-        return lr * 0.5 * (1 + jnp.cos(math.pi * t))
-
     if every not in ("cosine_epoch", "cosine_step"):
         raise UserError(f"config.schedule is {every!r}; write cosine_epoch or cosine_step.")
+    unit = steps_per_epoch if every == "cosine_epoch" else 1  # steps for which t stays the same
+
+    def schedule(step: Array) -> Array:
+        t = (step // unit) * unit / (num_epochs * steps_per_epoch)
+        return lr * 0.5 * (1 + jnp.cos(math.pi * t))
+
     return schedule
 
 
