@@ -1,6 +1,7 @@
 """Class names from files and from folder names."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 
@@ -69,8 +70,28 @@ def _from_json(text: str, path: str) -> tuple[str, ...]:
     return tuple(content)
 
 
+def names_of_folders(path: str, folders: Sequence[str]) -> list[str]:
+    """Names for folders, from a file whose lines are `folder name`, or else are names in the order of `folders`.
+
+    Raises:
+        UserError: the file has another number of names than there are folders.
+    """
+    text = read_bytes(path).decode("utf-8-sig", "replace")
+    pairs = [re.split(r"[\s,]+", line.strip(), maxsplit=1) for line in text.splitlines() if line.strip()]
+    by_folder = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    if all(folder in by_folder for folder in folders):
+        return [by_folder[folder] for folder in folders]
+    names = read_class_names(path)
+    if len(names) != len(folders):
+        raise UserError(f"{path} has {len(names)} class names, but there are {len(folders)} class folders.")
+    return list(names)
+
+
 def folder_names(paths: Sequence[str], labels: Sequence[int], num_classes: int) -> tuple[str, ...]:
     """Each class's name from the folder that its images are in, where that is one folder of its own; else "class N".
+
+    Where the last part of the folders' paths is not distinct, as in Places, the names are their paths below the folder
+    that all have in common.
 
     Arguments:
         paths: relative paths of images.
@@ -79,9 +100,13 @@ def folder_names(paths: Sequence[str], labels: Sequence[int], num_classes: int) 
     """
     folders: dict[int, set[str]] = {}
     for path, label in zip(paths, labels, strict=True):
-        parts = path.replace("\\", "/").split("/")
-        folders.setdefault(label, set()).add(parts[-2] if len(parts) > 1 else "")
+        folders.setdefault(label, set()).add(os.path.dirname(path))
     single = {label: next(iter(names)) for label, names in folders.items() if len(names) == 1}
     if len(single) == num_classes == len(set(single.values())) and all(single.values()):
-        return tuple(single[label] for label in range(num_classes))
+        whole = [single[label] for label in range(num_classes)]
+        last = [os.path.basename(folder) for folder in whole]
+        if len(set(last)) == num_classes:
+            return tuple(last)
+        common = os.path.commonpath(whole)
+        return tuple(os.path.relpath(folder, common or ".") for folder in whole)
     return tuple(f"class {label}" for label in range(num_classes))

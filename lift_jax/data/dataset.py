@@ -82,9 +82,9 @@ class SubsetSource:
     def __getitem__(self, index: int) -> bytes | np.ndarray:
         return self.source[int(self.indices[index])]
 
-    def path(self, index: int) -> str:
+    def path(self, index: int) -> str | None:
         """The whole source's name of the image, where it has one."""
-        return source_path(self.source, int(self.indices[index])) or f"image {self.indices[index]}"
+        return source_path(self.source, int(self.indices[index]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,13 +193,13 @@ def check_splits(train: Dataset, test: Dataset) -> None:
             + (f", and {test.name} tests {tested} such class{'es' if tested > 1 else ''}" if tested else "")
             + "; add training images or take the class out of the data set."
         )
-    if hasattr(train.source, "path") and hasattr(test.source, "path"):
-        both = {train.path(i) for i in range(len(train))} & {test.path(i) for i in range(len(test))}
-        if both:
-            logging.warning(
-                "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
-                len(both), train.name, test.name, min(both),
-            )  # fmt: skip
+    trained = {source_path(train.source, i) for i in range(len(train))}
+    both = {path for i in range(len(test)) if (path := source_path(test.source, i)) is not None and path in trained}
+    if both:
+        logging.warning(
+            "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
+            len(both), train.name, test.name, min(both),
+        )  # fmt: skip
 
 
 def _some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:

@@ -55,12 +55,7 @@ def check_files(root: str, paths: Sequence[str], where: str) -> None:
     missing: set[str] = set()
     for folder, members in by_folder.items():
         full = os.path.join(root, folder)
-        try:
-            present = _listing(full)
-        except FileNotFoundError:
-            present = set()
-        except OSError as error:
-            raise UserError(f"The folder {full} cannot be read: {error.strerror or error}.") from error
+        present = list_folder(full) if "://" in full or os.path.exists(full) else set()
         missing.update(path for path in members if os.path.basename(path) not in present)
     if missing:
         first = [path for path in paths if path in missing][:10]
@@ -70,10 +65,18 @@ def check_files(root: str, paths: Sequence[str], where: str) -> None:
         )
 
 
-def _listing(folder: str) -> set[str]:
-    if "://" in folder:
-        return {child.name for child in epath.Path(folder).iterdir()}
-    return set(os.listdir(folder or "."))
+def list_folder(folder: str) -> set[str]:
+    """Names of what is in a local or remote folder.
+
+    Raises:
+        UserError: the folder does not exist, is none, or cannot be read.
+    """
+    try:
+        if "://" in folder:
+            return {child.name for child in epath.Path(folder).iterdir()}
+        return set(os.listdir(folder or "."))
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
 
 
 def load_lists(root: str, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:
@@ -106,6 +109,7 @@ def from_paths(
     test: tuple[str, Sequence[str], Sequence[int]],
     class_names: str | Sequence[str],
     name: str,
+    check: bool = True,
 ) -> tuple[Dataset, Dataset]:
     """Training and test split from paths and labels, each given with the name of the file that they come from.
 
@@ -114,6 +118,7 @@ def from_paths(
         train, test: (where they come from, relative paths, labels).
         class_names: the names in label order; or a file of them; or "" for the names of the images' folders.
         name: name of the data set.
+        check: whether to look if the files exist.
 
     Raises:
         UserError: as `load_lists`.
@@ -128,8 +133,9 @@ def from_paths(
             f"training has {len(names)} classes, 0 to {len(names) - 1}."
         )
     test_array = check_labels(test_labels, len(names), test_where)
-    check_files(root, train_paths, train_where)
-    check_files(root, test_paths, test_where)
+    if check:
+        check_files(root, train_paths, train_where)
+        check_files(root, test_paths, test_where)
     return (
         Dataset(f"{name} train", FileSource(root, tuple(train_paths)), train_array, names),
         Dataset(f"{name} test", FileSource(root, tuple(test_paths)), test_array, names),

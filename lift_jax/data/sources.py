@@ -1,19 +1,25 @@
 """From `config.data` to the training and the test split."""
 
+import os
 from typing import Any
 
+import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
+from jaxtyping import Int
 
+from lift_jax.data import longtail
 from lift_jax.data.dataset import Dataset, check_splits
 from lift_jax.data.digits import load_digits
+from lift_jax.data.folder import load_folder
+from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.lists import load_lists
+from lift_jax.data.tables import load_tables
 from lift_jax.errors import UserError
 
-FORMATS = ("digits", "lists")
+FORMATS = ("digits", "lists", "folder", "csv", "inaturalist")
 
 
-def load(data_config: ConfigDict, seed: int = 0) -> tuple[Dataset, Dataset]:
+def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     """The training and the test split that a config describes, checked.
 
     Arguments:
@@ -27,6 +33,11 @@ def load(data_config: ConfigDict, seed: int = 0) -> tuple[Dataset, Dataset]:
         UserError: an unknown format, missing files, labels that are not 0 to n-1, a class without training images.
     """
     train, test = _read(data_config, seed)
+    if data_config.imbalance and data_config.format != "digits":  # the digits' own rule holds out a test split first
+        kept = longtail.subset(train.labels, train.num_classes, data_config.imbalance)
+        train = train.subset(kept)
+    elif data_config.format != "digits":
+        train = train.subset(canonical_order(train))
     check_splits(train, test)
     counts = train.class_counts
     logging.info(
@@ -36,10 +47,26 @@ def load(data_config: ConfigDict, seed: int = 0) -> tuple[Dataset, Dataset]:
     return train, test
 
 
+def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
+    """Indices that sort a data set by label and file name: the same images give the same order, whatever held them."""
+    names = [os.path.basename(dataset.path(index)) for index in range(len(dataset))]
+    return np.lexsort((np.array(names), dataset.labels))
+
+
 def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     match data.format:
         case "digits":
             return load_digits(data.imbalance, data.permute_classes)
         case "lists":
             return load_lists(data.root, data.train_list, data.test_list, data.class_names, data.name)
+        case "folder":
+            return load_folder(
+                data.root, data.train_list, data.test_list, data.class_names, data.name, data.val_fraction, seed
+            )
+        case "csv":
+            return load_tables(
+                data.root, data.train_list, data.test_list, data.class_names, data.name, data.val_fraction, seed
+            )
+        case "inaturalist":
+            return load_inaturalist(data.root, data.train_list, data.test_list, data.class_names, data.level, data.name)
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")

@@ -1,0 +1,101 @@
+"""A folder per class."""
+
+import os
+from collections.abc import Sequence
+
+from lift_jax.data.classnames import names_of_folders
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.lists import from_paths, list_folder
+from lift_jax.data.splits import hold_out
+from lift_jax.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""Files with another ending are no images, in any case of letters."""
+
+_TRAIN, _TEST = ("train", "training"), ("test", "val", "validation", "valid")
+
+
+def load_folder(
+    root: str, train_folder: str, test_folder: str, class_names: str, name: str, val_fraction: float, seed: int
+) -> tuple[Dataset, Dataset]:
+    """Training and test split from folders with one sub-folder a class, in the order of the sub-folders' names.
+
+    Arguments:
+        root: the folder of both.
+        train_folder, test_folder: the splits' folders under root. "" finds `train` and one of `test`, `val`,
+            `validation`; where root has no `train`, its own sub-folders are the classes.
+        class_names: file of names, see `names_of_folders`; "" takes the names of the folders.
+        name: name of the data set.
+        val_fraction: share of each class that becomes the test split where there is no folder for it.
+        seed: chooses that share.
+
+    Raises:
+        UserError: a folder is missing, cannot be read, or holds no images; or the test split has a class of its own.
+    """
+    if not root:
+        raise UserError("data.root is empty; data.format=folder needs the folder of the images.")
+    present = list_folder(root)
+    train_folder = train_folder or next((each for each in _TRAIN if each in present), "")
+    test_folder = test_folder or (next((each for each in _TEST if each in present), "") if train_folder else "")
+    paths, folders = scan(root, train_folder)
+    classes = sorted(set(folders))
+    numbers = {folder: label for label, folder in enumerate(classes)}
+    names = names_of_folders(class_names, classes) if class_names else classes
+    labels = [numbers[folder] for folder in folders]
+    train_where = os.path.join(root, train_folder)
+    if not test_folder:
+        train, _ = from_paths(
+            root, (train_where, paths, labels), (train_where, paths, labels), names, name, check=False
+        )
+        kept, held_out = hold_out(train.labels, val_fraction, seed)
+        return train.subset(kept, f"{name} train"), train.subset(held_out, f"{name} test")
+    test_paths, test_folders = scan(root, test_folder)
+    test_where = os.path.join(root, test_folder)
+    unknown = sorted(set(test_folders) - set(classes))
+    if unknown:
+        raise UserError(f"{test_where} has the class {unknown[0]!r} ({len(unknown)} such), which {train_where} lacks.")
+    test_labels = [numbers[folder] for folder in test_folders]
+    return from_paths(
+        root, (train_where, paths, labels), (test_where, test_paths, test_labels), names, name, check=False
+    )
+
+
+def scan(root: str, split: str) -> tuple[list[str], list[str]]:
+    """Images under root/split in the order of their names, and the class folder of each.
+
+    Arguments:
+        root: the folder that the paths become relative to.
+        split: its sub-folder with the class folders, or "".
+
+    Returns:
+        Relative paths of all images at any depth below a class folder, and the names of these folders.
+
+    Raises:
+        UserError: a folder cannot be read, or there are no images.
+    """
+    top = os.path.join(root, split)
+    paths: list[str] = []
+    folders: list[str] = []
+    for entry in sorted(list_folder(top)):
+        if entry.startswith(".") or not os.path.isdir(os.path.join(top, entry)):
+            continue
+        found = _images_below(os.path.join(top, entry))
+        paths += [os.path.join(split, entry, each) for each in found]
+        folders += [entry] * len(found)
+    if not paths:
+        raise UserError(f"{top} has no folders with images in it; put each class's images into a folder of its own.")
+    return paths, folders
+
+
+def _images_below(folder: str) -> Sequence[str]:
+    found = []
+    for where, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
+        folders.sort()
+        within = os.path.relpath(where, folder)
+        images = (each for each in files if each.lower().endswith(EXTENSIONS) and not each.startswith("."))
+        found += [os.path.normpath(os.path.join(within, each)) for each in images]
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,41 @@
+"""Splitting one set of labelled images into training and test."""
+
+import numpy as np
+from jaxtyping import Int
+
+from lift_jax.errors import UserError
+
+
+def hold_out(
+    labels: Int[np.ndarray, " images"], fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
+    """Indices of a training and a test split in which each class has the same share.
+
+    Of n images of a class, round(fraction * n) are held out, but at least one stays in training; so a class of one
+    image is not tested.
+
+    Arguments:
+        labels: one integer an image.
+        fraction: share that is held out, between 0 and 1 (both exclusive).
+        seed: chooses the images.
+
+    Returns:
+        (training, test) indices, ascending.
+
+    Raises:
+        UserError: the fraction is not between 0 and 1, or so small that nothing is held out.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(
+            f"There is no test split and config.data.val_fraction is {fraction}; name a test split, or the "
+            f"share of the images to hold out, for example 0.2."
+        )
+    generator = np.random.default_rng(seed)
+    test = []
+    for label in np.unique(labels):
+        indices = generator.permutation(np.flatnonzero(labels == label))
+        test.append(indices[: min(round(fraction * len(indices)), len(indices) - 1)])
+    held_out = np.sort(np.concatenate(test))
+    if not held_out.size:
+        raise UserError(f"config.data.val_fraction={fraction} holds out no image at all; give a larger share.")
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
