@@ -34,6 +34,7 @@ class Experiment:
         classifier: the backbone's vision tower with tuners, and the head.
         pixels: what the device does with images first.
         mesh: all devices.
+        tuning: what the method does to the backbone.
         parts: the parameters on the devices, frozen ones in config.dtype, the others in float32.
         loss: of the training.
         schedule: step to learning rate.
@@ -48,6 +49,7 @@ class Experiment:
     classifier: Classifier
     pixels: Input
     mesh: Mesh
+    tuning: tuners.Tuning
     parts: Parts
     loss: losses.Loss
     schedule: optax.Schedule
@@ -166,7 +168,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
         head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
     )
-    logs.info("\n" + tuners.summary(tuning, parts))
+    logs.info(tuners.summary(tuning, parts))
     schedule = optimizer.cosine(config.lr, config.num_epochs, -(-len(train) // config.batch_size), config.schedule)
     return Experiment(
         config=config,
@@ -176,6 +178,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         classifier=classifier,
         pixels=pixels,
         mesh=mesh,
+        tuning=tuning,
         parts=devices.replicate(parts, mesh),
         loss=losses.make(config.loss, counts, tau=config.tau, scale=config.head_scale),
         schedule=schedule,

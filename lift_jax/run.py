@@ -99,7 +99,7 @@ def _restored(experiment: Experiment, workdir: Path, checkpoint: Path | None, lo
 
 @contextlib.contextmanager
 def _workdir(workdir: Path) -> Iterator[None]:
-    """Makes the folder and sees that it can be written to; takes a new one away if the run does not come to training."""
+    """Makes the folder and sees that it can be written to; takes a new one away if the run fails before training."""
     new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)

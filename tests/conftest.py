@@ -1,6 +1,8 @@
 """A small CLIP with random weights, made anew for the tests."""
 
 import dataclasses
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,9 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, processors
 
+from lift_jax import state, tuners
 from lift_jax.models.clip import CLIP
+from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.weights import huggingface
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.tokenizer import Tokenizer
@@ -60,16 +64,46 @@ def write_tokenizer(file) -> None:
     tokenizer.save(str(file))
 
 
+class Tuned(NamedTuple):
+    """A tuned classifier with its parameters."""
+
+    classifier: Classifier
+    tuning: tuners.Tuning
+    parts: state.Parts
+
+    def features(self, images) -> jax.Array:
+        params = {"params": state.merge(*self.parts)}
+        return jax.jit(lambda p, x: self.classifier.apply(p, x, method="features"))(params, images)
+
+
+def tune(backbone: Backbone, method: str, num_classes: int = 7, noise: float = 0.0, **options) -> Tuned:
+    """A classifier with the tuners of `method`, trained parameters moved by `noise` times a standard normal."""
+    config = tuners.tuner_defaults()
+    config.update(options)
+    tuning = tuners.build(method, config, backbone.vision, num_classes)
+    classifier = Classifier(backbone.vision.clone(tuners=tuning.tuners), CosineHead(num_classes))
+    shape = (backbone.resolution, backbone.resolution, 3)
+    params = state.complete(classifier, backbone.params["vision"], shape, jax.random.key(0))
+    generator = np.random.default_rng(1)
+    parts = state.split(jax.tree.map(np.asarray, params), tuning.trains)
+    moved = jax.tree.map(lambda x: (x + noise * generator.normal(size=x.shape)).astype(np.float32), parts.tuner)
+    return Tuned(classifier, tuning, parts._replace(tuner=moved))
+
+
+def make_clip(folder: Path, **vision) -> Backbone:
+    """A random CLIP; the arguments are of `clip_config`."""
+    config = clip_config(**vision)
+    towers, params = huggingface.networks(config), random_params(config)
+    write_tokenizer(folder / "tokenizer.json")
+    tokenizer = Tokenizer(folder / "tokenizer.json", 12)
+    mean, std, side = huggingface.CLIP_MEAN, huggingface.CLIP_STD, config["vision_config"]["image_size"]
+    return Backbone("tiny", towers[0], params, side, mean, std, towers[1], tokenizer, content_hash(params))
+
+
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory) -> Backbone:
     """A CLIP of 3 blocks, width 24, 16 by 16 pixels; 12 dimensions shared with a text tower of 2 blocks."""
-    config = clip_config()
-    vision, text = huggingface.networks(config)
-    params = random_params(config)
-    file = tmp_path_factory.mktemp("clip") / "tokenizer.json"
-    write_tokenizer(file)
-    mean, std = huggingface.CLIP_MEAN, huggingface.CLIP_STD
-    return Backbone("tiny", vision, params, 16, mean, std, text, Tokenizer(file, 12), content_hash(params))
+    return make_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +111,12 @@ def tiny_vit(tiny_clip: Backbone) -> Backbone:
     """The vision tower of `tiny_clip` alone."""
     params = {"vision": tiny_clip.params["vision"]}
     return dataclasses.replace(tiny_clip, name="tiny ViT", params=params, text=None, tokenizer=None)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_clip: Backbone, tmp_path_factory) -> str:
+    """`tiny_clip` as a folder in the Hugging Face layout."""
+    folder = tmp_path_factory.mktemp("backbone") / "tiny"
+    huggingface.save(folder, clip_config(), tiny_clip.params)
+    write_tokenizer(folder / "tokenizer.json")
+    return str(folder)

@@ -1,0 +1,163 @@
+"""The training step and the job around it."""
+
+import json
+import shutil
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from lift_jax import config as lift_config
+from lift_jax import experiment, losses, metrics, state
+from lift_jax.logs import Logs
+from lift_jax.run import run
+from lift_jax.train import make_step
+
+
+def small_config(folder: str, **changes) -> ml_collections.ConfigDict:
+    """Long-tailed digits on the tiny CLIP: 2 epochs of 3 steps, the last one padded."""
+    config = lift_config.default()
+    config.update(backbone=folder, num_epochs=2, batch_size=128, lr=0.05, log_every=1, **changes)
+    config.data.imbalance = 50
+    config.tte.expand = 4
+    return config
+
+
+@pytest.fixture(scope="module")
+def built(tiny_folder) -> experiment.Experiment:
+    return experiment.build(lift_config.resolve(small_config(tiny_folder)), Logs(None, enabled=False))
+
+
+def one_step(built: experiment.Experiment, batch: dict, accumulate: int = 1, loss: losses.Loss | None = None):
+    """The trainable parameters and the metrics after a step on `batch`."""
+    step = make_step(built.classifier, loss or built.loss, built.tx, built.pixels, accumulate=accumulate, flip=False)
+    new, values = jax.jit(step)(built.initial_state(), built.parts.frozen, batch, jax.random.key(0))
+    return new.trainable, values
+
+
+def random_batch(rows: int, seed: int = 0) -> dict:
+    generator = np.random.default_rng(seed)
+    return {
+        "image": generator.integers(0, 256, (rows, 16, 16, 3), dtype=np.uint8),
+        "label": generator.integers(0, 10, rows, dtype=np.int32),
+        "mask": np.ones(rows, bool),
+    }
+
+
+def assert_close(a, b, tolerance: float):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=tolerance), a, b)
+
+
+@pytest.mark.parametrize("name", ["LA", "CB"])
+def test_micro_batches_take_the_step_of_the_whole_batch(built, name):
+    batch = random_batch(16)
+    batch["mask"][11:] = False
+    loss = losses.make(name, built.train.class_counts)
+    whole, whole_values = one_step(built, batch, loss=loss)
+    parts, parts_values = one_step(built, batch, accumulate=4, loss=loss)
+    # float32 sums in another order; the parameters move by up to 1e-2 in this step.
+    assert_close(whole, parts, 1e-7)
+    np.testing.assert_allclose(whole_values.loss, parts_values.loss, rtol=1e-6)
+    assert (whole_values.correct, whole_values.examples) == (parts_values.correct, parts_values.examples)
+
+
+def test_padding_changes_nothing(built):
+    batch = random_batch(6)
+    padded = {key: np.concatenate([rows, rows[:2]]) for key, rows in batch.items()}
+    padded["mask"][6:] = False
+    plain, values = one_step(built, batch)
+    with_padding, padded_values = one_step(built, padded)
+    assert_close(plain, with_padding, 1e-7)
+    np.testing.assert_allclose(values.loss, padded_values.loss, rtol=1e-6)
+    assert padded_values.examples == 6
+
+
+def test_flips_depend_on_the_step_and_the_seed(built):
+    step = jax.jit(make_step(built.classifier, built.loss, built.tx, built.pixels, accumulate=1, flip=True))
+    start = built.initial_state()
+    batch = random_batch(8)
+
+    def loss(state_, seed):
+        return float(step(state_, built.parts.frozen, batch, jax.random.key(seed))[1].loss)
+
+    assert loss(start, 0) == loss(start, 0)
+    assert len({loss(start, 0), loss(start, 1), loss(start.replace(step=start.step + 1), 0)}) == 3
+
+
+@pytest.mark.parametrize("method", ["lift", "full_tuning", "head_only"])
+def test_training_learns_and_leaves_the_frozen_part_alone(tiny_folder, method):
+    config = lift_config.resolve(small_config(tiny_folder, method=method))
+    built = experiment.build(config, Logs(None, enabled=False))
+    step = jax.jit(make_step(built.classifier, built.loss, built.tx, built.pixels, accumulate=1, flip=False))
+    before = jax.device_get(built.parts.frozen)
+    train_state, batch = built.initial_state(), random_batch(32)
+    values = []
+    for _ in range(12):
+        train_state, result = step(train_state, built.parts.frozen, batch, jax.random.key(0))
+        values.append(float(result.loss))
+    assert min(values[-3:]) < values[0] - 0.05
+    loaded = {"backbone": built.backbone.params["vision"]}
+    after = state.split(built.params_of(train_state), built.tuning.trains).frozen
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(after))
+    frozen_of_file = state.split({**loaded, "head": {}}, built.tuning.trains).frozen
+    jax.tree.map(np.testing.assert_array_equal, before, frozen_of_file)
+
+
+def files_of(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return lines, json.loads((workdir / "eval.json").read_text()), dict(np.load(workdir / "predictions.npz"))
+
+
+def test_a_run_that_lost_its_second_half_ends_as_the_one_that_did_not(tiny_folder, tmp_path):
+    config = small_config(tiny_folder, checkpoint_every=1, keep=9)
+    whole = tmp_path / "whole"
+    run(config, whole)
+    steps = sorted(int(p.name) for p in (whole / "checkpoints").iterdir())
+    assert steps == list(range(1, steps[-1] + 1))
+
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    middle = steps[-1] // 2 + 1  # inside the second epoch
+    for step in steps[middle:]:
+        shutil.rmtree(cut / "checkpoints" / str(step))
+    for name in "eval.json", "predictions.npz":
+        (cut / name).unlink()
+    run(config, cut)
+
+    lines, results, predictions = files_of(cut)
+    other_lines, other_results, other_predictions = files_of(whole)
+    assert [line["step"] for line in lines] == [line["step"] for line in other_lines]
+    assert lines == other_lines
+    assert results == other_results
+    for name in other_predictions:
+        np.testing.assert_array_equal(predictions[name], other_predictions[name])
+
+
+def test_what_a_run_writes_agrees_with_itself(tiny_folder, tmp_path):
+    config = small_config(tiny_folder)
+    results = run(config, tmp_path / "run")
+    _, written, predictions = files_of(tmp_path / "run")
+    assert set(written) == {"plain", "tte"}
+    for section, prefix in ("tte", ""), ("plain", "plain_"):
+        right = predictions[f"{prefix}prediction"] == predictions["label"]
+        np.testing.assert_allclose(written[section]["accuracy"], 100 * right.mean())
+        recalls = [100 * right[predictions["label"] == c].mean() for c in range(10)]
+        np.testing.assert_allclose(written[section]["mean_acc"], np.mean(recalls))
+        assert written[section]["num_examples"] == len(right) == results[section]["num_examples"]
+    np.testing.assert_array_equal(predictions["index"], np.arange(len(predictions["index"])))
+    assert np.all((predictions["confidence"] > 0) & (predictions["confidence"] <= 1))
+
+    again = run(config, tmp_path / "run", mode="eval")
+    assert again == results
+    newest = max((tmp_path / "run" / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    assert run(config, tmp_path / "elsewhere", mode="eval", checkpoint=newest) == results
+
+
+def test_groups_of_cifar_are_those_of_imbalance_100():
+    config = ml_collections.ConfigDict({"class_groups": "imbalance_100"})
+    groups = experiment.class_groups(config, np.full(100, 500))  # whatever the training set is
+    np.testing.assert_array_equal(np.bincount(groups), [35, 35, 30])  # the published 35 many, 35 medium, 30 few
+    config.class_groups = ""
+    np.testing.assert_array_equal(experiment.class_groups(config, np.array([101, 100, 20, 19])), [0, 1, 1, 2])
+    assert metrics.GROUPS == ("many", "med", "few")
