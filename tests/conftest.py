@@ -2,18 +2,20 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tokenizers
+from flax import traverse_util
 from tokenizers import models, pre_tokenizers, processors
 
 from lift_jax import state, tuners
 from lift_jax.models.clip import CLIP
 from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import huggingface
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.tokenizer import Tokenizer
@@ -71,15 +73,23 @@ class Tuned(NamedTuple):
     tuning: tuners.Tuning
     parts: state.Parts
 
-    def features(self, images) -> jax.Array:
-        params = {"params": state.merge(*self.parts)}
-        return jax.jit(lambda p, x: self.classifier.apply(p, x, method="features"))(params, images)
+    def apply(self, params: state.Tree, images: Any, method: str = "__call__") -> Any:
+        return self.classifier.apply({"params": params}, images, method=method)
+
+    def features(self, images: Any) -> Any:
+        return jax.jit(lambda p, x: self.apply(p, x, "features"))(state.merge(*self.parts), images)
+
+
+def flatten(tree: state.Tree) -> dict[state.Path, Any]:
+    """The tree's leaves by their paths."""
+    return traverse_util.flatten_dict(dict(tree))  # pyright: ignore[reportReturnType]
 
 
 def tune(backbone: Backbone, method: str, num_classes: int = 7, noise: float = 0.0, **options) -> Tuned:
     """A classifier with the tuners of `method`, trained parameters moved by `noise` times a standard normal."""
     config = tuners.tuner_defaults()
     config.update(options)
+    assert isinstance(backbone.vision, VisionTransformer)
     tuning = tuners.build(method, config, backbone.vision, num_classes)
     classifier = Classifier(backbone.vision.clone(tuners=tuning.tuners), CosineHead(num_classes))
     shape = (backbone.resolution, backbone.resolution, 3)

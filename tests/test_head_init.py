@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -48,9 +50,9 @@ def test_zero_shot_head_gives_clips_logits(tiny_clip):
     head = ZeroShotHead(num_classes=5, scale=scale, embed_dim=12)
     assert tiny_clip.text is not None
     features = jax.jit(tiny_clip.vision.apply)({"params": tiny_clip.params["vision"]}, images)
-    logits = head.apply({"params": {"projection": projection, "text": text}}, features)
+    logits: Any = head.apply({"params": {"projection": projection, "text": text}}, features)
     whole = jax.jit(CLIP(tiny_clip.vision, tiny_clip.text, 12).apply)
-    expected = whole({"params": tiny_clip.params}, images, tiny_clip.tokenizer(NAMES))
+    expected: Any = whole({"params": tiny_clip.params}, images, tiny_clip.tokenizer(NAMES))
     np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=1e-4)
 
 

@@ -7,6 +7,6 @@ already, by a rule over their paths (`lift_jax.tuners.selection`). Several may b
 from lift_jax.tuners.build import Tuning, build
 from lift_jax.tuners.methods import METHODS
 from lift_jax.tuners.options import tuner_defaults
-from lift_jax.tuners.summary import summary
+from lift_jax.tuners.summary import rows, summary
 
-__all__ = ["METHODS", "Tuning", "build", "summary", "tuner_defaults"]
+__all__ = ["METHODS", "Tuning", "build", "rows", "summary", "tuner_defaults"]

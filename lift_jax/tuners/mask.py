@@ -67,14 +67,14 @@ class MaskedLinear(nn.Module):
     def _start(self, name: str, array: Float[Array, "..."], chosen: Int[np.ndarray, " n"]) -> None:
         if len(chosen):  # checkpoints hold no empty arrays
             self.param(name + INDEX, lambda key: jnp.asarray(chosen))
-            self.param(name, lambda key: array.reshape(-1)[chosen].astype(jnp.float32))
+            self.param(name, lambda key: jnp.ravel(array)[chosen].astype(jnp.float32))
 
     def _replaced(self, name: str, array: Float[Array, "..."]) -> Float[Array, "..."]:
         # Not through self.param, which would refuse the positions of another choice for their number.
         if not self.has_variable("params", name):
             return array
         index, trained = (self.get_variable("params", n) for n in (name + INDEX, name))
-        flat = array.reshape(-1).at[index].set(trained.astype(array.dtype), unique_indices=True)
+        flat = jnp.ravel(array).at[index].set(trained.astype(array.dtype), unique_indices=True)
         return flat.reshape(array.shape)
 
 
