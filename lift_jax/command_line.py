@@ -1,13 +1,26 @@
 """Flags to values, and mistakes in them to sentences."""
 
 import difflib
+import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
 
 from absl import flags
+from ml_collections import config_flags
 
+from lift_jax import config as lift_config
 from lift_jax.errors import UserError
+
+_ALSO_CALLED = {
+    "learning_rate": "lr",
+    "epochs": "num_epochs",
+    "model": "backbone",
+    "dataset": "data.name",
+    "image_size": "resolution",
+    "wd": "weight_decay",
+}
+"""What other programs call some keys."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -18,39 +31,52 @@ def parse(argv: Sequence[str]) -> list[str]:
             that is missing or fails.
     """
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if flags.FLAGS["config"].present:
+            flags.FLAGS.config.method  # noqa: B018  # a file that could not be loaded says so only when it is used
+        return rest
+    except UserError:
+        raise
     except flags.Error as error:
         raise UserError(_flag_sentence(str(error))) from error
     except (AttributeError, KeyError) as error:
         # ConfigDict raises these for keys that it does not have, in the file and on the command line.
-        raise UserError(_key_sentence(error)) from error
-    except FileNotFoundError as error:
-        raise UserError(f"The config file {error.filename} does not exist; see configs/ for those that do.") from error
-    except UserError:
-        raise
+        raise UserError(_key_sentence(error, argv)) from error
+    except OSError as error:
+        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        if not os.path.exists(file):
+            raise UserError(f"The config file {file} does not exist; those of the project are in configs/.") from error
+        raise UserError(f"The config file {file} cannot be read: {error.strerror or error}.") from error
     except Exception as error:
         raise UserError(f"The config cannot be read: {type(error).__name__}: {error}{_place(error)}.") from error
 
 
-def nearest_key(key: str, keys: Iterable[str]) -> str | None:
+def nearest_key(key: str, keys: Iterable[str]) -> str:
     """The key, with its path, that is most like `key`: by the whole path, or by its last part alone."""
-    keys = list(keys)
-    close = difflib.get_close_matches(key, keys, 1, cutoff=0.6)
-    if close:
-        return close[0]
+    keys, last = list(keys), key.rpartition(".")[2]
+    if _ALSO_CALLED.get(last) in keys:
+        return _ALSO_CALLED[last]
     leaves = {k.rpartition(".")[2]: k for k in keys}
-    close = difflib.get_close_matches(key.rpartition(".")[2], leaves, 1, cutoff=0.6)
-    return leaves[close[0]] if close else None
+    for cutoff in 0.6, 0.0:
+        close = difflib.get_close_matches(key, keys, 1, cutoff)
+        of_leaves = difflib.get_close_matches(last, leaves, 1, max(cutoff, 0.6))
+        if close or of_leaves:
+            return close[0] if close else leaves[of_leaves[0]]
+    return keys[0]
 
 
-def _key_sentence(error: Exception) -> str:
-    from lift_jax import config as lift_config
-
-    match = re.search(r'instead of "([^"]+)"', str(error)) or re.search(r"'([^']+)'", str(error).replace("\\", ""))
-    name = match.group(1) if match else str(error)
-    near = nearest_key(name, lift_config.flatten(lift_config.default()))
-    hint = f"the nearest key is config.{near}" if near else "lift_jax/config.py lists the keys"
-    return f"There is no config key {name!r}{_place(error)}; {hint}."
+def _key_sentence(error: Exception, argv: Sequence[str]) -> str:
+    keys = lift_config.flatten(lift_config.default())
+    sections = {key.rpartition(".")[0] for key in keys}
+    given = [match.group(1) for arg in argv if (match := re.match(r"--?config\.([\w.]+)", arg))]
+    unknown = [key for key in given if key not in keys and key not in sections]
+    if unknown:
+        name = unknown[0]
+    else:  # in the config file
+        quoted = re.search(r'instead of "([^"]+)"', str(error)) or re.search(r"(\w+)", str(error))
+        name = quoted.group(1) if quoted else str(error)
+    near = nearest_key(name, keys)
+    return f"There is no config key {name!r}{_place(error)}; the nearest is config.{near}."
 
 
 def _flag_sentence(message: str) -> str:
@@ -64,6 +90,5 @@ def _flag_sentence(message: str) -> str:
 
 def _place(error: Exception) -> str:
     """Where in the config file it happened, if there."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "get_config" or f.name == "<module>"]
-    frames = [f for f in frames if f.name == "get_config"]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "get_config"]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -41,7 +41,9 @@ def default() -> ml_collections.ConfigDict:
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm
     config.head_scale = 25.0  # of the cosine head's logits
     config.head_init = "text"  # text, class_mean, random, ...: see lift_jax.head_init
-    config.prompt = "a photo of a {}."  # the class name stands for {}
+    config.prompt = (
+        "a photo of a {}."  # {} is the class name; or "name", "ensemble", FILE.json: see lift_jax.data.prompts
+    )
 
     # On what.
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package

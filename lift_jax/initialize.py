@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lift_jax import devices, head_init
+from lift_jax.data import prompts
 from lift_jax.errors import UserError
 from lift_jax.evaluate import extract_features
 from lift_jax.experiment import Experiment
@@ -30,7 +31,7 @@ def initialize_head(experiment: Experiment, workdir: Path, logs: Logs) -> None:
     """
     config = experiment.config
     if config.method == "zero_shot":
-        projection, text, _ = head_init.zero_shot_head(experiment.backbone, prompts(experiment))
+        projection, text, _ = head_init.zero_shot_head(experiment.backbone, _prompts(experiment))
         head: dict[str, Any] = {"projection": projection, "text": text}
     elif config.head_init == "random":
         return
@@ -40,24 +41,22 @@ def initialize_head(experiment: Experiment, workdir: Path, logs: Logs) -> None:
     experiment.parts = experiment.parts._replace(head={"head": head})
 
 
-def prompts(experiment: Experiment) -> list[list[str]]:
-    """The prompts of each class."""
-    template = experiment.config.prompt
-    return [[template.format(name.replace("_", " "))] for name in experiment.train.class_names]
-
-
 def _kernel(experiment: Experiment, workdir: Path, logs: Logs) -> Float[np.ndarray, "d c"]:
     config, num_classes = experiment.config, experiment.train.num_classes
     start = config.head_init
     if start not in STARTS:
         raise UserError(f"config.head_init is {start!r}; write one of {', '.join(STARTS)}.")
     if start == "text":
-        return head_init.text_kernel(experiment.backbone, prompts(experiment))
+        return head_init.text_kernel(experiment.backbone, _prompts(experiment))
     features, labels = _features(experiment, workdir, logs)
     if start == "linear_probe":
         return head_init.linear_probe_kernel(features, labels, num_classes, config.seed)
     shots = int(start.removesuffix("_shot")) if start.endswith("_shot") else None
     return head_init.class_mean_kernel(features, labels, num_classes, shots, config.seed)
+
+
+def _prompts(experiment: Experiment) -> list[list[str]]:
+    return prompts.build(experiment.train.class_names, experiment.config.prompt)
 
 
 def _features(

@@ -37,9 +37,9 @@ def parse(text: str) -> Grid:
         if not equals or not values:
             raise UserError(f"config.sweep has {word!r}; write KEY=VALUE,VALUE for each key, with spaces between.")
         if key not in keys:
-            near = nearest_key(key, keys)
-            hint = f"the nearest is {near}" if near else "lift_jax/config.py lists the keys"
-            raise UserError(f"config.sweep has the key {key!r}, which does not exist; {hint}.")
+            raise UserError(
+                f"config.sweep has the key {key!r}, which does not exist; the nearest is {nearest_key(key, keys)}."
+            )
         grid[key] = tuple(_value(value) for value in values.split(","))
     return grid
 

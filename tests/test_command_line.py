@@ -1,0 +1,240 @@
+"""The program as a person starts it, and what it says to mistakes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lift_jax import config as lift_config
+from lift_jax import sweep
+from lift_jax.command_line import nearest_key
+from lift_jax.errors import UserError
+from lift_jax.run import run
+
+ROOT = Path(__file__).parent.parent
+
+
+def start(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    """`python -m lift_jax.main` with these arguments."""
+    return subprocess.run(
+        [sys.executable, "-m", "lift_jax.main", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A folder per class: 3 classes, of 12, 6 and 3 training images and 3 test images each."""
+    root = tmp_path_factory.mktemp("photographs")
+    generator = np.random.default_rng(0)
+    for label, (name, count) in enumerate({"cat": 12, "dog": 6, "hen": 3}.items()):
+        for split, number in ("train", count), ("test", 3):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(number):
+                noise = generator.integers(0, 120, (20, 30, 3))
+                noise[..., label] += 100
+                Image.fromarray(noise.astype(np.uint8)).save(folder / f"{split}_{name}_{i}.png")
+    return root
+
+
+def photo_config(photographs: Path, tiny_folder: str, **changes):
+    config = lift_config.default()
+    config.data.format = "folder"
+    config.data.root = str(photographs)
+    config.update(backbone=tiny_folder, num_epochs=1, batch_size=8, eval_batch_size=8, **changes)
+    config.tte.expand = 4
+    return config
+
+
+def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
+    arguments = [
+        "--config=configs/folder.py",
+        f"--config.data.root={photographs}",
+        f"--config.backbone={tiny_folder}",
+        "--config.num_epochs=1",
+        "--config.batch_size=8",
+        "--config.tte.expand=4",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    done = start(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "mean class" in done.stdout
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    expected = {"config.json", "console.log", "metrics.jsonl", "tensorboard", "checkpoints", "eval.json"}
+    assert files >= expected | {"predictions.npz"}
+    results = json.loads((tmp_path / "run" / "eval.json").read_text())
+    assert results["tte"]["num_examples"] == 9
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 0.01
+    assert "mean class" in (tmp_path / "run" / "console.log").read_text()
+
+    evaluated = start(*arguments, "--mode=eval")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((tmp_path / "run" / "eval.json").read_text()) == results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config=configs/folder.py", "--config.learning_rate=1"], ["learning_rate", "config.lr"]),
+        (["--config=configs/folder.py", "--config.data.rot=x"], ["data.rot", "config.data.root"]),
+        (["--config=configs/folder.py", "--config.lr=fast"], ["config.lr", "fast"]),
+        (["--config=configs/none.py"], ["configs/none.py", "does not exist"]),
+        (["--config=configs/cifar100_lt.py:30"], ["100, 50 or 10"]),
+        (["--confg=configs/folder.py"], ["confg", "config"]),
+        ([], ["--config"]),
+        (["--config=configs/folder.py", "--mode=eval"], ["--workdir"]),
+        (["--config=configs/folder.py"], ["config.data.root"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_a_failure(arguments, words, tmp_path):
+    done = start(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_wrong_key_in_a_config_file_is_found_there(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from lift_jax import config as lift_config\n\n\ndef get_config():\n"
+        "    config = lift_config.default()\n    config.batchsize = 4\n    return config\n"
+    )
+    done = start(f"--config={file}")
+    assert done.returncode == 1
+    assert "batchsize" in done.stderr and "line 6" in done.stderr and "config.batch_size" in done.stderr
+
+
+MISTAKES = {
+    "patch size": (dict(resolution=18), "multiple of 4"),
+    "accumulate": (dict(accumulate=3), "accumulate"),
+    "backbone": (dict(backbone="/no/such/model"), "/no/such/model"),
+    "head_init": (dict(head_init="txt"), "text"),
+    "head": (dict(head="cosin"), "cosine"),
+    "method": (dict(method="adaptfomer"), "adaptformer"),
+    "loss": (dict(loss="la"), "LA"),
+    "groups": (dict(class_groups="many"), "imbalance_100"),
+    "epochs": (dict(num_epochs=0), "num_epochs"),
+    "schedule": (dict(schedule="linear"), "cosine_epoch"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_wrong_value_leaves_nothing_behind(photographs, tiny_folder, tmp_path, name):
+    changes, word = MISTAKES[name]
+    config = photo_config(photographs, tiny_folder)
+    config.update(changes)
+    with pytest.raises(UserError, match=word) as raised:
+        run(config, tmp_path / "run")
+    assert str(raised.value).count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_that_cannot_be_decoded_stops_the_run_or_is_skipped(photographs, tiny_folder, tmp_path):
+    root = tmp_path / "photographs"
+    shutil.copytree(photographs, root)
+    bad = root / "test" / "dog" / "test_dog_1.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    config = photo_config(root, tiny_folder)
+    with pytest.raises(UserError, match="test_dog_1.png"):
+        run(config, tmp_path / "run")
+    config.data.skip_bad_images = True
+    results = run(config, tmp_path / "run")
+    assert results["plain"]["num_examples"] == 8
+    assert "test_dog_1.png" in (tmp_path / "run" / "console.log").read_text()
+
+
+def test_a_workdir_without_permission(photographs, tiny_folder, tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    with pytest.raises(UserError, match="workdir"):
+        run(photo_config(photographs, tiny_folder), occupied / "run")
+
+
+class TestCheckpoints:
+    @pytest.fixture(scope="class")
+    def trained(self, photographs, tiny_folder, tmp_path_factory):
+        workdir = tmp_path_factory.mktemp("trained") / "run"
+        run(photo_config(photographs, tiny_folder), workdir)
+        return workdir
+
+    def test_none(self, photographs, tiny_folder, tmp_path):
+        with pytest.raises(UserError, match="no checkpoint"):
+            run(photo_config(photographs, tiny_folder), tmp_path / "run", mode="eval")
+        assert not (tmp_path / "run").exists()
+
+    def test_missing(self, photographs, tiny_folder, trained):
+        with pytest.raises(UserError, match="does not exist"):
+            run(
+                photo_config(photographs, tiny_folder),
+                trained,
+                mode="eval",
+                checkpoint=trained / "checkpoints" / "9999",
+            )
+
+    def test_of_another_method(self, photographs, tiny_folder, trained):
+        with pytest.raises(UserError, match=r"config\.method"):
+            run(photo_config(photographs, tiny_folder, method="lora"), trained, mode="eval")
+
+    def test_corrupt(self, photographs, tiny_folder, trained, tmp_path):
+        damaged = tmp_path / "damaged"
+        shutil.copytree(trained, damaged)
+        files = [path for path in (damaged / "checkpoints").rglob("*") if path.is_file()]
+        for file in files:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(UserError, match=r"damaged or incomplete|no checkpoint"):
+            run(photo_config(photographs, tiny_folder), damaged, mode="eval")
+
+
+class TestSweep:
+    def test_grid(self):
+        assert sweep.parse("method=lift,lora seed=0,1 lr=0.1") == {
+            "method": ("lift", "lora"),
+            "seed": (0, 1),
+            "lr": (0.1,),
+        }
+
+    @pytest.mark.parametrize(
+        ("text", "word"), [("method", "KEY=VALUE"), ("sead=1", "seed"), ("tte.expnd=1", "tte.expand")]
+    )
+    def test_mistakes(self, text, word):
+        with pytest.raises(UserError, match=word):
+            sweep.parse(text)
+
+    def test_means_over_seeds(self):
+        runs = [
+            {"plain": {"accuracy": a, "mean_acc": a, "many_acc": a, "med_acc": a, "few_acc": None}}
+            for a in (40.0, 50.0)
+        ]
+        lines = sweep.summary({"lift": runs}).splitlines()
+        assert "45.0" in lines[1] and lines[1].split()[-1] == "-"
+
+    def test_a_finished_run_is_not_run_again(self, photographs, tiny_folder, tmp_path, capsys):
+        config = photo_config(photographs, tiny_folder)
+        config.sweep = "method=zero_shot,head_only seed=0,1"
+        sweep.run(config, tmp_path, by_hand=["seed"])
+        folders = sorted(path.name for path in tmp_path.iterdir())
+        assert folders == ["head_only", "zero_shot"]
+        first = capsys.readouterr().out.splitlines()[-3:]
+        times = [(tmp_path / name / "eval.json").stat().st_mtime_ns for name in folders]
+        sweep.run(config, tmp_path, by_hand=["seed"])
+        assert [(tmp_path / name / "eval.json").stat().st_mtime_ns for name in folders] == times
+        assert capsys.readouterr().out.splitlines()[-3:] == first
+
+
+def test_nearest_key_looks_at_the_last_part_too():
+    keys = lift_config.flatten(lift_config.default())
+    assert nearest_key("expand", keys) == "tte.expand"
+    assert nearest_key("data.epochs", keys) == "num_epochs"
