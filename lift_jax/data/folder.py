@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from lift_jax.data import imagenet
 from lift_jax.data.classnames import names_of_folders
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import from_paths, list_folder
@@ -33,14 +34,14 @@ def load_folder(
         UserError: a folder is missing, cannot be read, or holds no images; or the test split has a class of its own.
     """
     if not root:
-        raise UserError("data.root is empty; data.format=folder needs the folder of the images.")
+        raise UserError("config.data.root is empty; config.data.format=folder needs the folder of the images.")
     present = list_folder(root)
     train_folder = train_folder or next((each for each in _TRAIN if each in present), "")
     test_folder = test_folder or (next((each for each in _TEST if each in present), "") if train_folder else "")
     paths, folders = scan(root, train_folder)
     classes = sorted(set(folders))
     numbers = {folder: label for label, folder in enumerate(classes)}
-    names = names_of_folders(class_names, classes) if class_names else classes
+    names = names_of_folders(class_names, classes) if class_names else imagenet.readable(classes)
     labels = [numbers[folder] for folder in folders]
     train_where = os.path.join(root, train_folder)
     if not test_folder:

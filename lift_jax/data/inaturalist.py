@@ -31,11 +31,11 @@ def load_inaturalist(
     for key, value in (("root", root), ("train_list", train_json), ("test_list", test_json)):
         if not value:
             raise UserError(
-                f"data.{key} is empty; data.format=inaturalist needs data.root, data.train_list, data.test_list."
+                f"config.data.{key} is empty; config.data.format=inaturalist needs data.root, data.train_list, data.test_list."
             )
-    train, test = _read(train_json), _read(test_json)
+    train, test = read_json(train_json), read_json(test_json)
     where = categories_json or train_json
-    categories = _read(categories_json) if categories_json else train.get("categories", [])
+    categories = read_json(categories_json) if categories_json else train.get("categories", [])
     numbers, names = taxa(categories, level, where)
     return from_paths(
         root, (train_json, *_examples(train, numbers, train_json)), (test_json, *_examples(test, numbers, test_json)),
@@ -80,7 +80,12 @@ def _examples(content: Any, numbers: dict[int, int], where: str) -> tuple[list[s
     return [path for path, _ in pairs], [label for _, label in pairs]
 
 
-def _read(path: str) -> Any:
+def read_json(path: str) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it cannot be read or is no JSON.
+    """
     try:
         return json.loads(read_bytes(path))
     except ValueError as error:

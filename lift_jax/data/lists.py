@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from lift_jax.data import imagenet
 from lift_jax.data.classnames import folder_names, read_class_names
 from lift_jax.data.dataset import Dataset, FileSource, check_labels, read_bytes
 from lift_jax.errors import UserError
@@ -61,7 +62,7 @@ def check_files(root: str, paths: Sequence[str], where: str) -> None:
         first = [path for path in paths if path in missing][:10]
         raise UserError(
             f"{where} names {len(missing)} files that are not under {root}: {', '.join(first)}"
-            f"{', ...' if len(missing) > len(first) else ''}; set data.root to the folder that its paths start from."
+            f"{', ...' if len(missing) > len(first) else ''}; set config.data.root to the folder that its paths start from."
         )
 
 
@@ -94,7 +95,7 @@ def load_lists(root: str, train_list: str, test_list: str, class_names: str, nam
     for key, value in (("root", root), ("train_list", train_list), ("test_list", test_list)):
         if not value:
             raise UserError(
-                f"data.{key} is empty; data.format=lists needs data.root, data.train_list and data.test_list."
+                f"config.data.{key} is empty; config.data.format=lists needs data.root, data.train_list and data.test_list."
             )
     train_paths, train_labels = read_list(train_list)
     test_paths, test_labels = read_list(test_list)
@@ -126,7 +127,7 @@ def from_paths(
     (train_where, train_paths, train_labels), (test_where, test_paths, test_labels) = train, test
     names = read_class_names(class_names) if isinstance(class_names, str) and class_names else tuple(class_names)
     train_array = check_labels(train_labels, len(names) or None, train_where)
-    names = names or folder_names(train_paths, train_labels, int(train_array.max()) + 1)
+    names = names or tuple(imagenet.readable(folder_names(train_paths, train_labels, int(train_array.max()) + 1)))
     if isinstance(test_labels, Sequence) and len(test_labels) and max(test_labels) >= len(names):
         raise UserError(
             f"{test_where} has the label {max(test_labels)}, which {train_where} lacks: "

@@ -37,7 +37,7 @@ def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: flo
         UserError: the imbalance is below 1, or a class has fewer images than the rule keeps.
     """
     if imbalance < 1:
-        raise UserError(f"data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more.")
+        raise UserError(f"config.data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more.")
     sizes = class_sizes(len(targets) / num_classes, num_classes, imbalance)
     generator = np.random.RandomState(0)
     kept = []
@@ -46,7 +46,7 @@ def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: flo
         if len(indices) < size:
             raise UserError(
                 f"Class {label} has {len(indices)} images, but the long-tailed subset keeps {size} of it; "
-                f"data.imbalance needs a balanced data set."
+                f"config.data.imbalance needs a balanced data set."
             )
         generator.shuffle(indices)
         kept.append(indices[:size])

@@ -13,10 +13,11 @@ from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
 from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.lists import load_lists
+from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.tables import load_tables
 from lift_jax.errors import UserError
 
-FORMATS = ("digits", "lists", "folder", "csv", "inaturalist")
+FORMATS = ("digits", "lists", "folder", "csv", "inaturalist", "tfds")
 
 
 def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -38,6 +39,8 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
         train = train.subset(kept)
     elif data_config.format != "digits":
         train = train.subset(canonical_order(train))
+    if data_config.format == "tfds":
+        train, test = in_memory(train), in_memory(test)
     check_splits(train, test)
     counts = train.class_counts
     logging.info(
@@ -49,7 +52,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
     """Indices that sort a data set by label and file name: the same images give the same order, whatever held them."""
-    names = [os.path.basename(dataset.path(index)) for index in range(len(dataset))]
+    names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
     return np.lexsort((np.array(names), dataset.labels))
 
 
@@ -69,4 +72,6 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
             )
         case "inaturalist":
             return load_inaturalist(data.root, data.train_list, data.test_list, data.class_names, data.level, data.name)
+        case "tfds":
+            return load_records(data.name, data.root, data.train_list, data.test_list, data.class_names, data.level)
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")

@@ -1,0 +1,160 @@
+"""Prepare a benchmark: `python -m lift_jax.data.prepare NAME --data_dir DIR`.
+
+Writes random-access records (TFDS array_record) below DIR, which config.data.root then names, with
+config.data.format=tfds. The original files are downloaded by TFDS, which checks their sums, or taken from --raw_dir
+where they have to be fetched by hand (ImageNet). places_lt, and any other data set of list files, is made from
+--image_root and the two lists.
+
+This is the one program that needs TensorFlow (pip install tensorflow-cpu), for the builders of TFDS; places_lt does
+without. What was downloaded or finished is not done again, so a run that failed can simply be repeated.
+"""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.lists import load_lists
+from lift_jax.data.records import open_builder, read_index
+from lift_jax.errors import UserError
+
+# (training images, classes, largest, smallest) as published.
+PUBLISHED = {
+    "cifar10": (50_000, 10, 5_000, 5_000),
+    "cifar100": (50_000, 100, 500, 500),
+    "imagenet_lt": (115_846, 1_000, 1_280, 5),
+    "i_naturalist2018": (437_513, 8_142, 1_000, 2),
+    "places_lt": (62_500, 365, 4_980, 5),
+}
+
+
+def prepare(
+    name: str, data_dir: str, raw_dir: str, image_root: str, train_list: str, test_list: str, names: str
+) -> None:
+    """Prepare a data set unless it is there, index its records, and print its counts beside the published ones.
+
+    Arguments:
+        name: one of `PUBLISHED`, or any name for list files.
+        data_dir: where the records go, local or remote.
+        raw_dir: folder of files that TFDS does not download by itself, or "".
+        image_root, train_list, test_list, names: list files and their class names, see `lists.load_lists`; empty for
+            the data sets that TFDS builds.
+
+    Raises:
+        UserError: files are missing, TensorFlow is not installed, or the disk is full.
+    """
+    try:
+        builder = _list_builder(name, data_dir, image_root, train_list, test_list, names) if train_list else None
+        (builder or _tfds_builder(name, data_dir)).download_and_prepare(download_config=_download_config(raw_dir))
+    except (OSError, RuntimeError) as error:  # array_record's own errors are RuntimeErrors.
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise UserError(f"The disk of {data_dir} is full; make room and run the same command again.") from error
+        raise UserError(f"{name} cannot be prepared in {data_dir}: {error}.") from error
+    except AssertionError as error:  # What TFDS raises when files that have to be fetched by hand are not there.
+        raise UserError(f"{name} cannot be prepared: {' '.join(str(error).split())}") from error
+    report(name, data_dir)
+
+
+def report(name: str, data_dir: str) -> None:
+    """Print the counts of each split, and whether the training split's are the published ones."""
+    builder = open_builder(name, data_dir)
+    print(f"{name} {builder.info.version} in {builder.data_dir}")
+    for split in builder.info.splits:
+        labels, _ = read_index(builder, split)
+        counts = [int((labels == each).sum()) for each in range(builder.info.features["label"].num_classes)]
+        largest, smallest = max(counts), min(counts)
+        line = (
+            f"  {split}: {len(labels):,} images of {len(counts):,} classes, largest {largest:,}, smallest {smallest:,}"
+        )
+        if split == "train" and name in PUBLISHED:
+            same = PUBLISHED[name] == (len(labels), len(counts), largest, smallest)
+            published = "{:,} images of {:,} classes, largest {:,}, smallest {:,}".format(*PUBLISHED[name])
+            line += " (as published)" if same else f" (published: {published})"
+        print(line)
+
+
+def _tfds_builder(name: str, data_dir: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    if name not in PUBLISHED or name == "places_lt":
+        raise UserError(
+            f"{name} is prepared from list files: give --image_root, --train_list and --test_list. "
+            f"TFDS builds {', '.join(each for each in PUBLISHED if each != 'places_lt')}."
+        )
+    try:
+        import tensorflow  # noqa: F401  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"Preparing {name} needs TensorFlow, for the builder of TFDS; pip install tensorflow-cpu, here or in "
+            f"another environment (training does not need it)."
+        ) from error
+    return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+
+
+def _download_config(raw_dir: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.download.DownloadConfig(manual_dir=raw_dir or None)
+
+
+def _list_builder(name: str, data_dir: str, image_root: str, train_list: str, test_list: str, class_names: str) -> Any:
+    """A TFDS builder of list files; the images stay as they are, so it needs no TensorFlow."""
+    import tensorflow_datasets as tfds
+
+    train, test = load_lists(image_root, train_list, test_list, class_names, name)
+
+    class ListFiles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Images of list files, as they are."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            features = tfds.features.FeaturesDict({
+                "image": tfds.features.Image(),
+                "label": tfds.features.ClassLabel(names=train.class_names),
+                "file_name": tfds.features.Text(),
+            })  # fmt: skip
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
+
+        def _generate_examples(self, dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+            for index, label in enumerate(dataset.labels.tolist()):
+                path = dataset.path(index)
+                key = path.removeprefix(image_root).lstrip("/")
+                yield key, {"image": epath.Path(path), "label": label, "file_name": key}
+
+    ListFiles.name = name
+    return ListFiles(data_dir=data_dir, file_format="array_record")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lift_jax.data.prepare", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("name", help=f"one of {', '.join(PUBLISHED)}, or any name for list files")
+    parser.add_argument("--data_dir", required=True, help="where the records go (local or gs://)")
+    parser.add_argument("--raw_dir", default="", help="folder of the files that are to be fetched by hand")
+    parser.add_argument("--image_root", default="", help="folder that the list files' paths start from")
+    parser.add_argument("--train_list", default="", help="list file (path label) of the training split")
+    parser.add_argument("--test_list", default="", help="list file of the test split")
+    parser.add_argument("--class_names", default="", help="file of class names for the list files")
+    given = parser.parse_args(arguments)
+    try:
+        prepare(
+            given.name, given.data_dir, given.raw_dir, given.image_root, given.train_list, given.test_list,
+            given.class_names,
+        )  # fmt: skip
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

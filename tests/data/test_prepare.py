@@ -1,0 +1,248 @@
+"""Miniatures of the benchmarks, prepared as TFDS records from files in their original layout, and read by our code."""
+
+import errno
+import io
+import json
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from etils import epath
+from pictures import encoded, picture, write_images
+
+from lift_jax.data import data_defaults, load, prepare, train_loader
+from lift_jax.data.records import RecordSource, open_builder
+from lift_jax.errors import UserError
+
+PLACES = ["a/airfield", "b/bar/indoor", "b/bazaar/indoor"]
+TRAIN = [(f"data_256/{place}/{i:08d}.jpg", label) for label, place in enumerate(PLACES) for i in range(5 - 2 * label)]
+TEST = [(f"val_256/Places365_val_{i:08d}.jpg", i % 3) for i in range(6)]
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Images of 70 x 90 pixels, too large to be kept in memory, and lists over them."""
+    write_images(tmp_path, [path for path, _ in TRAIN + TEST], (70, 90))
+    for name, lines in [("train", TRAIN), ("test", TEST)]:
+        (tmp_path / f"{name}.txt").write_text("".join(f"{path} {label}\n" for path, label in lines))
+    return tmp_path
+
+
+def prepare_places(root, *more: str) -> int:
+    lists = ["--image_root", str(root), "--train_list", str(root / "train.txt"), "--test_list", str(root / "test.txt")]
+    return prepare.main(["places_lt", "--data_dir", str(root / "records"), *lists, *more])
+
+
+def records_config(root, name: str, **changes):
+    data = data_defaults()
+    data.update(name=name, format="tfds", root=str(root), **changes)
+    return data
+
+
+def test_list_files_become_records_with_the_same_batches(places, capsys):
+    assert prepare_places(places) == 0
+    printed = capsys.readouterr().out
+    assert "train: 9 images of 3 classes, largest 5, smallest 1 (published: 62,500 images of 365 classes" in printed
+    records = records_config(places / "records", "places_lt")
+    lists = data_defaults()
+    lists.update(name="places", format="lists", root=str(places))
+    lists.update(train_list=str(places / "train.txt"), test_list=str(places / "test.txt"))
+    (one, one_test), (other, other_test) = load(records), load(lists)
+    assert one.class_names == other.class_names == tuple(PLACES)
+    assert sorted(one_test.labels) == sorted(other_test.labels)
+    for first, second in zip(
+        *(train_loader(each, batch_size=4, seed=0, resolution=32, num_epochs=2) for each in (one, other)), strict=True
+    ):
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key])
+    assert one.path(0).endswith("data_256/a/airfield/00000000.jpg")
+
+
+def test_preparing_again_changes_nothing_and_reading_needs_no_tensorflow(places, capsys):
+    assert prepare_places(places) == 0
+    files = {path: path.stat().st_mtime_ns for path in (places / "records").rglob("*") if path.is_file()}
+    assert prepare_places(places) == 0
+    assert files == {path: path.stat().st_mtime_ns for path in (places / "records").rglob("*") if path.is_file()}
+    if "tensorflow" not in sys.modules:
+        load(records_config(places / "records", "places_lt"))
+        assert "tensorflow" not in sys.modules
+
+
+def test_records_are_read_by_worker_processes(places):
+    prepare_places(places)
+    train, _ = load(records_config(places / "records", "places_lt"))
+    threads, processes = (
+        train_loader(train, batch_size=4, seed=0, resolution=16, num_epochs=1, num_workers=workers)
+        for workers in (0, 1)
+    )
+    for first, second in zip(threads, processes, strict=True):
+        np.testing.assert_array_equal(first["image"], second["image"])
+
+
+def test_small_images_are_kept_in_memory(tmp_path):
+    write_images(tmp_path, [f"x/{i}.png" for i in range(4)] + ["y/0.png"], (8, 8))
+    (tmp_path / "train.txt").write_text("".join(f"x/{i}.png 0\n" for i in range(4)) + "y/0.png 1\n")
+    (tmp_path / "test.txt").write_text("x/0.png 0\n")
+    prepare_places(tmp_path)
+    train, _ = load(records_config(tmp_path / "records", "places_lt"))
+    assert not isinstance(train.source, RecordSource)
+    np.testing.assert_array_equal(train.source[4], picture(8, 8, 4))
+
+
+def test_failure_leaves_nothing_half_written_and_can_be_repeated(places, capsys):
+    broken = places / TRAIN[0][0]
+    content = broken.read_bytes()
+    broken.unlink()
+    assert prepare_places(places) == 1
+    assert "names 1 files that are not under" in capsys.readouterr().err
+    broken.write_bytes(content)
+    assert prepare_places(places) == 0
+
+
+def test_full_disk_is_one_sentence(places, capsys, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorflow_datasets.core.writer.Writer.finalize", full)
+        assert prepare_places(places) == 1
+    assert "is full; make room and run the same command again" in capsys.readouterr().err
+    with pytest.raises(UserError, match="holds no prepared data set"):
+        open_builder("places_lt", str(places / "records"))
+    assert prepare_places(places) == 0
+
+
+def test_what_is_missing_is_named(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"lift_jax\.data\.prepare cifar100 --data_dir"):
+        load(records_config(tmp_path, "cifar100"))
+    assert prepare.main(["places_lt", "--data_dir", str(tmp_path)]) == 1
+    assert "give --image_root, --train_list and --test_list" in capsys.readouterr().err
+
+
+def test_unknown_split(places):
+    prepare_places(places)
+    with pytest.raises(UserError, match="no split 'val'; it has train, test"):
+        load(records_config(places / "records", "places_lt", test_list="val"))
+
+
+# TFDS's own builders. They need TensorFlow; the network alone is replaced, by files in the original layout.
+
+
+def offline(monkeypatch, downloads) -> None:
+    from tensorflow_datasets.core.download import DownloadManager
+
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(DownloadManager, "download_and_extract", lambda self, urls: downloads(urls))
+    monkeypatch.setattr(DownloadManager, "download", lambda self, urls: downloads(urls))
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, folder, label_bytes", [("cifar10", "cifar-10-batches-bin", 1), ("cifar100", "cifar-100-binary", 2)]
+)
+def test_cifar(tmp_path, monkeypatch, name, folder, label_bytes):
+    raw = tmp_path / "raw" / folder
+    raw.mkdir(parents=True)
+    classes = 10 if label_bytes == 1 else 100
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (classes * 6, 3, 32, 32), np.uint8)
+    labels = generator.permutation(np.arange(classes * 6) % classes)
+    blob = [
+        bytes([0] * (label_bytes - 1) + [label]) + image.tobytes() for label, image in zip(labels, images, strict=True)
+    ]
+    files = [f"data_batch_{i}.bin" for i in range(1, 6)] if label_bytes == 1 else ["train.bin"]
+    for number, file in enumerate(files):
+        part = blob if len(files) == 1 else blob[number * 12 : number * 12 + 12]
+        (raw / file).write_bytes(b"".join(part))
+    (raw / ("test_batch.bin" if label_bytes == 1 else "test.bin")).write_bytes(b"".join(blob[: classes * 2]))
+    for file in ("batches.meta.txt", "fine_label_names.txt", "coarse_label_names.txt"):
+        count = 20 if file.startswith("coarse") else classes
+        (raw / file).write_text("".join(f"thing_{i}\n" for i in range(count)))
+    offline(monkeypatch, lambda _: str(tmp_path / "raw"))
+    assert prepare.main([name, "--data_dir", str(tmp_path / "records")]) == 0
+    # In the original order, so that the published choice of the long tail is the same images.
+    train, _ = load(records_config(tmp_path / "records", name, imbalance=3))
+    from lift_jax.data import longtail
+
+    kept = longtail.subset(labels, classes, 3)
+    np.testing.assert_array_equal(train.labels, labels[kept])
+    assert train.class_names[:2] == ("thing_0", "thing_1")
+    for index in range(len(train)):
+        np.testing.assert_array_equal(train.source[index], images[kept[index]].transpose(1, 2, 0))
+
+
+@pytest.mark.slow
+def test_imagenet_lt(tmp_path, monkeypatch):
+    from tensorflow_datasets.datasets.imagenet2012 import imagenet_common
+
+    wnids = epath.Path(imagenet_common.label_names_file()).read_text().split()
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    kept = {}
+    with tarfile.open(manual / "ILSVRC2012_img_train.tar", "w") as whole:
+        for number, wnid in enumerate(wnids):
+            inner = io.BytesIO()
+            with tarfile.open(fileobj=inner, mode="w") as tar:
+                for each in range(2):
+                    add(tar, f"{wnid}_{each}.JPEG", encoded(picture(16, 18, number * 2 + each)))
+            add(whole, f"{wnid}.tar", inner.getvalue())
+            kept[f"{wnid}_1.JPEG"] = number
+    with tarfile.open(manual / "ILSVRC2012_img_val.tar", "w") as tar:
+        for number in range(1, 5):
+            add(tar, f"ILSVRC2012_val_{number:08d}.JPEG", encoded(picture(16, 18, number)))
+    (tmp_path / "list.txt").write_text("".join(f"train/{file[:9]}/{file} {label}\n" for file, label in kept.items()))
+    offline(monkeypatch, lambda urls: dict.fromkeys(urls, str(tmp_path / "list.txt")))
+    monkeypatch.setattr(imagenet_common, "get_validation_labels", lambda path: {
+        f"ILSVRC2012_val_{number:08d}.JPEG": wnids[number] for number in range(1, 5)
+    })  # fmt: skip
+    assert prepare.main(["imagenet_lt", "--data_dir", str(tmp_path / "records"), "--raw_dir", str(manual)]) == 0
+    (tmp_path / "names.txt").write_text("".join(f"{wnid} name {number}\n" for number, wnid in enumerate(wnids)))
+    data = records_config(tmp_path / "records", "imagenet_lt", class_names=str(tmp_path / "names.txt"))
+    train, test = load(data)
+    assert len(train) == 1000 and test.labels.tolist() == [1, 2, 3, 4]
+    assert train.labels.tolist() == list(range(1000)) and train.class_names[7] == "name 7"
+
+
+@pytest.mark.slow
+def test_inaturalist(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    labels = tfds.core.tfds_path("image_classification/i_naturalist2018/inaturalist2018_labels.txt")
+    species = epath.Path(labels).read_text().split("\n")
+    species = [name for name in species if name]
+    categories = [{"id": i, "name": name, "kingdom": "ABC"[i % 3]} for i, name in enumerate(species)]
+    paths = [f"train_val2018/Plants/{i}/{i:08x}.jpg" for i in range(len(species) + 5)]
+    with tarfile.open(tmp_path / "trainval.tar.gz", "w:gz") as tar:
+        content = encoded(picture(8, 8))
+        for path in paths:
+            add(tar, path, content)
+    with tarfile.open(tmp_path / "test.tar.gz", "w:gz") as tar:
+        add(tar, "test2018/00ff.jpg", content)
+    for split, members in [("train", range(len(species))), ("val", range(len(species), len(paths)))]:
+        annotations = {
+            "images": [{"id": i, "file_name": paths[i]} for i in members],
+            "annotations": [{"image_id": i, "category_id": i % len(species)} for i in members],
+            "categories": [{"id": i, "supercategory": "Plantae"} for i in range(len(species))],
+        }
+        (tmp_path / f"{split}2018.json").write_text(json.dumps(annotations))
+    (tmp_path / "categories.json").write_text(json.dumps(categories))
+    downloads = {"trainval_images": "trainval.tar.gz", "test_images": "test.tar.gz"}
+    files = {
+        key: str(tmp_path / downloads.get(key, "")) for key in (*downloads, "train_annos", "val_annos", "categories")
+    }
+    offline(monkeypatch, lambda _: files)
+    assert prepare.main(["i_naturalist2018", "--data_dir", str(tmp_path / "records")]) == 0
+    data = records_config(tmp_path / "records", "i_naturalist2018")
+    train, test = load(data)
+    assert train.num_classes == 8142 and len(train) == 8142 and test.class_counts[:5].tolist() == [1] * 5
+    data.update(level="kingdom", class_names=str(tmp_path / "categories.json"))
+    train, test = load(data)
+    assert train.class_names == ("A", "B", "C") and train.class_counts.tolist() == [2714] * 3
+    assert sorted(test.labels.tolist()) == [0, 0, 1, 1, 2]
