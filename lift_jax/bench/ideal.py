@@ -1,0 +1,43 @@
+"""The floating-point operations that a step cannot do without, counted from the shapes."""
+
+from typing import NamedTuple
+
+from lift_jax.models.vit import VisionTransformer
+
+
+class Operations(NamedTuple):
+    """Of one image, a multiplication and an addition counted as two; matrix products alone.
+
+    Attributes:
+        forward: images to logits.
+        backward: through the activations, from the logits to the first tuner, and to the weights that are trained.
+    """
+
+    forward: int
+    backward: int
+
+    @property
+    def total(self) -> int:
+        return self.forward + self.backward
+
+
+def adaptformer(vision: VisionTransformer, resolution: int, dim: int, num_classes: int) -> Operations:
+    """Training with AdaptFormer in every block and a head without bias.
+
+    A linear layer of t tokens takes 2 t i o operations forward and as many backward to its input; a trained one as many
+    again to its weight. The two products of attention take 2 t^2 d each forward and twice that backward. What lies
+    before the first block's MLP needs no backward pass, for nothing is trained there; of that MLP, whose input is the
+    first tuner's, only the tuner itself.
+    """
+    t, d, m = (resolution // vision.patch_size) ** 2 + 1, vision.width, vision.mlp_dim
+    attention_linear = 2 * t * d * 4 * d
+    attention_products = 4 * t * t * d
+    mlp = 4 * t * d * m
+    down = up = 2 * t * d * dim
+    head = 2 * d * num_classes
+    patches = 2 * (t - 1) * 3 * vision.patch_size**2 * d
+    forward = patches + vision.depth * (attention_linear + attention_products + mlp + down + up) + head
+    # The last block: only the class token is used after it, but its keys and values are those of all tokens.
+    through = attention_linear + 2 * attention_products + mlp + 2 * (down + up)
+    first = 2 * up + down  # to both weights and to the bottleneck, not to the input
+    return Operations(forward, (vision.depth - 1) * through + first + 2 * head)
