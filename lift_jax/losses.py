@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 
 from lift_jax.errors import UserError
 
-Labels = Int[Array, " batch"]
-Logits = Float[Array, "batch classes"]
-Mask = Bool[Array, " batch"]
+Labels = Int[Array | np.ndarray, " batch"]
+Logits = Float[Array | np.ndarray, "batch classes"]
+Mask = Bool[Array | np.ndarray, " batch"]
 PerExample = Float[Array, " batch"]
 Scalar = Float[Array, ""]
 
@@ -51,7 +51,10 @@ class Loss:
     def normaliser(self, labels: Labels, mask: Mask | None = None) -> Scalar:
         """The divisor of a batch: the summed weights of its real examples (their number, if unweighted)."""
         labels, mask = _without_padding(labels, mask)
-        return jnp.sum(jnp.where(mask, jnp.asarray(self.class_weights)[labels], 0.0))
+        return jnp.sum(self._weights(labels, mask))
+
+    def _weights(self, labels: Array, mask: Array) -> PerExample:
+        return jnp.where(mask, jnp.asarray(self.class_weights)[labels], 0.0)
 
     def __call__(
         self,
@@ -76,9 +79,8 @@ class Loss:
             normaliser = self.normaliser(labels, mask)
         labels, mask = _without_padding(labels, mask)
         # Masked before the first operation, not after the last: a NaN times a zero gradient would still be NaN.
-        logits = jnp.where(mask[:, None], logits.astype(jnp.float32), 0.0)
-        weights = jnp.where(mask, jnp.asarray(self.class_weights)[labels], 0.0)
-        total = jnp.sum(weights * self.example_loss(logits, labels))
+        logits = jnp.where(mask[:, None], jnp.asarray(logits, jnp.float32), 0.0)
+        total = jnp.sum(self._weights(labels, mask) * self.example_loss(logits, labels))
         loss = total / jnp.where(normaliser > 0, normaliser, 1.0)
         return loss if self.batch_term is None else loss + self.batch_term(logits, labels, mask)
 
@@ -137,11 +139,11 @@ def make(
     raise UserError(f"config.loss is {name!r}, but the losses are {', '.join(NAMES)}: the nearest is {nearest!r}.")
 
 
-def _without_padding(labels: Labels, mask: Mask | None) -> tuple[Labels, Mask]:
+def _without_padding(labels: Labels, mask: Mask | None) -> tuple[Array, Array]:
     """Labels that may be used as indices everywhere, and the mask as an array."""
     if mask is None:
-        return labels, jnp.ones(labels.shape, bool)
-    mask = mask.astype(bool)
+        return jnp.asarray(labels), jnp.ones(labels.shape, bool)
+    mask = jnp.asarray(mask, bool)
     return jnp.where(mask, labels, 0), mask
 
 

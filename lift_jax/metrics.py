@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 
 from lift_jax.errors import UserError
 
+AnyArray = Array | np.ndarray
+
 NUM_BINS = 10
 GROUPS = ("many", "med", "few")
 COLUMNS = {"overall": "accuracy", "mean class": "mean_acc", "many": "many_acc", "medium": "med_acc", "few": "few_acc"}
@@ -34,19 +36,21 @@ class Counts:
         bin_confidence: Sum of their confidences.
     """
 
-    correct: Int[Array, " classes"]
-    total: Int[Array, " classes"]
-    predicted: Int[Array, " classes"]
-    bin_total: Int[Array, " bins"]
-    bin_correct: Int[Array, " bins"]
-    bin_confidence: Float[Array, " bins"]
+    correct: Int[AnyArray, " classes"]
+    total: Int[AnyArray, " classes"]
+    predicted: Int[AnyArray, " classes"]
+    bin_total: Int[AnyArray, " bins"]
+    bin_correct: Int[AnyArray, " bins"]
+    bin_confidence: Float[AnyArray, " bins"]
 
     def __add__(self, other: "Counts") -> "Counts":
         return jax.tree.map(operator.add, self, other)
 
 
 def count(
-    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], mask: Bool[Array, " batch"] | None = None
+    logits: Float[AnyArray, "batch classes"],
+    labels: Int[AnyArray, " batch"],
+    mask: Bool[AnyArray, " batch"] | None = None,
 ) -> Counts:
     """Counts of one batch; a pure function of arrays, for use under `jax.jit` and `jax.pmap`.
 
@@ -58,14 +62,14 @@ def count(
         mask: [batch], false for padding; None if every example is real.
     """
     num_classes = logits.shape[-1]
-    real = jnp.ones(labels.shape, bool) if mask is None else mask.astype(bool)
-    logits = jnp.where(real[:, None], logits.astype(jnp.float32), 0.0)
+    real = jnp.ones(labels.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    logits = jnp.where(real[:, None], jnp.asarray(logits, jnp.float32), 0.0)
     prediction = jnp.argmax(logits, axis=-1)
     confidence = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
     correct = (prediction == labels) & real
     bins = jnp.clip(jnp.searchsorted(_bin_edges(), confidence) - 1, 0, NUM_BINS - 1)
 
-    def total(values: Array, index: Array, length: int) -> Array:
+    def total(values: Array, index: AnyArray, length: int) -> Array:
         return jax.ops.segment_sum(values, jnp.where(real, index, length), length)
 
     return Counts(

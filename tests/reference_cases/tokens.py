@@ -7,6 +7,7 @@ from reference_cases.case import Case
 def check(case: Case) -> None:
     prompts = case.options()
     for backbone in models.all_of(case.root):
+        assert backbone.tokenizer is not None
         tokens = backbone.tokenizer(list(prompts))
         for row, (prompt, expected) in zip(tokens, prompts.items(), strict=True):
             assert row[1 : 1 + len(expected)].tolist() == expected, prompt

@@ -1,5 +1,6 @@
 """kind = transforms: resizing and cropping of a photograph."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from lift_jax.data import transforms, views
@@ -23,7 +24,7 @@ def check(case: Case) -> None:
             ("tencrop", "tencrop", expand),
         ):
             entry = views.prepare_test(image, resolution, extra, mode, interpolation)
-            batch = {key: np.asarray(value)[None] for key, value in entry.items()}
+            batch = {key: jnp.asarray(value)[None] for key, value in entry.items()}
             cut = views.cut(batch.pop("image"), **batch, resolution=resolution)[0]
             one_level_apart(cut if "crop" in name else cut[0], expected.pop(name), f"{interpolation}/{name}")
         for i, box in enumerate(boxes):

@@ -1,6 +1,7 @@
 """kind = tuner: features, logits, loss, every gradient, and a short training run of a tuned classifier."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from lift_jax import losses, optimizer, state, tuners
 from lift_jax.models.heads import Classifier, CosineHead, L2NormedHead, LayerNormedHead, LinearHead
+from lift_jax.models.vit import VisionTransformer
 from lift_jax.tuners.options import tuner_defaults
 from reference_cases import keys, models
 from reference_cases.case import Case, assert_close
@@ -33,6 +35,7 @@ def check(case: Case) -> None:
     options, counts, images = case.option("options"), case.array("class_counts"), case.array("images")
     num_classes = case.option("num_classes")
     assert num_classes == len(counts)
+    assert isinstance(backbone.vision, VisionTransformer)
     method, config = configuration(options)
     tuning = tuners.build(method, config, backbone.vision, num_classes)
     head = HEADS[case.option("classifier")](num_classes, scale=case.option("scale"))
@@ -86,7 +89,9 @@ def configuration(options: dict) -> tuple[str, ConfigDict]:
 
 def load(case: Case, shapes: state.Tree, vision: state.Tree, prompts: str) -> state.Tree:
     """The parameters of a classifier: the backbone's, and the case's arrays and masks in their places."""
-    flat = {k: v for k, v in traverse_util.flatten_dict(dict(shapes)).items() if "tuner_mask" not in k}
+    flat: dict[tuple[str, ...], Any] = {
+        k: v for k, v in traverse_util.flatten_dict(dict(shapes)).items() if "tuner_mask" not in k
+    }
     flat |= traverse_util.flatten_dict({"backbone": vision})
     given = {keys.path_of(key, prompts): array for key, array in case.group("param").items()}
     placed = {path: keys.transpose(path, array) for path, array in given.items() if array.size}
@@ -127,7 +132,7 @@ def check_training(case: Case, run, trainable) -> None:
     images, labels, rates = (case.array(f"train_{name}") for name in ("images", "labels", "lrs"))
     assert len(images) == settings["steps"]
     schedule = optimizer.cosine(settings["lr"], settings["epochs"], settings["steps"] // settings["epochs"])
-    np.testing.assert_allclose([schedule(step) for step in range(len(images))], rates, rtol=1e-5)
+    np.testing.assert_allclose(np.array([schedule(step) for step in range(len(images))]), rates, rtol=1e-5)
     tx = optimizer.make(schedule, settings["momentum"], settings["weight_decay"])
     opt_state = tx.init(trainable)
 
