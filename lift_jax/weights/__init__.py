@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
-from lift_jax.weights import huggingface
+from lift_jax.weights import augreg, huggingface, open_clip, openai, timm
 from lift_jax.weights.backbone import Backbone, content_hash
+from lift_jax.weights.folder import has_arrays, read_json
 from lift_jax.weights.positions import resize_positions
 from lift_jax.weights.source import find
 
@@ -27,7 +28,13 @@ def load(name: str, resolution: int | None = None) -> Backbone:
 
 def _read(place: Path) -> Backbone:
     """In the format that the place's files show."""
-    return huggingface.load(place)
+    if place.is_file():
+        return augreg.load(place) if place.suffix == ".npz" else openai.load(place)
+    config = read_json(place, "config.json") if (place / "config.json").is_file() else {}
+    # open_clip's repositories often hold the same model in the layout of transformers too.
+    if (place / open_clip.CONFIG).is_file() and not ("model_type" in config and has_arrays(place)):
+        return open_clip.load(place)
+    return timm.load(place) if "architecture" in config else huggingface.load(place)
 
 
 def _resized(backbone: Backbone, resolution: int) -> Backbone:

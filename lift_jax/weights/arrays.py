@@ -19,7 +19,7 @@ class Stored:
     shape: tuple[int, ...]
     load: Callable[[], np.ndarray]
 
-    def __array__(self, dtype: np.typing.DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         array = self.load()
         return array if dtype is None else array.astype(dtype, copy=False)
 

@@ -11,15 +11,14 @@ import safetensors.numpy
 from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import (
-    safetensors_files,
     tokenizer,
-    torch_files,
     transformers_clip,
     transformers_siglip,
     transformers_vit,
 )
-from lift_jax.weights.arrays import Foreign, read, write
+from lift_jax.weights.arrays import read, write
 from lift_jax.weights.backbone import Backbone, Params, content_hash
+from lift_jax.weights.folder import read_json, stored_arrays
 from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, Channels, Config, Layout
 from lift_jax.weights.tokenizer import Tokenizer
 from lift_jax.weights.transformers_clip import networks
@@ -44,14 +43,14 @@ def load(folder: str | Path) -> Backbone:
     """
     folder = Path(folder)
     config = read_json(folder, "config.json")
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind not in MODEL_TYPES:
         raise UserError(
             f"The model_type in {folder / 'config.json'} is {kind!r}, which is not known; "
             f"the known ones are {', '.join(MODEL_TYPES)}."
         )
     layout = MODEL_TYPES[kind](config)
-    foreign, source = _arrays(folder)
+    foreign, source = stored_arrays(folder)
     foreign = {layout.rename(name): array for name, array in foreign.items()}
     params = read(layout.table, foreign, source)
     mean, std = _normalisation(folder, layout)
@@ -83,7 +82,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     layout = MODEL_TYPES[config["model_type"]](config)
     arrays = {name: array.astype(dtype, copy=False) for name, array in write(layout.table, params).items()}
-    safetensors.numpy.save_file(arrays, folder / safetensors_files.SINGLE, metadata={"format": "pt"})
+    safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -119,41 +118,6 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     if backbone.tokenizer is not None:
         (folder / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")
-
-
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of a folder.
-
-    Raises:
-        UserError: if it is missing or damaged.
-    """
-    file = folder / name
-    if not file.is_file():
-        what = "is not a folder" if not folder.is_dir() else f"has no {name}"
-        raise UserError(
-            f"The backbone {folder} {what}; config.backbone names a folder with config.json, model.safetensors and "
-            "tokenizer.json, as transformers' save_pretrained writes it."
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error}); take it from the model's source again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} holds no JSON object; take it from the model's source again.")
-    return content
-
-
-def _arrays(folder: Path) -> tuple[Foreign, str]:
-    """The arrays and what to call their place in a message."""
-    files = safetensors_files.find(folder)
-    if files:
-        return safetensors_files.arrays(*files), str(files[0] if len(files) == 1 else folder)
-    if (folder / torch_files.NAME).is_file():
-        return torch_files.state_dict(folder / torch_files.NAME), str(folder / torch_files.NAME)
-    raise UserError(
-        f"The backbone {folder} has no {safetensors_files.SINGLE}; config.backbone names a folder with config.json, "
-        "model.safetensors and tokenizer.json, as transformers' save_pretrained writes it."
-    )
 
 
 def _tokenizer(folder: Path, layout: Layout) -> Tokenizer | None:

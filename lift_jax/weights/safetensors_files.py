@@ -11,28 +11,22 @@ import safetensors
 from lift_jax.errors import UserError
 from lift_jax.weights.arrays import Stored
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-
-def find(folder: Path) -> list[Path]:
-    """The files that hold the arrays of a folder in the Hugging Face layout; empty if it has none.
+def shards(index: Path) -> list[Path]:
+    """The files of a sharded model, from its model.safetensors.index.json.
 
     Raises:
-        UserError: if the index of a sharded model cannot be read or names a file that is not there.
+        UserError: if the index cannot be read or names a file that is not there.
     """
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
-    index = folder / INDEX
-    if not index.is_file():
-        return []
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{index} is not the index of a sharded model ({error!r}); copy the folder again.") from error
-    for shard in shards:
-        if not (folder / shard).is_file():
-            raise UserError(f"{index} names {shard}, which is not in the folder; copy the folder again.")
-    return [folder / shard for shard in shards]
+    for name in names:
+        # A shard is a file beside its index: a name that leads elsewhere is not one.
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise UserError(f"{index} names {name}, which is not in the folder; copy the folder again.")
+    return [index.parent / name for name in names]
 
 
 def arrays(*files: Path) -> dict[str, Stored]:

@@ -1,5 +1,6 @@
 """Where a backbone's files are: a folder, one shipped with the package, or the Hugging Face hub's cache."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -8,35 +9,56 @@ import huggingface_hub.errors
 
 from lift_jax.errors import UserError
 
+_log = logging.getLogger(__name__)
+
 QUICKSTART = "quickstart"
 """The name of the small CLIP that is part of the package."""
 
-_FILES = ["*.json", "*.safetensors"]
+_FILES = (["*.json", "model*.safetensors"], ["open_clip_model.safetensors"], ["*.npz"], ["*pytorch_model.bin"])
+"""What is fetched of a hub repository, until there are weights: no weights twice, and pickles only if nothing else."""
+
+_WEIGHTS = ("*.safetensors", "*.npz", "*.bin")
 
 
 def find(name: str) -> Path:
-    """The local folder of a backbone.
+    """The local folder or file of a backbone.
 
     Args:
-        name: a folder; `quickstart`; or a hub id `OWNER/NAME`, with `@REVISION` to pin one, which is fetched into the
-            hub's cache (progress is shown; with HF_HUB_OFFLINE=1 only the cache is looked at).
+        name: a folder; a .pt or .npz file; `quickstart`; or a hub id `OWNER/NAME`, with `@REVISION` to pin one, which
+            is fetched into the hub's cache (progress is shown; with HF_HUB_OFFLINE=1 only the cache is looked at).
 
     Raises:
         UserError: if there is no such folder and the hub does not give it.
     """
     if name == QUICKSTART:
         return Path(__file__).parent.parent / "quickstart" / "glyph_clip"
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
-        raise UserError(f"The backbone folder {name} does not exist; config.backbone names a folder or a hub id.")
+    place = Path(name).expanduser()
+    if place.exists():
+        return place
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?", name) or place.suffix in (".pt", ".npz", ".bin", ".pth"):
+        raise UserError(
+            f"The backbone {name} does not exist; config.backbone names a folder, a .pt or .npz file, or a hub id."
+        )
     repo, _, revision = name.partition("@")
     try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=_FILES))
+        folder = _fetch(repo, revision or None)
     except Exception as error:  # offline, unknown, gated, refused: the hub's client has no common base for these
         reason = str(error).splitlines()[0]
         raise UserError(
             f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub ({reason}); "
             "give the folder of a downloaded model."
         ) from error
+    if not revision:
+        _log.info("%s is revision %s of its repository; write %s@%s to pin it.", name, folder.name, name, folder.name)
+    return folder
+
+
+def _fetch(repo: str, revision: str | None) -> Path:
+    folder = Path()
+    for patterns in _FILES:
+        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        revision = revision or folder.name  # the later files from the same revision
+        if any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+            break
+    files = [*folder.glob("*.npz")]
+    return files[0] if len(files) == 1 else folder

@@ -25,7 +25,7 @@ class Tokenizer:
         padding: id of the padding.
 
     Args:
-        file: tokenizer.json.
+        file: tokenizer.json, or what it holds.
         context_length: length of a row.
         padding: id of the padding.
         end: id that must end every text; the file's own post-processor suffices if None.
@@ -37,13 +37,13 @@ class Tokenizer:
 
     def __init__(
         self,
-        file: Path,
+        file: Path | tokenizers.Tokenizer,
         context_length: int,
         padding: int = 0,
         end: int | None = None,
         prepare: Callable[[str], str] = str,
     ):
-        self._tokenizer = _read(file)
+        self._tokenizer = file if isinstance(file, tokenizers.Tokenizer) else _read(file)
         self._end, self._prepare = end, prepare
         self.context_length, self.padding = context_length, padding
 

@@ -10,8 +10,6 @@ import numpy as np
 from lift_jax.errors import UserError
 from lift_jax.weights.arrays import Flat
 
-NAME = "pytorch_model.bin"
-
 
 def load(file: Path) -> Any:
     """The content of a file that torch.save wrote, tensors being float32 or integer NumPy arrays.

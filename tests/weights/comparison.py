@@ -12,11 +12,12 @@ def randomize(module, seed=0):
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, array in [*module.named_parameters(), *module.named_buffers()]:
-            if array.is_floating_point():
-                noise = torch.randn(array.shape, generator=generator).to(array.dtype)
-                # Variances stay positive.
-                array.mul_((0.3 * noise).exp()) if name.endswith("running_var") else array.add_(0.05 * noise)
+        # Of the buffers the statistics alone: a mask is one, too.
+        statistics = [(name, array) for name, array in module.named_buffers() if "running_" in name]
+        for name, array in [*module.named_parameters(), *statistics]:
+            noise = torch.randn(array.shape, generator=generator).to(array.dtype)
+            # Variances stay positive.
+            array.mul_((0.3 * noise).exp()) if name.endswith("running_var") else array.add_(0.05 * noise)
     return module.requires_grad_(False).eval()
 
 
@@ -37,3 +38,26 @@ def assert_close(ours, theirs, tolerance=TOLERANCE):
     assert ours.shape == theirs.shape
     difference = np.abs(ours - theirs).max() / np.abs(theirs).max()
     assert difference <= tolerance, f"relative difference {difference:.2e}"
+
+
+def features(backbone, images):
+    """What the head sees, with products in full float32 on every device."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        return backbone.vision.apply({"params": backbone.params["vision"]}, images)
+
+
+def outputs(backbone, images, tokens):
+    """The features of both towers and the zero-shot logits."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        return backbone.clip().apply({"params": backbone.params}, images, tokens)
+
+
+def random_tokens(number, length, vocab_size, seed=0):
+    """Token ids whose largest, the end of the text, is once in each row and at different places."""
+    tokens = np.random.default_rng(seed).integers(0, vocab_size - 1, (number, length))
+    tokens[np.arange(number), 1 + np.arange(number) * 3 % (length - 1)] = vocab_size - 1
+    return tokens.astype(np.int32)

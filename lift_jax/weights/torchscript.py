@@ -1,0 +1,122 @@
+"""The arrays of a TorchScript archive, such as OpenAI published CLIP in, without running the code that it holds.
+
+`torch.jit.load` compiles and may run what the archive brings along, and torch's weights-only loader does not read such
+archives. Yet the arrays lie plainly in the zip file: `data.pkl` is a pickle of the modules' attributes, and `data/0`,
+`data/1`, … are the bytes. The unpickler here knows five names that build arrays and containers, makes a bare container
+of every module, and refuses all else; neither torch nor the archive's code takes part.
+"""
+
+import collections
+import functools
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from lift_jax.errors import UserError
+from lift_jax.weights.arrays import Stored
+
+_DTYPES = {
+    "FloatStorage": np.float32,
+    "DoubleStorage": np.float64,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+
+def is_archive(file: Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip file with code."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def arrays(file: Path) -> dict[str, Stored]:
+    """The parameters and buffers of the archive's module, by the names of its state dict.
+
+    Raises:
+        UserError: if the file is damaged or its pickle names anything but modules and arrays.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            pickled = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl"))
+            root = pickled.removesuffix("data.pkl")
+            with archive.open(pickled) as stream:
+                module = _Unpickler(stream, file, root).load()
+    except (zipfile.BadZipFile, StopIteration, EOFError, KeyError, pickle.UnpicklingError, OSError) as error:
+        raise UserError(f"{file} cannot be read ({error}); it is damaged or incomplete, copy it again.") from error
+    return dict(_walk(module, ""))
+
+
+class _Module:
+    """Stands for every module of the archive: its attributes and nothing else."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.attributes = state
+
+
+class _Storage(NamedTuple):
+    file: Path
+    name: str
+    dtype: np.typing.DTypeLike
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: Any, file: Path, root: str):
+        super().__init__(stream)
+        self._file, self._root = file, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "torch.jit._pickle" and name.startswith("build_"):
+            return list
+        raise UserError(
+            f"{self._file} is refused, because it names {module}.{name}, which has no place in a model's weights and "
+            "could run code on this machine; take the model's safetensors instead."
+        )
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        _, dtype, key, *_ = pid
+        return _Storage(self._file, f"{self._root}data/{key}", dtype)
+
+
+def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Stored:
+    return Stored(tuple(shape), functools.partial(_load, storage, offset, tuple(shape), tuple(stride)))
+
+
+def _load(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
+    try:
+        with zipfile.ZipFile(storage.file) as archive:
+            flat = np.frombuffer(archive.read(storage.name), storage.dtype)[offset:]
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{storage.file} cannot be read ({error}); it is damaged, copy it again.") from error
+    last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    if min(stride, default=0) < 0 or (0 not in shape and not 0 <= last < len(flat)):
+        raise UserError(f"{storage.file} has an array that does not fit its bytes; it is damaged, copy it again.")
+    strides = [step * flat.itemsize for step in stride]
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)).reshape(shape)
+
+
+def _walk(module: Any, prefix: str) -> Any:
+    for name, value in getattr(module, "attributes", {}).items():
+        if isinstance(value, Stored):
+            yield prefix + name, value
+        elif isinstance(value, _Module):
+            yield from _walk(value, f"{prefix}{name}.")
