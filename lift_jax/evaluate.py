@@ -67,8 +67,8 @@ class Evaluator:
 
     def __init__(self, classifier: Classifier, pixels: Input):
         def step(params: Tree, batch: dict[str, Array]) -> tuple[metrics.Counts, tuple[Array, Array]]:
-            logits = classifier.apply({"params": params}, pixels.views(batch)).astype(jnp.float32)
-            logits = logits.reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+            logits: Any = classifier.apply({"params": params}, pixels.views(batch))
+            logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
             counts = jax.lax.psum(metrics.count(logits, batch["label"], batch["mask"]), _AXIS)
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 
@@ -110,8 +110,8 @@ def extract_features(
     """Features (averaged over an image's views), labels and indices of all examples, in the order of the data set."""
 
     def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
-        features = classifier.apply({"params": params}, pixels.views(batch), method="features").astype(jnp.float32)
-        return None, features.reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+        features: Any = classifier.apply({"params": params}, pixels.views(batch), method="features")
+        return None, features.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
 
     rows = []
     for batch, _, features in _run(_pmap(step), params, loader, logs, desc):
@@ -143,7 +143,7 @@ def _run(
         return batch, sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
 
     waiting = None
-    with logs.progress(loader.num_examples, desc) as bar:
+    with logs.progress(loader.num_examples, desc, unit="images") as bar:
         for batch in loader:
             mine = {k: v.reshape(jax.local_device_count(), -1, *v.shape[1:]) for k, v in batch.items() if k != "index"}
             result = step(params, mine)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,7 +53,7 @@ class Experiment:
     tuning: tuners.Tuning
     parts: Parts
     loss: losses.Loss
-    schedule: optax.Schedule
+    schedule: Callable[[Any], jax.Array]
     tx: optax.GradientTransformation
     class_groups: np.ndarray
 
@@ -75,7 +76,7 @@ class Experiment:
     def initial_state(self) -> TrainState:
         """The state before the first step."""
         trainable = {state.TUNER: self.parts.tuner, state.HEAD: self.parts.head}
-        step = devices.replicate(np.zeros((), np.int32), self.mesh)
+        step = devices.replicate(jnp.zeros((), jnp.int32), self.mesh)
         # Under jit the optimizer's arrays are replicated over the mesh as the parameters are.
         return TrainState(step, trainable, devices.replicate(jax.jit(self.tx.init)(trainable), self.mesh))
 

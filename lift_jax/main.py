@@ -13,6 +13,7 @@ For example:
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -44,11 +45,12 @@ def main(argv: Sequence[str]) -> None:
     devices.start()
     workdir = Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
     by_hand = config_flags.get_override_values(flags.FLAGS["config"])
+    mode: Any = _MODE.value  # absl keeps it to the two that there are
     checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
     if config.sweep:
-        sweep.run(config, workdir, by_hand=set(by_hand), mode=_MODE.value)
+        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode)
     else:
-        run(config, workdir, _MODE.value, checkpoint)
+        run(config, workdir, mode, checkpoint)
 
 
 def entry_point() -> None:

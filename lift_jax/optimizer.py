@@ -1,6 +1,8 @@
 """SGD as the paper uses it, over the parts that are trained."""
 
 import math
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -10,7 +12,7 @@ from lift_jax.errors import UserError
 from lift_jax.state import FROZEN, HEAD, TUNER
 
 
-def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosine_epoch") -> optax.Schedule:
+def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosine_epoch") -> Callable[[Any], Array]:
     """lr (1 + cos(pi t)) / 2, where t goes from 0 to 1 over the training (Loshchilov and Hutter 2017, eq. 5).
 
     Args:
@@ -25,7 +27,7 @@ def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosin
         raise UserError(f"config.schedule is {every!r}; write cosine_epoch or cosine_step.")
     unit = steps_per_epoch if every == "cosine_epoch" else 1  # steps for which t stays the same
 
-    def schedule(step: Array) -> Array:
+    def schedule(step: Any) -> Array:
         t = (step // unit) * unit / (num_epochs * steps_per_epoch)
         return lr * 0.5 * (1 + jnp.cos(math.pi * t))
 
@@ -41,5 +43,5 @@ def make(schedule: optax.ScalarOrSchedule, momentum: float, weight_decay: float)
     `frozen` that is there is not changed.
     """
     sgd = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum=momentum))
-    parts = {TUNER: sgd, HEAD: sgd, FROZEN: optax.set_to_zero()}
+    parts: dict[Hashable, optax.GradientTransformation] = {TUNER: sgd, HEAD: sgd, FROZEN: optax.set_to_zero()}
     return optax.partition(parts, lambda tree: {part: part for part in tree})

@@ -147,7 +147,9 @@ def _without_nan(content: Any) -> Any:
 def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:
     """The headline's columns under their own names; those of the plain evaluation beside ensembling as `plain_...`."""
     main = predictions.get("tte", predictions["plain"])
-    columns = dict(index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence)
+    columns: dict[str, Any] = dict(
+        index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence
+    )
     if "tte" in predictions:
         plain = predictions["plain"]
         columns |= dict(plain_prediction=plain.prediction, plain_confidence=plain.confidence)

@@ -90,7 +90,7 @@ def complete(classifier: nn.Module, backbone: Tree, image_shape: tuple[int, int,
     old = traverse_util.flatten_dict({"backbone": dict(backbone)})
 
     @jax.jit
-    def absent(backbone: Tree) -> dict[Path, Array]:
+    def absent(backbone: Tree) -> dict[str, Any]:
         _, variables = classifier.apply(
             {"params": {"backbone": backbone}},
             jnp.zeros((1, *image_shape)),

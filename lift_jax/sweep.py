@@ -4,7 +4,7 @@ import ast
 import itertools
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str]
     print(summary(results))
 
 
-def summary(results: dict[str, Sequence[Results]]) -> str:
+def summary(results: Mapping[str, Sequence[Results]]) -> str:
     """A line a combination: the mean over its runs, and the standard deviation where there are several.
 
     The numbers are those of test-time ensembling where it is enabled, else of the plain evaluation.

@@ -1,7 +1,7 @@
 """The training job: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,8 @@ def make_step(
     def forward(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> tuple[Array, Array]:
         params = state.merge(frozen, *trainable.values())
         images = views.normalize(batch["image"], pixels.mean, pixels.std, pixels.dtype)
-        logits = classifier.apply({"params": params}, images).astype(jnp.float32)
+        logits: Any = classifier.apply({"params": params}, images)
+        logits = logits.astype(jnp.float32)
         correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch["label"]) & batch["mask"])
         return loss(logits, batch["label"], batch["mask"], normaliser), correct
 
@@ -58,22 +59,23 @@ def make_step(
             batch["image"] = views.flip(batch["image"], jax.random.fold_in(key, train_state.step))
         normaliser = loss.normaliser(batch["label"], batch["mask"])
         differentiate = jax.value_and_grad(forward, has_aux=True)
-        trainable = train_state.trainable
+        start = train_state.trainable
 
         def micro(total: tuple, part: Batch) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, differentiate(trainable, frozen, part, normaliser)), None
+            return jax.tree.map(jnp.add, total, differentiate(start, frozen, part, normaliser)), None
 
         if accumulate == 1:
-            (value, correct), gradient = differentiate(trainable, frozen, batch, normaliser)
+            (value, correct), gradient = differentiate(start, frozen, batch, normaliser)
         else:
             # Every micro-batch takes every so many-th row, so that each lies on all devices.
             parts = {k: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
-            zero = ((jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, trainable))
+            zero = ((jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, start))
             ((value, correct), gradient), _ = jax.lax.scan(micro, zero, parts)
-        updates, opt_state = tx.update(gradient, train_state.opt_state, trainable)
-        trainable = optax.apply_updates(trainable, updates)
-        new = TrainState(train_state.step + 1, trainable, opt_state)
-        return new, StepMetrics(value, correct, jnp.sum(batch["mask"]))
+        updates, opt_state = tx.update(gradient, train_state.opt_state, start)
+        trainable: Any = optax.apply_updates(start, updates)
+        return TrainState(train_state.step + 1, trainable, opt_state), StepMetrics(
+            value, correct, jnp.sum(batch["mask"])
+        )
 
     return step
 
@@ -120,7 +122,9 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> Train
                 running.add(metrics)
                 images = int(batch["mask"].sum()) * jax.process_count()
                 last = loader.step % loader.steps_per_epoch == 0
-                if loader.step % config.log_every == 0 or last:
+                saves = loader.step % every == 0 or loader.step == loader.num_steps
+                # A checkpoint ends a reading: a run that goes on from it reads what the one before would have.
+                if loader.step % config.log_every == 0 or last or saves:
                     loss, accuracy = running.read()
                     bar.update(1, images=images, loss=loss, accuracy=accuracy)
                     lr = float(experiment.schedule(loader.step - 1))
@@ -128,7 +132,7 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> Train
                     logs.scalars(loader.step, values, epoch=epoch + 1)
                 else:
                     bar.update(1, images=images)
-                if loader.step % every == 0 or loader.step == loader.num_steps:
+                if saves:
                     checkpoints.save(train_state, loader.get_state())
     return train_state
 

@@ -9,6 +9,7 @@ about 1.5.
 
 import argparse
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,8 @@ def compiled_operations(vision: VisionTransformer, resolution: int, dim: int, nu
     parts = state.split(params, lambda path: "tuner_adaptformer" in path)
     trainable = {state.TUNER: parts.tuner, state.HEAD: parts.head}
     tx = optimizer.make(0.01, 0.9, 5e-4)
-    start = TrainState(jax.ShapeDtypeStruct((), jnp.int32), trainable, jax.eval_shape(tx.init, trainable))
+    step_number: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    start = TrainState(step_number, trainable, jax.eval_shape(tx.init, trainable))
     rows = {
         "image": jax.ShapeDtypeStruct((batch, resolution, resolution, 3), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
@@ -46,7 +48,8 @@ def compiled_operations(vision: VisionTransformer, resolution: int, dim: int, nu
     pixels = Input(resolution, CLIP_MEAN, CLIP_STD, jnp.float32)
     step = make_step(classifier, loss, tx, pixels, accumulate=1, flip=True)
     lowered = jax.jit(step).lower(start, parts.frozen, rows, jax.eval_shape(lambda: jax.random.key(0)))
-    return lowered.compile().cost_analysis()["flops"]
+    costs: Any = lowered.compile().cost_analysis()
+    return costs["flops"]
 
 
 def main() -> None:
