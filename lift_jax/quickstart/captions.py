@@ -51,9 +51,15 @@ class CaptionedGlyphs:
         odds = [4.0 if c in DIGITS else 2.0 if c in LETTERS else 1.0 for c in CHARACTERS]
         self.odds = np.where([len(rows) > 0 for rows in self.rows], odds, 0.0)
 
-    def draw(self, rng: np.random.Generator, batch_size: int) -> CaptionedBatch:
-        """`batch_size` glyphs; a quarter of them, rounded down to pairs, are the pairs that differ in look alone."""
-        pairs = batch_size // 8
+    def draw(self, rng: np.random.Generator, batch_size: int, variety: float = 1.0) -> CaptionedBatch:
+        """`batch_size` glyphs; up to an eighth of them are the pairs that differ in look alone.
+
+        Args:
+            rng: all randomness.
+            batch_size: at most the number of characters.
+            variety: 0 for white glyphs on black with plain captions, 1 for all colours, captions and pairs.
+        """
+        pairs = int(variety * batch_size / 16)
         singles = batch_size - 2 * pairs
         # Weighted sampling without replacement (Efraimidis and Spirakis 2006).
         order = np.argsort(rng.exponential(size=len(self.odds)) / np.maximum(self.odds, 1e-9))
@@ -61,19 +67,21 @@ class CaptionedGlyphs:
         twice = np.repeat(chosen[:pairs], 2)
         characters = np.concatenate([twice, chosen[pairs:]])
         in_full = np.arange(len(characters)) < len(twice)
-        return self._describe(rng, characters, in_full)
+        return self._describe(rng, characters, in_full, variety)
 
     def each(self, rng: np.random.Generator) -> CaptionedBatch:
         """Every character once, in a face of its own choice, with the caption that leaves the look out."""
         characters = np.flatnonzero(self.odds > 0)
-        batch = self._describe(rng, characters, np.zeros(len(characters), bool))
+        batch = self._describe(rng, characters, np.zeros(len(characters), bool), variety=1.0)
         return dataclasses.replace(batch, captions=[caption(CHARACTERS[c]) for c in characters])
 
-    def _describe(self, rng: np.random.Generator, characters: np.ndarray, in_full: np.ndarray) -> CaptionedBatch:
+    def _describe(
+        self, rng: np.random.Generator, characters: np.ndarray, in_full: np.ndarray, variety: float
+    ) -> CaptionedBatch:
         n = len(characters)
         rows = np.array([rng.choice(self.rows[c]) for c in characters])
         drawn = self.atlas.drawn[rows]
-        ink, paper = _colours(rng, n)
+        ink, paper = _colours(rng, n, variety)
         for i in range(1, n):  # the two of a pair never share their colour
             if in_full[i] and characters[i] == characters[i - 1] and ink[i] == ink[i - 1]:
                 ink[i], paper[i] = paper[i], ink[i]
@@ -89,7 +97,7 @@ class CaptionedGlyphs:
             weight=(weight + rng.uniform(-0.4, 0.4, n)).astype(np.float32),
             cells=cells,
             blur=blur.astype(np.float32),
-            fill=rng.random(n) < 0.4,
+            fill=(cells == 8) | (rng.random(n) < 0.3),  # so few pixels need the whole frame to be legible
         )
         colours = list(COLOURS)
         captions = []
@@ -102,9 +110,9 @@ class CaptionedGlyphs:
                 "ink": colours[ink[i]],
             }
             name = names(CHARACTERS[characters[i]])
-            said = list(words.values()) if in_full[i] else [w for w in words.values() if rng.random() < 0.25]
+            said = list(words.values()) if in_full[i] else [w for w in words.values() if rng.random() < 0.1 * variety]
             noun = " ".join([*filter(None, said), name[-1] if rng.random() < 0.5 else rng.choice(name)])
-            if in_full[i] or rng.random() < 0.2:
+            if in_full[i] or rng.random() < 0.1 * variety:
                 noun += f" on {colours[paper[i]]}"
             article = "the" if rng.random() < 0.5 else "an" if noun[0] in "aeiou" else "a"
             captions.append(str(rng.choice(_SENTENCES)).format(f"{article} {noun}"))
@@ -122,13 +130,13 @@ def every_word() -> list[str]:
     return [*_SENTENCES, *COLOURS, *styles.split(), "the", "a", "an", "on", *(n for c in CHARACTERS for n in names(c))]
 
 
-def _colours(rng: np.random.Generator, n: int) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Indices of ink and paper that can be told apart; half of them are black and white in either order."""
+def _colours(rng: np.random.Generator, n: int, variety: float) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+    """Indices of ink and paper that can be told apart: 40 % white on black, 20 % black on white, the rest any."""
     values = np.array(list(COLOURS.values()))
     apart = np.abs(values[:, None] - values[None]).mean(axis=-1) > 0.25
     inks, papers = np.nonzero(apart)
     choice = rng.integers(len(inks), size=n)
-    plain, swap = rng.random(n) < 0.5, rng.random(n) < 0.5
-    ink = np.where(plain, np.where(swap, 0, 1), inks[choice])
-    paper = np.where(plain, np.where(swap, 1, 0), papers[choice])
+    plain = rng.random(n)
+    ink = np.where(plain < 0.4 * variety, inks[choice], np.where(plain < 0.6 * variety, 1, 0))
+    paper = np.where(plain < 0.4 * variety, papers[choice], np.where(plain < 0.6 * variety, 0, 1))
     return ink, paper

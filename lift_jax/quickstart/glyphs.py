@@ -140,7 +140,7 @@ def atlas(faces: Sequence[Face] = FACES, characters: str = CHARACTERS) -> Atlas:
             rows.append((CHARACTERS.index(character), f))
     printed = np.stack(masks)
     index, face_index = np.array(rows, np.int32).T
-    by_pen = np.array([c in DRAWN for c in CHARACTERS])[index]
+    by_pen = np.array([CHARACTERS[c] in DRAWN and faces[f].style != "outlined" for c, f in rows])
     skeletons = thin(printed[by_pen])
     fields = [_distance(mask) - _distance(~mask) for mask in printed] + [-_distance(~mask) for mask in skeletons]
     stored = np.clip(np.round(128 + DEPTH * np.stack(fields)), 0, 255).astype(np.uint8)

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import functools
 import json
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import tokenizers
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
@@ -40,16 +42,21 @@ class Settings:
 
     Attributes:
         steps, batch_size: of the contrastive loss.
-        lr, warmup: peak of the cosine schedule and the steps to it.
-        weight_decay: AdamW's, on matrices only.
+        lr: the peak of the cosine schedule for the matrices of the blocks, which Muon trains.
+        adam_lr: the same for everything else, which AdamW trains.
+        warmup: steps to the peak.
+        weight_decay: on everything but biases, norms and the temperature.
+        ramp: share of the steps over which glyphs and captions go from plain to their full variety.
         seed: decides everything.
     """
 
-    steps: int = 2000
+    steps: int = 3000
     batch_size: int = 128
-    lr: float = 1e-3
-    warmup: int = 100
-    weight_decay: float = 0.05
+    lr: float = 0.02
+    adam_lr: float = 3e-3
+    warmup: int = 50
+    weight_decay: float = 0.02
+    ramp: float = 0.4
     seed: int = 0
 
 
@@ -110,16 +117,41 @@ def tokenize(tokenizer: tokenizers.Tokenizer, captions: list[str]) -> Int[np.nda
     return tokens
 
 
-def images_of(key: PRNGKeyArray, source: CaptionedGlyphs, batch: CaptionedBatch) -> Float[Array, "n size size 3"]:
-    """The batch's images, normalised."""
+def images_of(
+    key: PRNGKeyArray, source: CaptionedGlyphs, batch: CaptionedBatch, strength: float = 1.0
+) -> Float[Array, "n size size 3"]:
+    """The batch's images, normalised; `strength` is that of `render`."""
     rows = batch.rows
-    return (render(key, source.atlas.fields[rows], source.atlas.boxes[rows], batch.look) - MEAN) / STD
+    return (render(key, source.atlas.fields[rows], source.atlas.boxes[rows], batch.look, strength) - MEAN) / STD
+
+
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) for the blocks' matrices, AdamW for the rest.
+
+    In this short a training Muon gets as far as AdamW does in two to three times the steps.
+    """
+
+    def schedule(peak: float) -> optax.Schedule:
+        return optax.warmup_cosine_decay_schedule(0.0, peak, min(settings.warmup, settings.steps // 4), settings.steps)
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: "muon" if path[-1].key == "kernel" else "adam", params)
+
+    def decayed(params: Any) -> Any:
+        return jax.tree.map(lambda x: x.ndim > 1, params)
+
+    decay = settings.weight_decay
+    optimizers: dict[Hashable, optax.GradientTransformation] = {
+        "muon": optax.contrib.muon(schedule(settings.lr), weight_decay=decay),
+        "adam": optax.adamw(schedule(settings.adam_lr), b2=0.98, weight_decay=decay, mask=decayed),
+    }
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.multi_transform(optimizers, labels))
 
 
 def train(
     model: CLIP, tokenizer: tokenizers.Tokenizer, source: CaptionedGlyphs, settings: Settings, progress: bool = True
 ) -> tuple[Params, list[float]]:
-    """Trains from scratch with AdamW. Equal settings give equal parameters.
+    """Trains from scratch. Equal settings give equal parameters.
 
     Returns:
         The parameters and the loss of every step.
@@ -127,13 +159,7 @@ def train(
     key, seed = jax.random.split(jax.random.key(settings.seed))
     image = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3))
     params = model.init(seed, image, jnp.zeros((1, CONTEXT_LENGTH), jnp.int32))["params"]
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.lr, min(settings.warmup, settings.steps // 4), settings.steps
-    )
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(schedule, b2=0.98, weight_decay=settings.weight_decay, mask=_matrices),
-    )
+    optimizer = make_optimizer(settings)
     state = optimizer.init(params)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -149,8 +175,9 @@ def train(
     losses = []
     bar = tqdm(range(settings.steps), desc="pre-training", unit="step", disable=not progress)
     for i in bar:
-        batch = source.draw(np.random.default_rng((settings.seed, i)), settings.batch_size)
-        images = images_of(jax.random.fold_in(key, i), source, batch)
+        variety = min(1.0, i / max(1.0, settings.ramp * settings.steps))
+        batch = source.draw(np.random.default_rng((settings.seed, i)), settings.batch_size, variety)
+        images = images_of(jax.random.fold_in(key, i), source, batch, strength=0.3 + 0.7 * variety)
         params, state, loss = step(params, state, images, tokenize(tokenizer, batch.captions))
         losses.append(loss)
         if i % 20 == 0:
@@ -224,11 +251,6 @@ def make_model(tokenizer: tokenizers.Tokenizer) -> CLIP:
     config = model_config(tokenizer)
     vision, text = huggingface.networks(config)
     return CLIP(vision, text, config["projection_dim"])
-
-
-def _matrices(params: Any) -> Any:
-    """True where weight decay acts: not on biases, norms and the temperature."""
-    return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
 def main(arguments: list[str] | None = None) -> None:
