@@ -63,9 +63,7 @@ def main() -> None:
     vision = VisionTransformer(patch_size=16, width=768, depth=args.depth, num_heads=12, mlp_dim=3072)
     least = ideal.adaptformer(vision, RESOLUTION, args.dim, args.classes)
     done = compiled_operations(vision, RESOLUTION, args.dim, args.classes, args.batch) / args.batch
-    print(
-        f"ViT-B/16, {args.depth} blocks, AdaptFormer {args.dim}, {args.classes:,} classes, batch {args.batch}; per image:"
-    )
+    print(f"ViT-B/16, {args.depth} blocks, AdaptFormer {args.dim}, {args.classes:,} classes; of one image:")
     print(f"  ideal     {least.total / 1e9:8.2f} GFLOP ({least.forward / 1e9:.2f} forward)")
     print(f"  compiled  {done / 1e9:8.2f} GFLOP, {done / least.total:.3f} times the ideal")
 
