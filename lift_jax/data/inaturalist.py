@@ -31,7 +31,7 @@ def load_inaturalist(
     for key, value in (("root", root), ("train_list", train_json), ("test_list", test_json)):
         if not value:
             raise UserError(
-                f"config.data.{key} is empty; config.data.format=inaturalist needs data.root, data.train_list, data.test_list."
+                f"config.data.{key} is empty; config.data.format=inaturalist needs root, train_list and test_list."
             )
     train, test = read_json(train_json), read_json(test_json)
     where = categories_json or train_json

@@ -62,7 +62,8 @@ def check_files(root: str, paths: Sequence[str], where: str) -> None:
         first = [path for path in paths if path in missing][:10]
         raise UserError(
             f"{where} names {len(missing)} files that are not under {root}: {', '.join(first)}"
-            f"{', ...' if len(missing) > len(first) else ''}; set config.data.root to the folder that its paths start from."
+            f"{', ...' if len(missing) > len(first) else ''}; "
+            f"set config.data.root to the folder that the paths start from."
         )
 
 
@@ -95,7 +96,7 @@ def load_lists(root: str, train_list: str, test_list: str, class_names: str, nam
     for key, value in (("root", root), ("train_list", train_list), ("test_list", test_list)):
         if not value:
             raise UserError(
-                f"config.data.{key} is empty; config.data.format=lists needs data.root, data.train_list and data.test_list."
+                f"config.data.{key} is empty; config.data.format=lists needs root, train_list and test_list."
             )
     train_paths, train_labels = read_list(train_list)
     test_paths, test_labels = read_list(test_list)

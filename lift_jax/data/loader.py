@@ -5,24 +5,17 @@ neither the number of hosts nor that of workers changes it, and the state of the
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import Int
 
 from lift_jax.data import transforms
 from lift_jax.data.dataset import Dataset
-from lift_jax.data.workers import CROP, ORDER, Batch, Skipped, own, pixels, run, stop_on
+from lift_jax.data.samplers import EpochOrder
+from lift_jax.data.workers import CROP, Batch, Skipped, own, pixels, run, stop_on
 from lift_jax.errors import UserError
-
-
-@functools.lru_cache(maxsize=2)
-def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " examples"]:
-    """The order of the examples in an epoch, from (seed, epoch) alone."""
-    return np.random.default_rng((seed, ORDER, epoch)).permutation(num_examples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +23,7 @@ class _TrainStep:
     """Makes this host's part of the global batch of a step."""
 
     dataset: Dataset
+    order: EpochOrder
     batch_size: int
     seed: int
     resolution: int
@@ -46,7 +40,7 @@ class _TrainStep:
         epoch, step_in_epoch = divmod(int(step), steps_per_epoch)
         local = self.batch_size // self.process_count
         start = step_in_epoch * self.batch_size + self.process_index * local
-        indices = epoch_order(len(self.dataset), self.seed, epoch)[start : start + local]
+        indices = self.order(epoch)[start : start + local]
         batch: Batch = {
             "image": np.zeros((local, self.resolution, self.resolution, 3), np.uint8),
             "label": np.zeros(local, np.int32),
@@ -150,6 +144,7 @@ def train_loader(
     resolution: int,
     crop: transforms.TrainCrop | None = None,
     interpolation: str = "bilinear",
+    sampler: str = "shuffle",
     num_epochs: int,
     num_workers: int = 0,
     process_index: int = 0,
@@ -159,9 +154,9 @@ def train_loader(
 ) -> TrainLoader:
     """Batches for training.
 
-    An epoch is a permutation of the examples, from (seed, epoch) alone, in steps_per_epoch = ceil(examples /
-    batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b / H) of each. An
-    example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
+    An epoch is a permutation of the examples (see `samplers` for others), from (seed, epoch) alone, in steps_per_epoch
+    = ceil(examples / batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b /
+    H) of each. An example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
 
     Arguments:
         dataset: the training split.
@@ -170,6 +165,7 @@ def train_loader(
         resolution: side of the cropped images.
         crop: `RandomResizedCrop()` (the default) or `SquareCrop(...)`.
         interpolation: "bilinear" or "bicubic".
+        sampler: one of `samplers.SAMPLERS`; others than "shuffle" do not visit every example once an epoch.
         num_epochs: when the iterator ends.
         num_workers: worker processes; 0 works in threads of this process.
         process_index, process_count: this host, and how many there are.
@@ -185,8 +181,9 @@ def train_loader(
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"config.batch_size is {batch_size}, which {process_count} hosts do not divide.")
+    order = EpochOrder(dataset.labels, dataset.num_classes, sampler, seed)
     make = _TrainStep(
-        dataset, batch_size, seed, resolution, crop or transforms.RandomResizedCrop(), interpolation, num_epochs,
+        dataset, order, batch_size, seed, resolution, crop or transforms.RandomResizedCrop(), interpolation, num_epochs,
         process_index, process_count, skip_bad_images, exif_rotate,
     )  # fmt: skip
     return TrainLoader(make, num_workers)

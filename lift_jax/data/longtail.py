@@ -37,7 +37,9 @@ def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: flo
         UserError: the imbalance is below 1, or a class has fewer images than the rule keeps.
     """
     if imbalance < 1:
-        raise UserError(f"config.data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more.")
+        raise UserError(
+            f"config.data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more."
+        )
     sizes = class_sizes(len(targets) / num_classes, num_classes, imbalance)
     generator = np.random.RandomState(0)
     kept = []

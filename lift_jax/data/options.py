@@ -16,6 +16,7 @@ def data_defaults() -> ConfigDict:
     data.permute_classes = 0  # digits: 0 makes classes rarer in label order, another number seeds another order
     data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species
     data.val_fraction = 0.0  # share of each class held out as test split where the data set has none (folder, csv)
+    data.sampler = "shuffle"  # or "balanced", "square_root", "class_aware": see samplers.EpochOrder
     data.num_workers = 0  # worker processes that decode images; 0 uses threads of the main process
     data.skip_bad_images = False  # go on without images that cannot be decoded, instead of stopping
     data.exif_rotate = False  # turn photographs as their EXIF tag says; the reference does not

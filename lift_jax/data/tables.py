@@ -92,7 +92,9 @@ def read_table(path: str) -> Rows:
 def _metadata(root: str) -> tuple[str, str, Rows]:
     """The `metadata.csv` files under root."""
     if not root:
-        raise UserError("config.data.root is empty; config.data.format=csv needs the folder that the images' paths are relative to.")
+        raise UserError(
+            "config.data.root is empty; config.data.format=csv needs the folder that the images' paths are relative to."
+        )
     present = list_folder(root)
     if "metadata.csv" in present:
         file = os.path.join(root, "metadata.csv")

@@ -16,8 +16,8 @@ from lift_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
-ORDER, CROP, VIEWS = 0, 1, 2
-"""One stream of random numbers for each purpose."""
+CROP, VIEWS = 1, 2
+"""One stream of random numbers for each purpose; the order of an epoch is stream 0."""
 
 _SHARED_MEMORY_FROM = 1 << 16
 """Bytes from which an array comes from a worker through shared memory; smaller ones go through its pipe."""

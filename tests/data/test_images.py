@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pictures import encoded, picture
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from lift_jax.data import images
 from lift_jax.errors import UserError
@@ -17,10 +18,19 @@ def saved(image: Image.Image, form: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def test_png_is_exact_and_jpeg_is_what_pillow_decodes():
+def test_png_is_exact():
     pixels = picture(30, 40)
     np.testing.assert_array_equal(images.decode(encoded(pixels, "PNG")), pixels)
-    data = encoded(pixels, "JPEG")
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_is_exactly_what_pillow_decodes(quality, subsampling, progressive, mode):
+    photograph = Image.fromarray(load_sample_image("china.jpg")[101:252, 33:200]).convert(mode)
+    options = {} if mode == "L" else {"subsampling": subsampling}
+    data = saved(photograph, "JPEG", quality=quality, progressive=progressive, **options)
     np.testing.assert_array_equal(images.decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 

@@ -1,0 +1,160 @@
+"""Images a second of the input pipeline: `python -m lift_jax.bench.data`.
+
+Decodes JPEG files of 500 x 375 pixels, made from the photographs that scikit-learn ships, and makes training batches
+(random resized crop to 224) and test batches (five crops) of them, on one core. Beside it, if torch and torchvision are
+installed, torchvision's pipeline on the same files, and as the limit plain decoding. The rounds alternate, and the best
+of each counts, in seconds of processor time, so that other programs on the machine disturb little. With --workers, two
+worker processes are compared with one, in wall time.
+"""
+
+import argparse
+import io
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lift_jax.data import images, test_loader, train_loader
+from lift_jax.data.dataset import Dataset
+
+HEIGHT, WIDTH, RESOLUTION, EXPAND, BATCH = 375, 500, 224, 24, 64
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class Photographs:
+    """JPEG files in memory, repeated to any number."""
+
+    def __init__(self, count: int):
+        self.files = photographs()
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> bytes:
+        return self.files[index % len(self.files)]
+
+
+def photographs() -> list[bytes]:
+    """Sixteen cut-outs of two photographs, of 500 x 375 pixels in their original resolution, as JPEG of quality 90."""
+    from sklearn.datasets import load_sample_image
+
+    files = []
+    for name in ("china.jpg", "flower.jpg"):
+        photograph = load_sample_image(name)
+        for number in range(8):
+            top, left = 6 * number, 17 * number
+            buffer = io.BytesIO()
+            Image.fromarray(photograph[top : top + HEIGHT, left : left + WIDTH]).save(buffer, "JPEG", quality=90)
+            files.append(buffer.getvalue())
+    return files
+
+
+def lift_jax_batches(count: int, workers: int, five_crops: bool) -> Iterable[Any]:
+    """Batches of the package's own loaders."""
+    data = Dataset("photographs", Photographs(count), np.zeros(count, np.int32), ("photograph",))
+    if five_crops:
+        return test_loader(
+            data, batch_size=BATCH, resolution=RESOLUTION, expand=EXPAND, mode="fivecrop", num_workers=workers
+        )
+    return train_loader(data, batch_size=BATCH, seed=0, resolution=RESOLUTION, num_epochs=1, num_workers=workers)
+
+
+def torchvision_batches(count: int, five_crops: bool) -> Iterable[Any]:
+    """The same work as the reference implementation does it, with torchvision on Pillow images."""
+    import torch  # pyright: ignore[reportMissingImports]
+    from torchvision import transforms  # pyright: ignore[reportMissingImports]
+
+    torch.set_num_threads(1)
+    normalize = transforms.Normalize(MEAN, STD)
+    to_tensor = transforms.ToTensor()
+    if five_crops:
+        steps = [
+            transforms.Resize(RESOLUTION + EXPAND),
+            transforms.FiveCrop(RESOLUTION),
+            transforms.Lambda(lambda crops: torch.stack([to_tensor(each) for each in crops])),
+            normalize,
+        ]
+    else:
+        steps = [transforms.RandomResizedCrop(RESOLUTION), transforms.RandomHorizontalFlip(), to_tensor, normalize]
+    transform, source = transforms.Compose(steps), Photographs(count)
+
+    class Images(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return count
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            return transform(Image.open(io.BytesIO(source[index])).convert("RGB")), 0
+
+    return torch.utils.data.DataLoader(Images(), BATCH, shuffle=not five_crops)
+
+
+def decoded(count: int) -> Iterable[Any]:
+    """Decoding alone."""
+    source = Photographs(count)
+    return (images.decode(source[index]) for index in range(count))
+
+
+def seconds(batches: Iterable[Any], clock: Callable[[], float]) -> float:
+    """Time to go through the batches."""
+    start = clock()
+    for _ in batches:
+        pass
+    return clock() - start
+
+
+def measure(cases: dict[str, Callable[[], Iterable[Any]]], rounds: int) -> dict[str, float]:
+    """The least processor time of each case over alternating rounds."""
+    best = dict.fromkeys(cases, float("inf"))
+    for _ in range(rounds):
+        for name, batches in cases.items():
+            best[name] = min(best[name], seconds(batches(), time.process_time))
+    return best
+
+
+def one_core(count: int, rounds: int) -> None:
+    """Print images a second of one core, and the ratio to torchvision's."""
+    cases: dict[str, Callable[[], Iterable[Any]]] = {
+        "decoding alone": lambda: decoded(count),
+        "lift_jax, training crops": lambda: lift_jax_batches(count, 0, False),
+        "lift_jax, five crops": lambda: lift_jax_batches(count, 0, True),
+    }
+    try:
+        import torchvision  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+        cases["torchvision, training crops"] = lambda: torchvision_batches(count, False)
+        cases["torchvision, five crops"] = lambda: torchvision_batches(count, True)
+    except ImportError:
+        print("torchvision is not installed, so nothing is compared with it.")
+    best = measure(cases, rounds)
+    for name, took in best.items():
+        print(f"{name:30s} {count / took:8.0f} images a second of one core ({1e3 * took / count:.2f} ms an image)")
+    for kind in ("training crops", "five crops"):
+        if f"torchvision, {kind}" in best:
+            ratio = best[f"torchvision, {kind}"] / best[f"lift_jax, {kind}"]
+            print(f"{kind}: {ratio:.2f} times torchvision's")
+
+
+def workers(count: int, rounds: int) -> None:
+    """Print images a second of one and two worker processes, once they are running."""
+    best = dict.fromkeys((1, 2), float("inf"))
+    for _ in range(rounds):
+        for number in best:
+            batches = iter(lift_jax_batches(count, number, False))
+            for _ in range(4 * number):  # Starting the processes, and what they made in advance, are not counted.
+                next(batches)
+            best[number] = min(best[number], seconds(batches, time.monotonic) / (count - 4 * number * BATCH))
+    for number, took in best.items():
+        print(f"{number} worker{'s' if number > 1 else ''}: {1 / took:.0f} images a second")
+    print(f"2 workers: {best[1] / best[2]:.2f} times one")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--count", type=int, default=512, help="images a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", action="store_true", help="compare one with two worker processes")
+    given = parser.parse_args()
+    workers(given.count, given.rounds) if given.workers else one_core(given.count, given.rounds)
