@@ -26,10 +26,11 @@ _TOKENS_MULTIPLE = 8
 def text_kernel(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float[np.ndarray, "d c"]:
     """The start of LIFT's head: text features carried back through the visual projection P.
 
-    normalise(normalise(text) P^T), so that the head's features are those before P, where the tuners act.
+    normalise(normalise(text) P^T), so that the head's features are those before P, where the tuners act. Where the
+    image features are in the shared space already (CLIP's ResNets, SigLIP), it is the text itself.
 
     Args:
-        backbone: a CLIP, visual width d.
+        backbone: with a text tower; its image features have d dimensions.
         prompts: of each class; the features of several are averaged.
         batch: prompts at a time, over all local devices.
 
@@ -37,7 +38,8 @@ def text_kernel(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float
         UserError: if the backbone has no text tower, or a class no prompt.
     """
     text = text_features(backbone, prompts, batch)
-    return _unit(text @ np.asarray(backbone.params["visual_projection"]).T).T
+    projection = backbone.params.get("visual_projection")
+    return text.T if projection is None else _unit(text @ np.asarray(projection).T).T
 
 
 def zero_shot_head(
@@ -52,17 +54,13 @@ def zero_shot_head(
         UserError: as `text_kernel` does.
     """
     text = text_features(backbone, prompts, batch)
-    scale = float(np.exp(np.asarray(backbone.params["logit_scale"])))
-    return np.asarray(backbone.params["visual_projection"]), text.T, scale
+    projection = backbone.params.get("visual_projection", np.eye(text.shape[1], dtype=np.float32))
+    return np.asarray(projection), text.T, float(np.exp(np.asarray(backbone.params["logit_scale"])))
 
 
 def text_features(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float[np.ndarray, "c e"]:
     """Unit text features of the classes: the mean of the unit features of a class's prompts, normalised again."""
-    if backbone.text is None or backbone.tokenizer is None:
-        raise UserError(
-            f"The backbone {backbone.name} has no text tower to start the head from; "
-            "write config.head_init=class_mean, which needs images only."
-        )
+    clip = backbone.clip()
     prompts = [[group] if isinstance(group, str) else list(group) for group in prompts]
     bare = [c for c, group in enumerate(prompts) if not group]
     if bare:
@@ -70,18 +68,20 @@ def text_features(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Flo
     classes = np.repeat(np.arange(len(prompts)), [len(group) for group in prompts])
     sums = np.zeros((len(prompts), backbone.params["text_projection"].shape[1]), np.float64)
     texts = [prompt for group in prompts for prompt in group]
-    for start, features in _encode(backbone, texts, batch):
+    for start, features in _encode(backbone, clip, texts, batch):
         np.add.at(sums, classes[start : start + len(features)], features)
     return _unit(sums).astype(np.float32)
 
 
-def _encode(backbone: Backbone, texts: Sequence[str], batch: int) -> Iterator[tuple[int, Float[np.ndarray, "n e"]]]:
+def _encode(
+    backbone: Backbone, clip: CLIP, texts: Sequence[str], batch: int
+) -> Iterator[tuple[int, Float[np.ndarray, "n e"]]]:
     """Unit features of the texts, batch by batch with the batch's start; one compilation whatever their number."""
-    assert backbone.text is not None and backbone.tokenizer is not None
+    tokenizer = backbone.tokenizer
+    assert tokenizer is not None, "a text tower comes with its tokenizer"
     mesh = Mesh(np.asarray(jax.local_devices()), ("data",))
     batch = -(-min(batch, len(texts)) // mesh.size) * mesh.size
     sharded, replicated = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
-    module = CLIP(backbone.vision, backbone.text, backbone.params["text_projection"].shape[1])
     tower = {name: array for name, array in backbone.params.items() if name != "vision"}
     params = jax.device_put(tower, replicated)
 
@@ -89,23 +89,25 @@ def _encode(backbone: Backbone, texts: Sequence[str], batch: int) -> Iterator[tu
     def encode(params, tokens):
         # TPUs and GPUs would round float32 operands, and this runs once.
         with jax.default_matmul_precision("highest"):
-            return module.apply({"params": params}, tokens, method=CLIP.encode_text)
+            return clip.apply({"params": params}, tokens, method=CLIP.encode_text)
 
     starts = range(0, len(texts), batch)
-    tokens = [_trim(backbone.tokenizer(texts[start : start + batch])) for start in starts]
-    # The tower is causal, so the padding after the longest text can go: class names fill a fifth of CLIP's 77 tokens.
-    longest = max(rows.shape[1] for rows in tokens)
-    length = min(-(-longest // _TOKENS_MULTIPLE) * _TOKENS_MULTIPLE, backbone.tokenizer.context_length)
+    tokens = [tokenizer(texts[start : start + batch]) for start in starts]
+    length = tokenizer.context_length
+    if clip.text.causal:
+        # The padding after the longest text has no effect and can go: class names fill a fifth of CLIP's 77 tokens.
+        longest = max(_used(rows, tokenizer.padding) for rows in tokens)
+        length = min(-(-longest // _TOKENS_MULTIPLE) * _TOKENS_MULTIPLE, length)
     with tqdm(total=len(texts), desc="text features", unit=" prompts", disable=None) as bar:
         for start, rows in zip(starts, tokens, strict=True):
-            padded = np.pad(rows, ((0, batch - len(rows)), (0, length - rows.shape[1])))
+            padded = np.pad(rows[:, :length], ((0, batch - len(rows)), (0, 0)))
             yield start, np.asarray(encode(params, jax.device_put(padded, sharded)))[: len(rows)]
             bar.update(len(rows))
 
 
-def _trim(tokens: Int[np.ndarray, "n l"]) -> Int[np.ndarray, "n s"]:
-    """Without the columns that hold padding alone."""
-    return tokens[:, : np.flatnonzero(tokens.any(axis=0))[-1] + 1]
+def _used(tokens: Int[np.ndarray, "n l"], padding: int) -> int:
+    """Length of the longest row, and one more in case that the end token is the padding."""
+    return int(np.flatnonzero((tokens != padding).any(axis=0))[-1]) + 2
 
 
 def few_shot(labels: Int[np.ndarray, " n"], num_classes: int, shots: int, seed: int = 0) -> Int[np.ndarray, " m"]:

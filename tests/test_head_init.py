@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import jax
@@ -56,6 +57,16 @@ def test_zero_shot_head_gives_clips_logits(tiny_clip):
     np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=1e-4)
 
 
+def test_a_tower_that_sees_the_padding_and_features_that_are_in_the_shared_space(tiny_clip):
+    params = {name: array for name, array in tiny_clip.params.items() if name != "visual_projection"}
+    backbone = dataclasses.replace(tiny_clip, text=tiny_clip.text.clone(causal=False), params=params)
+    prompts = ["cat", "a photo of a dog"]
+    expected = np.stack([encode(backbone, prompt) for prompt in prompts]).T
+    np.testing.assert_allclose(head_init.text_kernel(backbone, [[p] for p in prompts]), expected, atol=2e-6)
+    projection, text, _ = head_init.zero_shot_head(backbone, [[p] for p in prompts])
+    np.testing.assert_allclose(projection @ text, expected, atol=2e-6)
+
+
 def test_class_mean_and_its_shots():
     generator = np.random.default_rng(1)
     labels = np.repeat(np.arange(4), [9, 1, 3, 20])
@@ -91,7 +102,7 @@ def test_linear_probe_classifies_as_the_regression_does(num_classes):
 
 
 def test_mistakes_are_named(tiny_clip, tiny_vit):
-    with pytest.raises(UserError, match=r"no text tower.*config.head_init=class_mean"):
+    with pytest.raises(UserError, match=r"no text tower.*config\.head_init=class_mean"):
         head_init.text_kernel(tiny_vit, [["cat"]])
     with pytest.raises(UserError, match="Class 1 has no prompt"):
         head_init.text_kernel(tiny_clip, [["cat"], []])

@@ -4,9 +4,10 @@ A tuner either adds modules at the sites of a block (`lift_jax.models.sites`) or
 already, by a rule over their paths (`lift_jax.tuners.selection`). Several may be combined, as in "lora+ln_tuning".
 """
 
-from lift_jax.tuners.build import Tuning, build
+from lift_jax.tuners.build import build
 from lift_jax.tuners.methods import METHODS
 from lift_jax.tuners.options import tuner_defaults
 from lift_jax.tuners.summary import rows, summary
+from lift_jax.tuners.tuning import Tuning
 
 __all__ = ["METHODS", "Tuning", "build", "rows", "summary", "tuner_defaults"]

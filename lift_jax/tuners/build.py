@@ -1,53 +1,27 @@
 """From the name of a method to the tuners of each block and the rule of what is trained."""
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from lift_jax.errors import UserError
+from lift_jax.models.resnet import ResNet
 from lift_jax.models.sites import BlockTuners, LinearName, Tuner, TunerMaker
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.state import Path, Rule
-from lift_jax.tuners import rules, selection
+from lift_jax.tuners import resnet, rules, selection
 from lift_jax.tuners.adapter import Adapter
 from lift_jax.tuners.adaptformer import AdaptFormer
 from lift_jax.tuners.bottleneck import kaiming_normal, kaiming_uniform
 from lift_jax.tuners.lora import LoRA, MLPLoRA
-from lift_jax.tuners.mask import INDEX, LAYERS, Mask
+from lift_jax.tuners.mask import LAYERS, Mask
 from lift_jax.tuners.methods import check, tuners_of
 from lift_jax.tuners.options import Options
 from lift_jax.tuners.ssf import LinearSSF, NormSSF
+from lift_jax.tuners.tuning import Tuning
 from lift_jax.tuners.vpt import VPT, prompt_normal, prompt_uniform
 
-TUNER_PREFIX = "tuner_"
-"""How the name of a tuner's module in a block begins (`lift_jax.models.transformer.Block`)."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Tuning:
-    """What a method does to a vision transformer.
-
-    Attributes:
-        tuners: the tuners of block i, for `VisionTransformer.tuners`.
-        selections: which of the backbone's own parameters are trained, by the selecting method's name.
-    """
-
-    tuners: Callable[[int], BlockTuners]
-    selections: Mapping[str, Rule]
-
-    def group(self, path: Path) -> str | None:
-        """The tuner or selection by which the backbone's parameter at `path` is trained; None where it is frozen."""
-        for part in path:
-            if part.startswith(TUNER_PREFIX):
-                return None if path[-1].endswith(INDEX) else part.removeprefix(TUNER_PREFIX)
-        return next((name for name, selects in self.selections.items() if selects(path)), None)
-
-    def trains(self, path: Path) -> bool:
-        """Whether the backbone's parameter at `path` is trained."""
-        return self.group(path) is not None
-
-
-def build(method: str, options: Options, vision: VisionTransformer, num_classes: int) -> Tuning:
+def build(method: str, options: Options, vision: VisionTransformer | ResNet, num_classes: int) -> Tuning:
     """The tuning of `method` for a network.
 
     Args:
@@ -61,6 +35,13 @@ def build(method: str, options: Options, vision: VisionTransformer, num_classes:
     """
     names = tuners_of(method)
     check(method, names, options)
+    if isinstance(vision, ResNet):
+        return resnet.build(method, names, options)
+    if "bn_tuning" in names:
+        raise UserError(
+            f"config.method is {method!r}, but the backbone is a transformer, which has no batch "
+            "normalisation; write ln_tuning."
+        )
     blocks = selection.blocks(options.partial, vision.depth)
     plus = options.rules == "lift_plus" or "lift_plus" in method.split("+")
     makers = _makers(options, vision, num_classes, blocks, plus)

@@ -9,6 +9,7 @@ TUNERS = (
     "full_tuning",
     "bias_tuning",
     "ln_tuning",
+    "bn_tuning",
     "mask",
     "mask_attn",
     "mask_mlp",
@@ -37,7 +38,8 @@ METHODS: dict[str, tuple[str, ...]] = {
 _WIDTH = {"lora", "lora_mlp", "adapter", "adaptformer"}
 _PROMPT = {"vpt_shallow", "vpt_deep"}
 _MASK = {"mask", "mask_attn", "mask_mlp"}
-_RANGED = set(TUNERS) - {"bias_tuning", "ln_tuning", "vpt_shallow"}
+_SELECTIONS = {"bias_tuning", "ln_tuning", "bn_tuning"}
+_RANGED = set(TUNERS) - _SELECTIONS - {"vpt_shallow"}
 _OF_WEIGHTS = {*_MASK, "lora", "lora_mlp", "ssf_attn", "ssf_mlp", "ssf_ln"}
 
 
@@ -77,7 +79,9 @@ def check(method: str, names: tuple[str, ...], options: Options) -> None:
     if len(chosen & _MASK) > 1:
         raise UserError(f"{said}; of {', '.join(sorted(_MASK))} keep one (mask covers both attention and MLP).")
     if "full_tuning" in chosen:
-        useless = chosen & _OF_WEIGHTS | (set() if options.partial else chosen & {"bias_tuning", "ln_tuning"})
+        useless = chosen & _OF_WEIGHTS | (
+            set() if options.partial else chosen & {"bias_tuning", "ln_tuning", "bn_tuning"}
+        )
         if useless:
             raise UserError(
                 f"{said}, but full_tuning trains the weights that {' and '.join(sorted(useless))} would change; "

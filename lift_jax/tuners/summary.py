@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from flax import traverse_util
 
 from lift_jax.state import Parts, Path, Tree, count
-from lift_jax.tuners.build import TUNER_PREFIX, Tuning
+from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 
 
 class Row(NamedTuple):

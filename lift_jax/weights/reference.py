@@ -15,9 +15,9 @@ from jaxtyping import Bool, Int
 from lift_jax.errors import UserError
 from lift_jax.state import HEAD, Parts, Tree
 from lift_jax.state import Path as TreePath
-from lift_jax.tuners.build import TUNER_PREFIX, Tuning
 from lift_jax.tuners.mask import INDEX, NAMES
 from lift_jax.tuners.selection import block_of
+from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 from lift_jax.weights import arrays, torch_files
 from lift_jax.weights.arrays import Entry, Flat, Foreign
 

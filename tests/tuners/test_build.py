@@ -135,6 +135,7 @@ def test_summary_names_every_group(tiny_clip):
         ("adaptfomer", {}, "did you mean adaptformer?.*known ones: zero_shot, .*lora"),
         ("lora+bitfit", {}, "'bitfit' is not known"),
         ("zero_shot+lora", {}, "zero_shot has no tuners"),
+        ("bn_tuning", {}, "no batch normalisation; write ln_tuning"),
         ("vpt_shallow+vpt_deep", {}, "either shallow or deep"),
         ("mask+mask_mlp", {}, "keep one"),
         ("full_tuning+lora", {}, "full_tuning trains the weights that lora would change"),

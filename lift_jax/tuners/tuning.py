@@ -1,0 +1,35 @@
+"""What a method does to a network: tuners at its sites, and which parameters are trained."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from lift_jax.models.sites import BlockTuners
+from lift_jax.state import Path, Rule
+from lift_jax.tuners.mask import INDEX
+
+TUNER_PREFIX = "tuner_"
+"""How the name of a tuner's module in a block begins (`lift_jax.models.transformer.Block`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """What a method does to a network.
+
+    Attributes:
+        tuners: the tuners of block i, for `VisionTransformer.tuners` and `ResNet.tuners`.
+        selections: which of the backbone's own parameters are trained, by the selecting method's name.
+    """
+
+    tuners: Callable[[int], BlockTuners]
+    selections: Mapping[str, Rule]
+
+    def group(self, path: Path) -> str | None:
+        """The tuner or selection by which the backbone's parameter at `path` is trained; None where it is frozen."""
+        for part in path:
+            if part.startswith(TUNER_PREFIX):
+                return None if path[-1].endswith(INDEX) else part.removeprefix(TUNER_PREFIX)
+        return next((name for name, selects in self.selections.items() if selects(path)), None)
+
+    def trains(self, path: Path) -> bool:
+        """Whether the backbone's parameter at `path` is trained."""
+        return self.group(path) is not None
