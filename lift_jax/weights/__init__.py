@@ -3,9 +3,11 @@
 import dataclasses
 from pathlib import Path
 
+from etils import epath
+
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
-from lift_jax.weights import augreg, huggingface, open_clip, openai, timm
+from lift_jax.weights import augreg, cache, huggingface, open_clip, openai, timm
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.folder import has_arrays, read_json
 from lift_jax.weights.positions import resize_positions
@@ -26,8 +28,11 @@ def load(name: str, resolution: int | None = None) -> Backbone:
     return _resized(backbone, resolution)
 
 
-def _read(place: Path) -> Backbone:
+def _read(place: epath.Path | Path) -> Backbone:
     """In the format that the place's files show."""
+    if (place / cache.CONFIG).exists():
+        return cache.load(place)
+    place = Path(place)
     if place.is_file():
         return augreg.load(place) if place.suffix == ".npz" else openai.load(place)
     config = read_json(place, "config.json") if (place / "config.json").is_file() else {}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flax import traverse_util
+from tqdm import tqdm
 
 from lift_jax.errors import UserError
 
@@ -163,11 +164,11 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str) -> dict[str, Any
             f"The arrays in {source} do not fit its configuration: {'; '.join(problems[:10])}{rest}. "
             "Take both files from the same model."
         )
-    flat = {
-        entry.path: np.asarray(entry.read(*(np.asarray(foreign[n], np.float32) for n in entry.names)), order="C")
-        for entry in table
-        if entry.path
-    }
+    flat = {}
+    bar = tqdm([entry for entry in table if entry.path], desc="weights", unit=" arrays", delay=2, disable=None)
+    for entry in bar:
+        parts = (np.asarray(foreign[name], np.float32) for name in entry.names)
+        flat[entry.path] = np.asarray(entry.read(*parts), order="C")
     return traverse_util.unflatten_dict(flat, sep="/")
 
 

@@ -36,9 +36,9 @@ def load(file: Path) -> Backbone:
             f"{file} holds no ViT of AugReg ({error}); give one of google-research/vision_transformer."
         ) from error
     depth = len({name.split("/")[1] for name in foreign if name.startswith("Transformer/encoderblock_")})
-    size = dict(width=width, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim)
-    options = dict(activation="gelu", epsilon=1e-6, pre_norm=False, patch_bias=True)
-    vision = VisionTransformer(patch_size=patch_size, **size, **options)
+    vision = VisionTransformer(
+        patch_size, width, depth, num_heads, mlp_dim, activation="gelu", epsilon=1e-6, pre_norm=False, patch_bias=True
+    )
     side = math.isqrt(positions - 1)
     classes = foreign["head/bias"].shape[0] if "head/bias" in foreign else 0
     representation = foreign["pre_logits/bias"].shape[0] if "pre_logits/bias" in foreign else 0

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import huggingface_hub
-import huggingface_hub.errors
+from etils import epath
 
 from lift_jax.errors import UserError
 
@@ -20,18 +20,26 @@ _FILES = (["*.json", "model*.safetensors"], ["open_clip_model.safetensors"], ["*
 _WEIGHTS = ("*.safetensors", "*.npz", "*.bin")
 
 
-def find(name: str) -> Path:
-    """The local folder or file of a backbone.
+def find(name: str) -> Path | epath.Path:
+    """The folder or file of a backbone.
 
     Args:
-        name: a folder; a .pt or .npz file; `quickstart`; or a hub id `OWNER/NAME`, with `@REVISION` to pin one, which
-            is fetched into the hub's cache (progress is shown; with HF_HUB_OFFLINE=1 only the cache is looked at).
+        name: a folder or bucket; a .pt or .npz file; `quickstart`; or a hub id `OWNER/NAME`, with `@REVISION` to pin
+            one, which is fetched into the hub's cache, with progress. With HF_HUB_OFFLINE=1 only the cache is read.
 
     Raises:
         UserError: if there is no such folder and the hub does not give it.
     """
     if name == QUICKSTART:
         return Path(__file__).parent.parent / "quickstart" / "glyph_clip"
+    if "://" in name:
+        place = epath.Path(name)
+        if not (place / "backbone.json").exists():
+            raise UserError(
+                f"There is no backbone in {name}; in a bucket it is an orbax checkpoint, as "
+                f"`python -m lift_jax.weights.convert SOURCE {name}` writes it."
+            )
+        return place
     place = Path(name).expanduser()
     if place.exists():
         return place

@@ -43,7 +43,7 @@ class Tokenizer:
         end: int | None = None,
         prepare: Callable[[str], str] = str,
     ):
-        self._tokenizer = file if isinstance(file, tokenizers.Tokenizer) else _read(file)
+        self._tokenizer = _read(file)
         self._end, self._prepare = end, prepare
         self.context_length, self.padding = context_length, padding
 
@@ -66,7 +66,7 @@ class Tokenizer:
         return self._tokenizer.to_str(pretty=True)
 
 
-def siglip(file: Path, context_length: int) -> Tokenizer:
+def siglip(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
     """SigLIP's tokenizer: T5's vocabulary, `</s>` as padding, no punctuation; or SigLIP 2's, which is Gemma's.
 
     Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
@@ -74,13 +74,12 @@ def siglip(file: Path, context_length: int) -> Tokenizer:
     Raises:
         UserError: if the file cannot be read or is of another model.
     """
-    vocabulary = _read(file).get_vocab()
+    file = _read(file)
+    vocabulary = file.get_vocab()
     if "<eos>" in vocabulary:
         return Tokenizer(file, context_length, vocabulary.get("<pad>", 0), vocabulary["<eos>"], str.lower)
     if "</s>" not in vocabulary:
-        raise UserError(
-            f"The tokenizer {file} has neither <eos> nor </s>, so it is not SigLIP's; take the model's own."
-        )
+        raise UserError("The tokenizer.json has neither <eos> nor </s>, so it is not SigLIP's; take the model's own.")
     end = vocabulary["</s>"]
     return Tokenizer(file, context_length, end, end, _without_punctuation)
 
@@ -89,9 +88,10 @@ def _without_punctuation(text: str) -> str:
     return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
 
 
-def _read(file: Path) -> tokenizers.Tokenizer:
+def _read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        content = file.to_str() if isinstance(file, tokenizers.Tokenizer) else file.read_text(encoding="utf-8")
+        tokenizer = tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # the library raises bare Exceptions
         raise UserError(
             f"The tokenizer {file} cannot be read ({error}); take it from the model's source again."

@@ -1,5 +1,7 @@
 """What the parity tests share: random weights for a peer, images, and the comparison."""
 
+from typing import Any
+
 import numpy as np
 
 TOLERANCE = 2e-5
@@ -40,7 +42,7 @@ def assert_close(ours, theirs, tolerance=TOLERANCE):
     assert difference <= tolerance, f"relative difference {difference:.2e}"
 
 
-def features(backbone, images):
+def features(backbone, images) -> Any:
     """What the head sees, with products in full float32 on every device."""
     import jax
 
@@ -48,7 +50,7 @@ def features(backbone, images):
         return backbone.vision.apply({"params": backbone.params["vision"]}, images)
 
 
-def outputs(backbone, images, tokens):
+def outputs(backbone, images, tokens) -> Any:
     """The features of both towers and the zero-shot logits."""
     import jax
 

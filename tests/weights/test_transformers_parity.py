@@ -1,9 +1,8 @@
 """The Hugging Face layout against transformers itself: it writes and we read, we write and it reads."""
 
-import jax
 import numpy as np
 import pytest
-from comparison import assert_close, random_images, randomize, t
+from comparison import assert_close, features, outputs, random_images, randomize, t
 from conftest import write_tokenizer
 
 from lift_jax import weights
@@ -33,14 +32,9 @@ def _tokens():
     return tokens.astype(np.int32)
 
 
-def _outputs(backbone, images, tokens):
-    with jax.default_matmul_precision("highest"):
-        return backbone.clip().apply({"params": backbone.params}, images, tokens)
-
-
 def _compare_clip(backbone, peer):
     images, tokens = random_images(3, backbone.resolution), _tokens()
-    ours = _outputs(backbone, images, tokens)
+    ours = outputs(backbone, images, tokens)
     with torch.no_grad():
         theirs = peer(pixel_values=t(images), input_ids=torch.tensor(tokens, dtype=torch.long))
     assert_close(ours.image_features, theirs.image_embeds)
@@ -82,7 +76,7 @@ def test_clip_vision_tower_alone(tmp_path, kind):
     peer.save_pretrained(tmp_path / "theirs")
     backbone = weights.load(str(tmp_path / "theirs"))
     images = random_images(3, 24)
-    ours = backbone.vision.apply({"params": backbone.params["vision"]}, images)
+    ours = features(backbone, images)
     huggingface.save_backbone(tmp_path / "ours", backbone)
     again = transformers.CLIPVisionModel.from_pretrained(tmp_path / "ours").eval()
     with torch.no_grad():
@@ -101,7 +95,7 @@ def test_vit(tmp_path, kind):
     backbone = weights.load(str(tmp_path / "theirs"))
     assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
     images = random_images(3, 24)
-    ours = backbone.vision.apply({"params": backbone.params["vision"]}, images)
+    ours = features(backbone, images)
     huggingface.save_backbone(tmp_path / "ours", backbone)
     again = transformers.ViTModel.from_pretrained(tmp_path / "ours", add_pooling_layer=False).eval()
     base = peer if kind == "ViTModel" else peer.vit
@@ -124,7 +118,7 @@ def test_siglip(tmp_path, image_size):
     backbone = weights.load(str(tmp_path / "theirs"))
     images = random_images(3, image_size)
     tokens = np.random.default_rng(0).integers(0, 18, (3, 10)).astype(np.int32)
-    ours = _outputs(backbone, images, tokens)
+    ours = outputs(backbone, images, tokens)
     huggingface.save_backbone(tmp_path / "ours", backbone)
     for model in peer, transformers.SiglipModel.from_pretrained(tmp_path / "ours").eval():
         with torch.no_grad():
@@ -155,7 +149,7 @@ def test_another_resolution(tmp_path):
     stored = peer.vision_model.embeddings.position_embedding.weight.detach().numpy()
     np.testing.assert_array_equal(positions[0], stored[0])
     images = random_images(2, 40)
-    assert backbone.vision.apply({"params": backbone.params["vision"]}, images).shape == (2, 24)
+    assert features(backbone, images).shape == (2, 24)
     # Pillow's antialiased bicubic is the reference of the resizing itself.
     from PIL import Image
 

@@ -1,0 +1,74 @@
+"""Converts a foundation model: `python -m lift_jax.weights.convert SOURCE DEST`.
+
+SOURCE is whatever `config.backbone` may be. DEST becomes a folder in the layout of transformers, or of open_clip for
+CLIP's ResNets, which transformers does not have; or an orbax checkpoint if DEST is in a bucket or --format says so.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from lift_jax import state, weights
+from lift_jax.errors import UserError
+from lift_jax.models.resnet import ResNet
+from lift_jax.weights import cache, huggingface, open_clip
+
+FORMATS = ("transformers", "open_clip", "orbax")
+
+
+def convert(source: str, destination: str, form: str | None = None, dtype: str = "float32") -> str:
+    """Reads a backbone and writes it; gives the format.
+
+    Args:
+        source: as `config.backbone`.
+        destination: a new or empty folder, or a bucket's.
+        form: one of `FORMATS`; by default what suits the destination and the model.
+        dtype: of the stored arrays.
+
+    Raises:
+        UserError: if the source cannot be read, the destination is not empty, or the format has no such model.
+    """
+    remote = "://" in destination
+    if remote and form not in (None, "orbax"):
+        raise UserError(f"{destination} is in a bucket, where only orbax checkpoints are written; leave --format out.")
+    if not remote and Path(destination).exists() and (Path(destination).is_file() or any(Path(destination).iterdir())):
+        raise UserError(f"{destination} is not empty; name a new folder.")
+    backbone = weights.load(source)
+    if form is None:
+        form = "orbax" if remote else "open_clip" if isinstance(backbone.vision, ResNet) else "transformers"
+    save = {"transformers": huggingface.save_backbone, "open_clip": open_clip.save_backbone, "orbax": cache.save}[form]
+    save(destination if remote else Path(destination).absolute(), backbone, jnp.dtype(dtype))
+    again = weights.load(destination if remote else str(Path(destination).absolute()))
+    if np.dtype(dtype) == np.float32 and again.hash != backbone.hash:
+        raise UserError(f"What was written to {destination} is not what was read; the disk may be full or damaged.")
+    print(
+        f"{source}: {state.count(backbone.params):,} parameters, {backbone.resolution} x {backbone.resolution} pixels, "
+        f"written to {destination} in the format of {form}; content hash {again.hash[:16]}."
+    )
+    return form
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; gives the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.weights.convert", description="Converts a foundation model."
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder, .pt or .npz file, hub id or bucket")
+    parser.add_argument("destination", metavar="DEST", help="a new folder, or a bucket's")
+    parser.add_argument("--format", choices=FORMATS, help="by default what suits DEST and the model")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    arguments = parser.parse_args(argv)
+    try:
+        convert(arguments.source, arguments.destination, arguments.format, arguments.dtype)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

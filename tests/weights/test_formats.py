@@ -1,0 +1,313 @@
+"""Formats and what is wrong with files, without peers: every mistake is one sentence that names the thing."""
+
+import gzip
+import io
+import json
+import pickle
+import shutil
+import zipfile
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from comparison import features, outputs, random_images, random_tokens
+from conftest import make_clip
+
+from lift_jax import weights
+from lift_jax.errors import UserError
+from lift_jax.models.resnet import ResNet
+from lift_jax.weights import cache, convert, huggingface, open_clip, torchscript
+from lift_jax.weights.backbone import Backbone, content_hash
+from lift_jax.weights.clip_tokenizer import from_merges
+from lift_jax.weights.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Backbone:
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def folder(clip, tmp_path):
+    huggingface.save_backbone(tmp_path / "clip", clip)
+    return tmp_path / "clip"
+
+
+@pytest.fixture(scope="module")
+def resnet(clip) -> Backbone:
+    """A CLIP with a tiny ResNet and the text tower of `clip`."""
+    vision = ResNet((1, 2, 1, 1), stem_width=8, width=12, num_heads=4)
+    shapes = jax.eval_shape(vision.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    generator = np.random.default_rng(0)
+    tower = jax.tree.map(lambda x: (1 + generator.normal(size=x.shape) / 10).astype(np.float32), shapes)
+    params = {k: x for k, x in clip.params.items() if k != "visual_projection"} | {"vision": tower}
+    return Backbone("RN", vision, params, 64, clip.mean, clip.std, clip.text, clip.tokenizer, content_hash(params))
+
+
+def _sentence(name, pattern, resolution=None):
+    """The message of loading `name`, which must match."""
+    with pytest.raises(UserError, match=pattern) as caught:
+        weights.load(str(name), resolution)
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith((".", "it."))
+    return message
+
+
+def _change(folder, **values):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+@pytest.mark.parametrize("form", ["transformers", "orbax"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_convert(folder, clip, tmp_path, form, dtype, capsys):
+    convert.main([str(folder), str(tmp_path / "new"), "--format", form, "--dtype", dtype])
+    assert "content hash" in capsys.readouterr().out
+    new = weights.load(str(tmp_path / "new"))
+    expected = jax.tree.map(lambda x: np.asarray(x.astype(dtype), np.float32), dict(clip.params))
+    jax.tree.map(np.testing.assert_array_equal, dict(new.params), expected)
+    assert (new.hash == clip.hash) == (dtype == "float32")
+    assert new.text == clip.text and new.vision == clip.vision and new.mean == pytest.approx(clip.mean)
+    assert new.tokenizer is not None and clip.tokenizer is not None
+    np.testing.assert_array_equal(new.tokenizer(["a photo of the cat"]), clip.tokenizer(["a photo of the cat"]))
+
+
+@pytest.mark.parametrize("form", ["open_clip", "orbax"])
+def test_resnet_there_and_back(resnet, tmp_path, form):
+    save = open_clip.save_backbone if form == "open_clip" else cache.save
+    save(tmp_path / "new", resnet)
+    new = weights.load(str(tmp_path / "new"))
+    assert new.hash == resnet.hash
+    images, tokens = random_images(2, 64), random_tokens(2, 12, resnet.text.vocab_size)
+    jax.tree.map(np.testing.assert_array_equal, outputs(new, images, tokens), outputs(resnet, images, tokens))
+
+
+def test_resnet_at_another_resolution(resnet, tmp_path):
+    open_clip.save_backbone(tmp_path, resnet)
+    larger = weights.load(str(tmp_path), 96)
+    assert larger.params["vision"]["attn_pool"]["position_embedding"].shape == (10, 256)
+    assert features(larger, random_images(2, 96)).shape == (2, 12)
+    assert larger.hash == resnet.hash
+
+
+def test_transformers_has_no_resnet(resnet, tmp_path, capsys):
+    open_clip.save_backbone(tmp_path / "rn", resnet)
+    assert convert.main([str(tmp_path / "rn"), str(tmp_path / "new"), "--format", "transformers"]) == 1
+    assert "transformers has no model" in capsys.readouterr().err
+
+
+def test_convert_into_a_full_folder(folder, capsys):
+    assert convert.main([str(folder), str(folder)]) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_truncated(folder, share):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    _sentence(folder, "model.safetensors cannot be read")
+
+
+def test_tampered_orbax(clip, tmp_path):
+    cache.save(tmp_path / "new", clip)
+    changed = dict(clip.params) | {"logit_scale": clip.params["logit_scale"] + 1}
+    cache.save(tmp_path / "other", Backbone(**{**vars(clip), "params": changed}))
+    shutil.rmtree(tmp_path / "new" / "params")
+    shutil.copytree(tmp_path / "other" / "params", tmp_path / "new" / "params")
+    _sentence(tmp_path / "new", "not those that were written")
+    shutil.rmtree(tmp_path / "new" / "params")
+    _sentence(tmp_path / "new", "damaged or incomplete")
+
+
+def test_every_array_is_accounted_for(folder):
+    file = folder / "model.safetensors"
+    arrays = safetensors.numpy.load_file(file)
+    arrays["extra"] = np.zeros(3, np.float32)
+    del arrays["logit_scale"]
+    arrays["text_projection.weight"] = arrays["text_projection.weight"][:, :-1].copy()
+    safetensors.numpy.save_file(arrays, file)
+    message = _sentence(folder, "do not fit its configuration")
+    assert "extra is not known" in message and "logit_scale is missing" in message
+    assert "text_projection.weight is (12, 15) instead of (12, 16)" in message
+
+
+def test_a_wrong_architecture_for_the_config(folder):
+    config = json.loads((folder / "config.json").read_text())
+    _change(folder, vision_config=config["vision_config"] | {"num_hidden_layers": 4})
+    _sentence(folder, r"vision_model.encoder.layers.3.* is missing")
+
+
+def test_an_unknown_model_type(folder):
+    _change(folder, model_type="bert")
+    _sentence(folder, "model_type.*'bert', which is not known")
+
+
+def test_an_unknown_activation(folder):
+    config = json.loads((folder / "config.json").read_text())
+    _change(folder, text_config=config["text_config"] | {"hidden_act": "swish"})
+    _sentence(folder, "activation 'swish'")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_damaged_json(folder, name):
+    (folder / name).write_text("{")
+    _sentence(folder, name)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    _sentence(folder, f"has no {name}")
+
+
+def test_a_missing_shard(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    _sentence(folder, "names model-00002-of-00002.safetensors")
+
+
+def test_another_resolution_than_patches(folder):
+    _sentence(folder, "multiple of 4, such as 16", resolution=18)
+
+
+def test_no_text_tower(tmp_path, clip):
+    params = {"vision": clip.params["vision"]}
+    alone = Backbone(**{**vars(clip), "params": params, "text": None, "tokenizer": None})
+    huggingface.save_backbone(tmp_path, alone)
+    with pytest.raises(UserError, match="no text tower"):
+        weights.load(str(tmp_path)).clip()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "no/where/at/all", "missing.pt", "gone/missing.npz"])
+def test_no_such_backbone(name):
+    _sentence(name, "does not exist")
+
+
+class _Malicious:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code of the file was run')",)
+
+
+def test_a_pickle_with_code(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    import torch
+
+    torch.save({"weight": _Malicious()}, tmp_path / "model.pt")
+    _sentence(tmp_path / "model.pt", "is refused")
+
+
+def test_a_torchscript_archive_with_code(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr("model/code/__torch__.py", "")
+        archive.writestr("model/data.pkl", pickle.dumps({"weight": _Malicious()}, protocol=2))
+    _sentence(tmp_path / "model.pt", "is refused, because it names .*exec")
+
+
+def test_a_torchscript_archive(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2), torch.nn.BatchNorm2d(4), torch.nn.Linear(1, 5)).half().eval()
+    with torch.no_grad():
+        module[0].weight.set_(module[0].weight.transpose(2, 3))  # strides other than C's
+    torch.jit.save(torch.jit.script(module), tmp_path / "module.pt")
+    assert torchscript.is_archive(tmp_path / "module.pt")
+    arrays = torchscript.arrays(tmp_path / "module.pt")
+    state = module.state_dict()
+    assert arrays.keys() == state.keys()
+    for name, tensor in state.items():
+        assert arrays[name].shape == tuple(tensor.shape)
+        np.testing.assert_array_equal(np.asarray(arrays[name]), tensor.numpy())
+
+
+def test_a_damaged_torchscript_archive(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 4)), tmp_path / "module.pt")
+    data = (tmp_path / "module.pt").read_bytes()
+    (tmp_path / "module.pt").write_bytes(data[: len(data) // 2])
+    _sentence(tmp_path / "module.pt", "cannot be read")
+
+
+def test_an_npz_of_objects_or_of_something_else(tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    _sentence(tmp_path / "other.npz", "holds no ViT")
+    objects: dict[str, Any] = {"embedding/kernel": np.array([_Malicious()], dtype=object)}
+    np.savez(tmp_path / "objects.npz", **objects)
+    _sentence(tmp_path / "objects.npz", "holds no ViT")
+    (tmp_path / "damaged.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:100])
+    _sentence(tmp_path / "damaged.npz", "cannot be read")
+
+
+@pytest.mark.parametrize("architecture", ["resnet50", "convnext_base"])
+def test_an_architecture_of_timm_that_is_no_vit(tmp_path, architecture):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
+    _sentence(tmp_path, f"'{architecture}', which is not known")
+
+
+def test_an_option_of_open_clip_that_we_do_not_have(resnet, tmp_path):
+    open_clip.save_backbone(tmp_path, resnet)
+    config = json.loads((tmp_path / open_clip.CONFIG).read_text())
+    config["model_cfg"]["vision_cfg"]["attentional_pool"] = True
+    (tmp_path / open_clip.CONFIG).write_text(json.dumps(config))
+    _sentence(tmp_path, "sets attentional_pool in vision_cfg")
+
+
+def test_the_hub_cache_serves_offline(folder, tmp_path, monkeypatch):
+    import huggingface_hub.constants as hub
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "hub" / "models--someone--clip"
+    shutil.copytree(folder, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(repo.parent))
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    backbone = weights.load("someone/clip")
+    assert backbone.name == "someone/clip" and backbone.hash == weights.load(str(folder)).hash
+    assert weights.load(f"someone/clip@{commit}").hash == backbone.hash
+    _sentence("someone/else", "neither a folder here nor to be had")
+
+
+def test_the_tokenizer_of_a_short_list_of_merges(tmp_path):
+    # The real list is the peers' (test_clip_parity); here, that merges are applied and texts are framed.
+    lines = ["#version", "c a", "ca t</w>", "d o"]
+    (tmp_path / "merges.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    tokens = Tokenizer(from_merges(tmp_path / "merges.gz"), 8)(["Cat"])[0]
+    assert list(tokens) == [515, 513, 516, 0, 0, 0, 0, 0]
+    buffer = io.BytesIO(b"not gzip")
+    (tmp_path / "damaged.gz").write_bytes(buffer.getvalue())
+    with pytest.raises(UserError, match="cannot be read"):
+        from_merges(tmp_path / "damaged.gz")
+
+
+def test_siglip_tokenizers(tmp_path):
+    import tokenizers
+    from tokenizers import models, pre_tokenizers
+
+    from lift_jax.weights.tokenizer import siglip
+
+    for words, expected in (
+        (["<unk>", "</s>", "a", "dogs"], [2, 3, 1, 1, 1]),  # no punctuation; the end is the padding, too
+        (["<pad>", "<eos>", "<bos>", "a", "dog's", "dog", "'", "s"], [3, 5, 6, 7, 1]),
+    ):
+        tokenizer = tokenizers.Tokenizer(
+            models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0])
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        made = siglip(tmp_path / "tokenizer.json", 5)
+        assert list(made(["A dog's"])[0]) == expected
+
+
+def test_bfloat16_features_are_close(clip):
+    images = random_images(8, clip.resolution)
+    exact = np.asarray(features(clip, images), np.float64)
+    tower = clip.vision.clone(dtype=jnp.bfloat16)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), clip.params["vision"])
+    rough = np.asarray(tower.apply({"params": params}, images), np.float64)
+    cosines = (exact * rough).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(rough, axis=-1)
+    assert cosines.min() >= 0.999
