@@ -106,6 +106,28 @@ def restore(folder: Path, like: TrainState, identity: dict[str, Any]) -> tuple[T
     return state["state"], saved["iterator"]
 
 
+def identity(folder: Path) -> dict[str, Any]:
+    """What the parameters of the checkpoint in `folder` belong to; the names of its classes, for example.
+
+    Raises:
+        UserError: if it is damaged or incomplete.
+    """
+    folder = folder.resolve()
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        try:
+            return checkpointer.restore(folder, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
+        except Exception as error:  # see `restore`
+            raise UserError(f"The checkpoint {folder} is damaged or incomplete ({type(error).__name__}).") from error
+
+
+def newest(workdir: Path) -> Path | None:
+    """The folder of the newest complete checkpoint of a run, None if there is none."""
+    if not (workdir / FOLDER).is_dir():
+        return None
+    with Checkpoints(workdir, {}) as saved:
+        return None if saved.newest is None else workdir / FOLDER / str(saved.newest)
+
+
 def _check_identity(folder: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
     for key, what in _IDENTITY.items():
         if saved[key] != json.loads(json.dumps(own[key])):

@@ -84,6 +84,7 @@ def default() -> ml_collections.ConfigDict:
     config.log_every = 10  # steps
     config.checkpoint_every = 0  # steps; 0: at the end of every epoch
     config.keep = 2  # newest checkpoints that are kept
+    config.report = True  # draw report.html and report/*.png at the end; see lift_jax.report
     config.sweep = ""  # a grid of runs instead of one: "method=lift,lora seed=0,1,2"
     return config.lock()
 

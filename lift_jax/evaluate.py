@@ -40,6 +40,19 @@ class Input:
         return views.normalize(pixels.reshape(-1, *pixels.shape[2:]), self.mean, self.std, self.dtype)
 
 
+def mean_logits(
+    classifier: Classifier, pixels: Input, params: Tree, batch: dict[str, Array]
+) -> Float[Array, "batch classes"]:
+    """Each image's logits in float32, averaged over its views.
+
+    The barrier keeps the compiler from fusing what follows into this: evaluation and prediction do different things
+    with the logits, and get the same ones to the last bit.
+    """
+    logits: Any = classifier.apply({"params": params}, pixels.views(batch))
+    logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+    return jax.lax.optimization_barrier(logits)
+
+
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """One row an example, in the order of the data set; skipped examples are absent.
@@ -67,8 +80,7 @@ class Evaluator:
 
     def __init__(self, classifier: Classifier, pixels: Input):
         def step(params: Tree, batch: dict[str, Array]) -> tuple[metrics.Counts, tuple[Array, Array]]:
-            logits: Any = classifier.apply({"params": params}, pixels.views(batch))
-            logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+            logits = mean_logits(classifier, pixels, params, batch)
             counts = jax.lax.psum(metrics.count(logits, batch["label"], batch["mask"]), _AXIS)
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 
@@ -102,6 +114,30 @@ class Evaluator:
             columns = _gather_rows(columns)
         order = np.argsort(columns[0], kind="stable")
         return total, Predictions(*(column[order] for column in columns))
+
+
+class Predictor:
+    """Gives every image's probabilities, by the program that the `Evaluator` runs up to the logits.
+
+    Args:
+        classifier: images to logits.
+        pixels: what the device does with the images first.
+        shift: added to the logits [classes], or None.
+    """
+
+    def __init__(self, classifier: Classifier, pixels: Input, shift: Float[np.ndarray, " classes"] | None = None):
+        def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
+            logits = mean_logits(classifier, pixels, params, batch)
+            return None, jax.nn.softmax(logits if shift is None else logits + shift, axis=-1)
+
+        self._step = _pmap(step)
+
+    def __call__(
+        self, params: Tree, loader: TestLoader, logs: Logs, desc: str
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+        """The images' indices and their probabilities, batch by batch, in the loader's order; arguments as there."""
+        for batch, _, probabilities in _run(self._step, params, loader, logs, desc):
+            yield batch["index"][batch["mask"]], probabilities[batch["mask"]]
 
 
 def extract_features(

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,21 +154,8 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         f"Backbone {backbone.name}: {state.count(backbone.params['vision']):,} parameters, "
         f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
     )
-    dtype = jnp.dtype(config.dtype)
-    tuning = tuners.build(config.method, config.tuner, backbone.vision, train.num_classes)
-    classifier = Classifier(
-        backbone.vision.clone(dtype=dtype, tuners=tuning.tuners), _head(config, backbone, train.num_classes)
-    )
+    tuning, classifier, pixels, parts = build_network(config, backbone, train.num_classes)
     mesh = devices.make_mesh()
-    pixels = Input(backbone.resolution, backbone.mean, backbone.std, dtype)
-    key = jax.random.key(config.seed)
-    shape = (backbone.resolution, backbone.resolution, 3)
-    parts = state.split(state.complete(classifier, backbone.params["vision"], shape, key), tuning.trains)
-    parts = Parts(
-        frozen=jax.tree.map(lambda x: _cast(np.asarray(x), dtype), parts.frozen),
-        tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
-        head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
-    )
     logs.info(tuners.summary(tuning, parts))
     schedule = optimizer.cosine(config.lr, config.num_epochs, -(-len(train) // config.batch_size), config.schedule)
     return Experiment(
@@ -186,6 +173,37 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         tx=optimizer.make(schedule, config.momentum, config.weight_decay),
         class_groups=class_groups(config, counts),
     )
+
+
+class Network(NamedTuple):
+    """The part of an `Experiment` that needs no data; its `parts` are NumPy arrays."""
+
+    tuning: tuners.Tuning
+    classifier: Classifier
+    pixels: Input
+    parts: Parts
+
+
+def build_network(config: ml_collections.FrozenConfigDict, backbone: Backbone, num_classes: int) -> Network:
+    """The classifier on a loaded backbone, tuners and head initialised from `config.seed`.
+
+    Raises:
+        UserError: if method, tuners or head do not fit the backbone.
+    """
+    dtype = jnp.dtype(config.dtype)
+    tuning = tuners.build(config.method, config.tuner, backbone.vision, num_classes)
+    classifier = Classifier(
+        backbone.vision.clone(dtype=dtype, tuners=tuning.tuners), _head(config, backbone, num_classes)
+    )
+    key = jax.random.key(config.seed)
+    shape = (backbone.resolution, backbone.resolution, 3)
+    parts = state.split(state.complete(classifier, backbone.params["vision"], shape, key), tuning.trains)
+    parts = Parts(
+        frozen=jax.tree.map(lambda x: _cast(np.asarray(x), dtype), parts.frozen),
+        tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
+        head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
+    )
+    return Network(tuning, classifier, Input(backbone.resolution, backbone.mean, backbone.std, dtype), parts)
 
 
 def _cast(array: np.ndarray, dtype: jnp.dtype) -> np.ndarray:

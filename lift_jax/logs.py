@@ -43,12 +43,13 @@ class Logs:
     Args:
         workdir: the run's folder, made if it is missing; None writes no files.
         enabled: whether this process speaks; pass `jax.process_index() == 0`. Errors are printed in any case.
+        to_stderr: prints on standard error instead, where standard output belongs to a command's result.
 
     Raises:
         UserError: the workdir cannot be made or written.
     """
 
-    def __init__(self, workdir: str | os.PathLike | None, *, enabled: bool = True):
+    def __init__(self, workdir: str | os.PathLike | None, *, enabled: bool = True, to_stderr: bool = False):
         self._enabled = enabled
         self._folder = Path(workdir) if workdir is not None and enabled else None
         self._written: set[tuple[int, str]] = set()
@@ -57,7 +58,7 @@ class Logs:
         self._handlers: list[tuple[logging.Logger, logging.Handler]] = []
         if self._folder is not None:
             self._open_file()
-        self._open_console()
+        self._open_console(to_stderr)
 
     def info(self, sentence: str) -> None:
         """Prints a sentence (or a table) and keeps it in console.log."""
@@ -171,13 +172,13 @@ class Logs:
             self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._purge_step)
         return self._tensorboard
 
-    def _open_console(self) -> None:
+    def _open_console(self, to_stderr: bool) -> None:
         self._levels_before = _LOGGER.level, absl_logging.get_verbosity()
         if not (flags.FLAGS.is_parsed() and flags.FLAGS["verbosity"].present):
             absl_logging.set_verbosity(absl_logging.WARNING if self._enabled else absl_logging.ERROR)
         _LOGGER.setLevel(logging.INFO if self._enabled else logging.ERROR)
         _LOGGER.propagate = False  # absl's handler on the root logger would print every sentence again
-        self._add(_LOGGER, _Console())
+        self._add(_LOGGER, _Console(to_stderr))
 
     def _open_file(self) -> None:
         assert self._folder is not None
@@ -198,12 +199,17 @@ class Logs:
 
 
 class _Console(logging.Handler):
-    """Prints on standard output without tearing a progress bar."""
+    """Prints on standard output, or standard error, without tearing a progress bar."""
+
+    def __init__(self, to_stderr: bool):
+        super().__init__()
+        self._to_stderr = to_stderr
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
-            tqdm.write(prefix + record.getMessage(), file=sys.stdout)
-            sys.stdout.flush()
+            stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
+            tqdm.write(prefix + record.getMessage(), file=stream)
+            stream.flush()
         except Exception:
             self.handleError(record)

@@ -16,7 +16,7 @@ import numpy as np
 from lift_jax import checkpoints as ckpt
 from lift_jax import config as lift_config
 from lift_jax import experiment as lift_experiment
-from lift_jax import metrics
+from lift_jax import metrics, record
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Evaluator, Predictions
 from lift_jax.experiment import Experiment
@@ -36,7 +36,8 @@ def run(
 
     Args:
         config: see `lift_jax.config.default`.
-        workdir: gets config.json, console.log, metrics.jsonl, tensorboard/, checkpoints/, eval.json, predictions.npz.
+        workdir: gets config.json, run.json, console.log, metrics.jsonl, tensorboard/, checkpoints/, eval.json,
+            predictions.npz, and, with config.report, report.html and report/.
         mode: "train" goes on from the newest checkpoint in the workdir if there is one, and evaluates at the end;
             "eval" restores and evaluates.
         checkpoint: the one to evaluate, instead of the newest.
@@ -52,6 +53,10 @@ def run(
     with _workdir(workdir), Logs(workdir, enabled=jax.process_index() == 0) as logs:
         experiment = lift_experiment.build(resolved, logs)
         _write_config(workdir, resolved, logs)
+        if jax.process_index() == 0:
+            write_json(
+                workdir / record.FILE, record.content(record.of(experiment, workdir if mode == "eval" else None))
+            )
         if mode == "eval" or resolved.method == "zero_shot":
             params = _restored(experiment, workdir, checkpoint, logs)
         else:
@@ -79,7 +84,7 @@ def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs
     logs.info(metrics.table(results))
     if jax.process_index() == 0:
         _write_predictions(workdir / "predictions.npz", predictions)
-        _write_json(workdir / "eval.json", results)
+        write_json(workdir / "eval.json", results)
     return results
 
 
@@ -128,10 +133,11 @@ def _write_config(workdir: Path, config: ml_collections.FrozenConfigDict, logs: 
             if changed:
                 logs.warning(f"The config differs from that of the last run in this workdir: {', '.join(changed)}.")
     if jax.process_index() == 0:
-        _write_json(file, own)
+        write_json(file, own)
 
 
-def _write_json(file: Path, content: Any) -> None:
+def write_json(file: Path, content: Any) -> None:
+    """Writes a file that is never half written; NaN becomes null."""
     part = file.with_suffix(".part")
     part.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
     part.replace(file)

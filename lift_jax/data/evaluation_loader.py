@@ -45,7 +45,7 @@ class _TestChunk:
                 )  # fmt: skip
             except UserError as error:
                 problems.append(str(error))
-                entries.append({"failed": index})
+                entries.append({"failed": index, "problem": str(error)})
                 continue
             entry["label"], entry["index"] = self.dataset.labels[index], np.int32(index)
             entries.append(entry)
@@ -70,10 +70,12 @@ class TestLoader:
         """Mean size of a canvas over the last (or running) pass."""
         self.skipped: list[str] = []
         """Images that could not be decoded in the last (or running) pass."""
+        self.problems: dict[int, str] = {}
+        """What was wrong with them, by their index."""
 
     def __iter__(self) -> Iterator[Batch]:
         skipped = Skipped(self._make.dataset)
-        self.skipped = skipped.names
+        self.skipped, self.problems = skipped.names, {}
         waiting: dict[tuple[int, ...], list[dict[str, Any]]] = defaultdict(list)
         total = seen = 0
         chunks = grain.MapDataset.range(-(-self.num_examples // self._make.size)).map(self._make)
@@ -83,6 +85,7 @@ class TestLoader:
                 for entry in map(own, entries):
                     if "failed" in entry:
                         skipped.add(np.array([entry["failed"]]))
+                        self.problems[entry["failed"]] = entry["problem"]
                         continue
                     total, seen = total + entry["image"].nbytes, seen + 1
                     self.bytes_per_image = total / seen

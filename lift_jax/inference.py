@@ -1,0 +1,304 @@
+"""A trained run as a classifier of new images, without the data set it was trained on.
+
+import lift_jax
+
+model = lift_jax.load("runs/birds")
+probabilities = model.predict([PIL.Image.open("wren.jpg"), "robin.jpg"])
+for row in probabilities:
+    print(model.class_names[row.argmax()], row.max())
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from lift_jax import checkpoints, devices, head_init, optimizer, record, state, weights
+from lift_jax import config as lift_config
+from lift_jax.data import Dataset, TestLoader, prompts, test_loader
+from lift_jax.data.dataset import read_bytes
+from lift_jax.data.images import to_rgb
+from lift_jax.errors import UserError
+from lift_jax.evaluate import Input, Predictor
+from lift_jax.experiment import Network, build_network
+from lift_jax.logs import Logs
+from lift_jax.models.heads import Classifier
+from lift_jax.state import TrainState
+from lift_jax.weights import Backbone
+
+Prior = Literal["uniform", "training"]
+PRIORS: tuple[Prior, ...] = ("uniform", "training")
+
+_PRIOR_FREE = ("LA", "BS", "LADE")
+"""Losses that add the log prior to the logits in training, so that what is learned lacks it."""
+_WITH_PRIOR = ("CE", "Focal", "LDAM")
+"""Losses under which the logits themselves learn the prior."""
+
+ImageLike = Image.Image | UInt8[np.ndarray, "height width 3"] | str | os.PathLike[str]
+"""An image: of Pillow, an array of RGB pixels (uint8; [height, width] is grey), or a file's path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A run's classifier; `load` makes it.
+
+    Attributes:
+        config: the run's.
+        class_names: in the order of the probabilities.
+        classifier: normalised images to logits.
+        params: of the classifier, on all devices.
+        pixels: what the device does with the images first.
+        backbone: the foundation model.
+        network: the classifier's parts as they were before the training.
+        record: what else is known of the run, None for a run of a version that did not write it down.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    class_names: tuple[str, ...]
+    classifier: Classifier
+    params: dict[str, Any]
+    pixels: Input
+    backbone: Backbone
+    network: Network
+    record: record.Record | None
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tte: bool | None = None, prior: Prior = "uniform"
+    ) -> Float[np.ndarray, "n classes"]:
+        """Each image's probability of each class.
+
+        The prior says how frequent the classes are expected to be among the images. The logit-adjusted loss (Menon et
+        al. 2021, "Long-tail learning via logit adjustment", eq. 10; LIFT's equation 3) adds tau * log(prior of the
+        training set) to the logits in training alone, so that the logits z that are learned have no prior in them:
+
+            "uniform":   softmax(z), which the evaluation uses: every class is equally likely beforehand;
+            "training":  softmax(z + tau * log prior): the classes are as frequent as in the training set, which suits
+                         images that come from where the training images came from.
+
+        Logits that were learned with a plain loss (CE, Focal, LDAM) have the prior in them: there "training" takes them
+        as they are, as the evaluation does, and "uniform" subtracts it.
+
+        Args:
+            images: one image or several; each a PIL image, a uint8 array [height, width, 3] or [height, width], or a
+                path. Also one array [n, height, width, 3]. They may differ in size, and are resized and cropped as
+                the test images were.
+            tte: whether the views of test-time ensembling are averaged; None does as the run did.
+            prior: "uniform" or "training".
+
+        Returns:
+            Rows in the order of the images, columns in that of `class_names`.
+
+        Raises:
+            UserError: an image cannot be read or is of no such kind, or the prior is not known.
+        """
+        source = _Images(_listed(images))
+        probabilities = np.zeros((len(source.images), len(self.class_names)), np.float32)
+        loader = self.loader(self.dataset(source, "images"), tte=tte)
+        for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior):
+            probabilities[index] = rows
+        for problem in loader.problems.values():
+            raise UserError(problem)
+        return probabilities
+
+    def dataset(self, source: Any, name: str) -> Dataset:
+        """Images without labels as a data set."""
+        return Dataset(name, source, np.zeros(len(source), np.int32), self.class_names)
+
+    def loader(self, dataset: Dataset, *, tte: bool | None = None, num_workers: int = 0) -> TestLoader:
+        """The images as the run's evaluation would load them; few images come in smaller batches.
+
+        Images that cannot be read are left out: its `problems` says which, and why.
+        """
+        c = self.config
+        tte = c.tte.enabled if tte is None else tte
+        # Powers of two, so that a few sizes are compiled whatever the number of images.
+        size = min(c.eval_batch_size, 1 << max(0, len(dataset) - 1).bit_length())
+        local = jax.local_device_count()
+        return test_loader(
+            dataset,
+            batch_size=-(-size // local) * local,
+            resolution=self.pixels.resolution,
+            expand=c.tte.expand,
+            mode=c.tte.mode if tte else "plain",
+            interpolation=c.interpolation,
+            num_views=c.tte.views,
+            seed=c.seed,
+            num_workers=num_workers,
+            skip_bad_images=True,
+            exif_rotate=c.data.exif_rotate,
+        )
+
+    def stream(
+        self, loader: TestLoader, logs: Logs, *, prior: Prior = "uniform", desc: str = "prediction"
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+        """Indices and probabilities batch by batch: `predict` for more images than fit into memory."""
+        return self._predictor(prior)(self.params, loader, logs, desc)
+
+    def log_prior_shift(self, prior: Prior) -> Float[np.ndarray, " classes"] | None:
+        """What is added to the logits for a prior (see `predict`), None for nothing."""
+        if prior not in PRIORS:
+            raise UserError(f"The prior {prior!r} is not known; write uniform or training.")
+        c = self.config
+        trained = c.method != "zero_shot"
+        sign = int(prior == "training") - int(trained and c.loss in _WITH_PRIOR)
+        if not sign:
+            return None
+        if self.record is None:
+            raise UserError(
+                "The run does not say how many training images its classes had, so that there is no other prior than "
+                "that of its evaluation; evaluate it again with --mode eval to write run.json."
+            )
+        return (sign * (c.tau if trained and c.loss == "LA" else 1.0) * self.record.log_prior).astype(np.float32)
+
+    @functools.cached_property
+    def _predictors(self) -> dict[str, Predictor]:
+        return {}
+
+    def _predictor(self, prior: Prior) -> Predictor:
+        if prior not in self._predictors:
+            self._predictors[prior] = Predictor(self.classifier, self.pixels, self.log_prior_shift(prior))
+        return self._predictors[prior]
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    backbone: str | None = None,
+) -> Model:
+    """The classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
+
+    Args:
+        workdir: the run's folder.
+        checkpoint: a checkpoint's folder, instead of the newest of the run.
+        backbone: where the backbone is now, if no longer where config.json says.
+
+    Raises:
+        UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one.
+    """
+    folder = Path(workdir)
+    config = read_config(folder)
+    known = record.read(folder) if (folder / record.FILE).is_file() else None
+    saved = Path(checkpoint) if checkpoint is not None else None
+    if config.method != "zero_shot":
+        saved = saved or checkpoints.newest(folder)
+        if saved is None:
+            raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
+        if not saved.is_dir():
+            raise UserError(f"The checkpoint {saved} does not exist; name a folder such as {folder}/checkpoints/150.")
+        names = tuple(checkpoints.identity(saved)["class_names"])
+    elif known is not None:
+        names = tuple(known.class_names)
+    else:
+        raise UserError(f"The zero-shot run {folder} has no {record.FILE}; evaluate it again with --mode eval.")
+    loaded = weights.load(backbone or config.backbone, config.resolution or None)
+    network = build_network(config, loaded, len(names))
+    params = _zero_shot(config, loaded, network, names) if saved is None else _trained(config, loaded, network, saved)
+    if known is not None and known.class_names != list(names):
+        known = None  # of a later run in the same folder
+    return Model(config, names, network.classifier, params, network.pixels, loaded, network, known)
+
+
+def read_config(workdir: Path) -> ml_collections.FrozenConfigDict:
+    """The resolved config of a run; keys that are newer than the run have their defaults.
+
+    Raises:
+        UserError: if the folder is no run, or its config has a key that this version does not have.
+    """
+    file = workdir / "config.json"
+    if not file.is_file():
+        raise UserError(f"{workdir} is no run of lift_jax: it has no config.json.")
+    try:
+        values = lift_config.flatten(ml_collections.ConfigDict(json.loads(file.read_text(encoding="utf-8"))))
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{file} cannot be read ({error}); train the run again.") from error
+    config = lift_config.default()
+    known = lift_config.flatten(config)
+    for key, value in values.items():
+        if key not in known:
+            raise UserError(f"{file} has the key {key}, which this version does not know; it is of another version.")
+        try:
+            config.update_from_flattened_dict({key: value})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{file} sets {key} to {value!r}, which does not fit ({error}).") from error
+    return ml_collections.FrozenConfigDict(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """Images in memory or in files, as a source."""
+
+    images: list[ImageLike]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> bytes | UInt8[np.ndarray, "height width 3"]:
+        image = self.images[index]
+        if isinstance(image, str | os.PathLike):
+            return read_bytes(os.fspath(image))
+        if isinstance(image, Image.Image):
+            return np.asarray(to_rgb(image, f"image {index}"))
+        array = np.asarray(image)
+        array = np.repeat(array[..., None], 3, axis=-1) if array.ndim == 2 else array
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
+            raise UserError(
+                f"Image {index} is an array of {array.dtype} {list(array.shape)}; images are uint8 "
+                "[height, width, 3] with values from 0 to 255."
+            )
+        return array
+
+    def path(self, index: int) -> str:
+        image = self.images[index]
+        return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"
+
+
+def _listed(images: Any) -> list[ImageLike]:
+    if isinstance(images, Image.Image | str | os.PathLike):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if not isinstance(images, Iterable):
+        raise UserError(f"{type(images).__name__} is no image; give PIL images, uint8 arrays or paths.")
+    return list(images)
+
+
+def _trained(
+    config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network, folder: Path
+) -> dict[str, Any]:
+    """The parameters with those of a checkpoint."""
+    mesh = devices.make_mesh()
+    parts = devices.replicate(network.parts, mesh)
+    trainable = {state.TUNER: parts.tuner, state.HEAD: parts.head}
+    tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay)
+    like = TrainState(
+        devices.replicate(jnp.zeros((), jnp.int32), mesh),
+        trainable,
+        devices.replicate(jax.jit(tx.init)(trainable), mesh),
+    )
+    own = checkpoints.identity(folder) | {
+        "backbone_hash": backbone.hash,
+        "method": config.method,
+        "head": config.head,
+    }
+    restored, _ = checkpoints.restore(folder, like, own)
+    return state.merge(parts.frozen, *restored.trainable.values())
+
+
+def _zero_shot(
+    config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network, names: tuple[str, ...]
+) -> dict[str, Any]:
+    """The parameters with the head that the class names make."""
+    projection, text, _ = head_init.zero_shot_head(backbone, prompts.build(names, config.prompt))
+    head = {"head": {"projection": np.asarray(projection, np.float32), "text": np.asarray(text, np.float32)}}
+    return devices.replicate(state.merge(network.parts.frozen, network.parts.tuner, head), devices.make_mesh())
