@@ -2,13 +2,16 @@
 
 import logging
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PRNGKeyArray
 
 from lift_jax.errors import UserError
 
@@ -39,6 +42,11 @@ def replicate(tree: T, mesh: Mesh) -> T:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def replicated_key(seed: int, mesh: Mesh) -> PRNGKeyArray:
+    """The random key of `seed` on every device; a key that exists already could not be put on other hosts' devices."""
+    return jax.jit(lambda: jax.random.key(seed), out_shardings=NamedSharding(mesh, PartitionSpec()))()
+
+
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows of a global batch, as global arrays sharded along their first axis."""
     sharding = NamedSharding(mesh, PartitionSpec(DATA))
@@ -56,10 +64,60 @@ def local_replicas(tree: Any) -> Any:
     return jax.tree.map(local, tree)
 
 
-def start() -> None:
-    """What a process does once, before anything else asks JAX for its devices: compiled programs are kept on disk."""
-    # JAX tells that it looked for other kinds of devices, which is of no interest to who has none of them.
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
+def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """What a process does once, before anything else asks JAX for its devices.
+
+    Compiled programs are kept on disk. If the run has several processes they find each other: those of a TPU pod slice,
+    of SLURM and of GKE by the environment, others by the arguments, which then must all be given.
+
+    Args:
+        coordinator: host:port of the first process.
+        num_processes: number of processes.
+        process_id: of this one, from 0.
+
+    Raises:
+        UserError: if the arguments are incomplete, or the processes do not find each other.
+    """
+    # JAX tells that it looked for other kinds of devices, and how it connects, which is of no interest to most.
+    for name in "jax._src.xla_bridge", "jax._src.distributed":
+        logging.getLogger(name).setLevel(logging.WARNING)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lift_jax" / "xla"
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    explicit = (coordinator, num_processes, process_id)
+    if any(x is not None for x in explicit) and None in explicit:
+        raise UserError("--coordinator, --num_processes and --process_id belong together; give all three or none.")
+    if coordinator is not None or _of_a_cluster():
+        timeout = int(os.environ.get("LIFT_JAX_CONNECT_SECONDS", "300"))
+        try:
+            jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout)
+        except Exception as error:  # gRPC's and the cluster detectors' have no common base
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"The processes of this run did not find each other within {timeout} s ({reason}); see that all are "
+                f"started and can reach {coordinator or 'the first one'}."
+            ) from error
+
+
+def _of_a_cluster() -> bool:
+    """Whether the environment is that of one of several processes."""
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
+    tasks = os.environ.get("SLURM_NTASKS", "1") if "SLURM_PROCID" in os.environ else "1"
+    return len(hosts) > 1 or int(tasks) > 1 or "MEGASCALE_COORDINATOR_ADDRESS" in os.environ
+
+
+def agree(**values: object) -> None:
+    """Stops all processes if they were started with different values, each of which is named.
+
+    Raises:
+        UserError: the same on every process.
+    """
+    if jax.process_count() == 1:
+        return
+    digests = [zlib.crc32(repr(value).encode()) for value in values.values()]
+    everyones = multihost_utils.process_allgather(np.asarray(digests, np.uint32))
+    different = [name for name, column in zip(values, everyones.T, strict=True) if len(set(column.tolist())) > 1]
+    if different:
+        raise UserError(
+            f"The processes of this run disagree on {', '.join(different)}; start all with the same command and data."
+        )

@@ -162,8 +162,12 @@ def extract_features(
 
 
 def _pmap(step: Callable) -> Callable:
-    """A step over (parameters, a device's batch) to (sums over all devices, a result a row)."""
-    return jax.pmap(step, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, 0))
+    """A step over (parameters, a device's batch) to (sums over this host's devices, a result a row).
+
+    The hosts evaluate each on its own, for they have batches of different number and shape.
+    """
+    local = jax.local_devices()
+    return jax.pmap(step, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=local)
 
 
 def _run(

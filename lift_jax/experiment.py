@@ -94,6 +94,7 @@ class Experiment:
             resolution=self.pixels.resolution,
             crop=SquareCrop() if c.crop == "square" else RandomResizedCrop(),
             num_epochs=c.num_epochs,
+            sampler=c.data.sampler,
             **self._loading(),
         )
 
@@ -155,6 +156,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
     )
     tuning, classifier, pixels, parts = build_network(config, backbone, train.num_classes)
+    devices.agree(config=config.to_json(), data=(train.labels.tobytes(), test.labels.tobytes()), backbone=backbone.hash)
     mesh = devices.make_mesh()
     logs.info(tuners.summary(tuning, parts))
     schedule = optimizer.cosine(config.lr, config.num_epochs, -(-len(train) // config.batch_size), config.schedule)

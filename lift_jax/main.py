@@ -27,6 +27,11 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "train: train, then evaluate; eval: restore the newest checkpoint and evaluate."
 )
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "With --mode eval: a checkpoint's folder instead of the newest.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Of several processes, where no TPU pod, SLURM or GKE tells: host:port of the first one."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which this one is, from 0.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,11 +43,15 @@ def main(argv: Sequence[str]) -> None:
     if _MODE.value == "eval" and _WORKDIR.value is None:
         raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
     # Imported here: `--help` and a mistyped flag need no JAX.
+    import jax
+
     from lift_jax import devices, sweep
     from lift_jax.run import default_workdir, run
 
     config = _CONFIG.value
-    devices.start()
+    devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if jax.process_count() > 1 and _WORKDIR.value is None:
+        raise UserError("Several processes write into one run's folder; write --workdir DIR, the same for all.")
     workdir = Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
     by_hand = config_flags.get_override_values(flags.FLAGS["config"])
     mode: Any = _MODE.value  # absl keeps it to the two that there are

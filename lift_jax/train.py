@@ -109,7 +109,7 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> Train
         ),
         donate_argnums=0,
     )
-    key = devices.replicate(jax.random.key(config.seed), experiment.mesh)
+    key = devices.replicated_key(config.seed, experiment.mesh)
     every = config.checkpoint_every or loader.steps_per_epoch
     while loader.step < loader.num_steps:
         epoch, done = divmod(loader.step, loader.steps_per_epoch)

@@ -16,7 +16,7 @@ def _product(x: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float[Array
 
 
 def _class_init(key: Array, shape: tuple[int, int]) -> Array:
-    """Uniform in [-1, 1], each class (column) scaled to a unit vector: the reference's random start of its heads."""
+    """Uniform in [-1, 1], each class (column) scaled to a unit vector: where heads of unit class vectors start."""
     return normalize(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0).T).T
 
 
@@ -36,13 +36,14 @@ class Head(nn.Module):
 
 
 class LinearHead(Head):
-    """x W + b."""
+    """x W + b, from He's normal initialisation (He et al. 2015, arXiv 1502.01852, eq. 10) and zero."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
         x = x.astype(jnp.float32)
+        kernel = self.param("kernel", nn.initializers.he_normal(), (x.shape[-1], self.num_classes))
         bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
-        return _product(x, self._kernel(x)) + bias
+        return _product(x, kernel) + bias
 
 
 class CosineHead(Head):
