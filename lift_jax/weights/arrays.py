@@ -12,6 +12,8 @@ from lift_jax.errors import UserError
 
 Flat = dict[str, np.ndarray]
 
+_BLOCK = 128
+
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
@@ -58,7 +60,22 @@ def reshaped(path: str, name: str, shape: tuple[int, ...], ours: tuple[int, ...]
 
 def transposed(path: str, name: str, inputs: int, outputs: int) -> Entry:
     """A linear layer's weight, foreign (outputs, inputs), ours (inputs, outputs)."""
-    return Entry(path, (name,), ((outputs, inputs),), lambda x: x.T, lambda x: (x.T,))
+    return Entry(path, (name,), ((outputs, inputs),), _transpose, lambda x: (x.T,))
+
+
+def _transpose(*parts: np.ndarray) -> np.ndarray:
+    """Matrices (outputs, inputs) to one (inputs, all outputs)."""
+    whole = np.empty((parts[0].shape[1], sum(len(part) for part in parts)), parts[0].dtype)
+    start = 0
+    for part in parts:
+        rows, columns = part.shape
+        # Block by block: NumPy's own copy of a transposed matrix misses the cache at every step.
+        for i in range(0, rows, _BLOCK):
+            for j in range(0, columns, _BLOCK):
+                block = part[i : i + _BLOCK, j : j + _BLOCK]
+                whole[j : j + _BLOCK, start + i : start + i + len(block)] = block.T
+        start += rows
+    return whole
 
 
 def convolution(path: str, name: str, side: int, inputs: int, outputs: int) -> Entry:
@@ -100,7 +117,7 @@ def joined(path: str, names: Sequence[str], inputs: int, outputs: int) -> list[E
         f"{path}/kernel",
         tuple(f"{name}weight" for name in names),
         ((outputs, inputs),) * n,
-        lambda *parts: np.concatenate(parts).T,
+        _transpose,
         lambda x: np.split(x.T, n),
     )
     bias = Entry(
