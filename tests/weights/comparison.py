@@ -47,7 +47,7 @@ def features(backbone, images) -> Any:
     import jax
 
     with jax.default_matmul_precision("highest"):
-        return backbone.vision.apply({"params": backbone.params["vision"]}, images)
+        return jax.jit(backbone.vision.apply)({"params": backbone.params["vision"]}, images)
 
 
 def outputs(backbone, images, tokens) -> Any:
@@ -55,7 +55,7 @@ def outputs(backbone, images, tokens) -> Any:
     import jax
 
     with jax.default_matmul_precision("highest"):
-        return backbone.clip().apply({"params": backbone.params}, images, tokens)
+        return jax.jit(backbone.clip().apply)({"params": backbone.params}, images, tokens)
 
 
 def random_tokens(number, length, vocab_size, seed=0):
