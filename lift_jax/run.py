@@ -85,7 +85,19 @@ def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs
     if jax.process_index() == 0:
         _write_predictions(workdir / "predictions.npz", predictions)
         write_json(workdir / "eval.json", results)
+        if config.report:
+            _report(experiment, workdir, logs)
     return results
+
+
+def _report(experiment: Experiment, workdir: Path, logs: Logs) -> None:
+    """Draws the report. Whatever goes wrong with it, the numbers are written already and the run goes on."""
+    try:
+        from lift_jax import report  # matplotlib takes a second to import
+
+        logs.info(f"Report: {report.write(workdir, experiment.test, logs)}")
+    except Exception as error:
+        logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
 def _restored(experiment: Experiment, workdir: Path, checkpoint: Path | None, logs: Logs) -> dict[str, Any]:

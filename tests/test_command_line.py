@@ -52,7 +52,7 @@ def photo_config(photographs: Path, tiny_folder: str, **changes):
     config = lift_config.default()
     config.data.format = "folder"
     config.data.root = str(photographs)
-    config.update(backbone=tiny_folder, num_epochs=1, batch_size=8, eval_batch_size=8, **changes)
+    config.update(backbone=tiny_folder, num_epochs=1, batch_size=8, eval_batch_size=8, report=False, **changes)
     config.tte.expand = 4
     return config
 
@@ -72,7 +72,7 @@ def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
     assert "mean class" in done.stdout
     files = {path.name for path in (tmp_path / "run").iterdir()}
     expected = {"config.json", "console.log", "metrics.jsonl", "tensorboard", "checkpoints", "eval.json"}
-    assert files >= expected | {"predictions.npz"}
+    assert files >= expected | {"predictions.npz", "run.json", "report.html", "report"}
     results = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert results["tte"]["num_examples"] == 9
     assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 0.01

@@ -18,7 +18,7 @@ from lift_jax.train import make_step
 def small_config(folder: str, **changes) -> ml_collections.ConfigDict:
     """Long-tailed digits on the tiny CLIP: 2 epochs of 3 steps, the last one padded."""
     config = lift_config.default()
-    config.update(backbone=folder, num_epochs=2, batch_size=128, lr=0.05, log_every=1, **changes)
+    config.update(backbone=folder, num_epochs=2, batch_size=128, lr=0.05, log_every=1, report=False, **changes)
     config.data.imbalance = 50
     config.tte.expand = 4
     return config

@@ -1,0 +1,53 @@
+"""The command line of the reports; see `lift_jax.report`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lift_jax.errors import UserError
+from lift_jax.report.comparison import compare
+from lift_jax.report.run_report import write
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments[:1] == ["compare"]:
+            return _compare(arguments[1:])
+        return _draw(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _draw(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.report",
+        description="Draws the report of a run anew, from the files in its folder; `python -m lift_jax.report compare "
+        "--help` tells of several runs. The pictures of single images need the data set, and are left out.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    given = parser.parse_args(arguments)
+    print(write(given.run))
+    return 0
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.report compare",
+        description="Puts runs side by side: a table, accuracy against trained parameters, and convergence. Runs whose "
+        "configs differ in the seed alone are one row, with mean and standard deviation.",
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, or one with runs in it")
+    parser.add_argument(
+        "--output", type=Path, default=Path("comparison.html"), metavar="FILE", help="the page (default %(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    print(compare(given.runs, given.output))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""How far the confidences can be believed."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lift_jax.metrics import NUM_BINS
+from lift_jax.report.files import RunFiles
+from lift_jax.report.style import GRID, INK, MANY, MUTED, new_figure
+
+
+def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, accuracy and mean confidence (percent, NaN for an empty bin) of ten bins, open below and closed above.
+
+    They are the bins of the expected calibration error (`lift_jax.metrics.summarize`).
+    """
+    which = np.clip(np.ceil(confidence.astype(np.float64) * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
+    total = np.bincount(which, minlength=NUM_BINS)
+    filled = np.maximum(total, 1)
+    accuracy = np.bincount(which, weights=right, minlength=NUM_BINS) / filled
+    mean = np.bincount(which, weights=confidence, minlength=NUM_BINS) / filled
+    empty = np.where(total > 0, 1.0, np.nan)
+    return total, 100 * accuracy * empty, 100 * mean * empty
+
+
+def draw(run: RunFiles) -> Figure:
+    """Accuracy against confidence, and below it how many images have that confidence."""
+    total, accuracy, confidence = bins(run.predictions["confidence"], run.right)
+    figure = new_figure(3.8)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    middles = (np.arange(NUM_BINS) + 0.5) * 100 / NUM_BINS
+    width = 100 / NUM_BINS * 0.86
+    above.bar(middles, np.nan_to_num(accuracy), width=width, color=MANY)
+    above.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    above.plot(confidence, accuracy, "o", color=INK, markersize=3.5)
+    above.text(3, 97, "below the line: too confident", color=MUTED, va="top")
+    above.set_ylim(0, 100)
+    above.set_ylabel("accuracy, %")
+    below.bar(middles, 100 * total / max(1, total.sum()), width=width, color=GRID, edgecolor=MUTED, linewidth=0.6)
+    below.set_ylabel("images, %")
+    below.set_xlabel("confidence of the prediction, %")
+    below.set_xlim(0, 100)
+    below.set_xticks(range(0, 101, 20))
+    return figure

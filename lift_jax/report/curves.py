@@ -1,0 +1,29 @@
+"""The training as curves: loss, accuracy on the training images, learning rate."""
+
+from matplotlib.figure import Figure
+
+from lift_jax.report.files import RunFiles
+from lift_jax.report.style import FEW, MANY, MEDIUM, new_figure
+
+_PANELS = (
+    ("loss", "loss", FEW),
+    ("accuracy", "accuracy on the training images, %", MANY),
+    ("lr", "learning rate", MEDIUM),
+)
+
+
+def draw(run: RunFiles) -> Figure | None:
+    """One panel above the other over the steps; None if nothing was trained."""
+    if not run.curve("loss")[0]:
+        return None
+    figure = new_figure(4.4)
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    for axes, (key, title, color) in zip(panels, _PANELS, strict=True):
+        steps, values = run.curve(key)
+        axes.plot(steps, values, color=color, linewidth=1.6, marker="o" if len(steps) < 12 else "", markersize=3)
+        axes.set_title(title)
+        axes.set_ylim(bottom=0)
+    panels[1].set_ylim(0, 100)
+    panels[-1].set_xlabel("step")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    return figure

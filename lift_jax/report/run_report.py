@@ -1,0 +1,193 @@
+"""A run's own page: report.html beside its numbers, and the pictures as PNG files in report/."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lift_jax.data import Dataset
+from lift_jax.logs import Logs
+from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
+from lift_jax.report.files import RunFiles, percent
+
+_CLASSES_SHOWN = 1000
+
+_FIGURES = {
+    "classes": (
+        "Accuracy of each class",
+        "Of the test images, by the number of training images of the class, and the mean of each group of classes.",
+    ),
+    "curves": ("Training", "Loss, accuracy on the training images and learning rate over the optimizer's steps."),
+    "confusion": (
+        "Most confused classes",
+        "True class → predicted class: test images, and their share of the class's.",
+    ),
+    "calibration": (
+        "Calibration",
+        "Bars: accuracy of the predictions with that confidence. Dots: their mean confidence. On the line both agree.",
+    ),
+}
+
+
+def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) -> Path:
+    """Draws a run's report.
+
+    Args:
+        workdir: the run's folder, evaluated.
+        test: the test split, for pictures of the worst mistakes; without it there are none.
+        logs: gets the figures for TensorBoard.
+
+    Returns:
+        The page's file.
+
+    Raises:
+        UserError: if the folder is no evaluated run of this version.
+    """
+    run = files.read(workdir)
+    folder = workdir / "report"
+    folder.mkdir(exist_ok=True)
+    pictures = examples.worst(run, test) if test is not None else []
+    for old in folder.glob("worst_*.png"):
+        old.unlink()
+    examples.save(pictures, folder, run)
+    sections = [_metrics(run)]
+    arrays: dict[str, np.ndarray] = {}
+    with style.settings():
+        figures = {name: draw(run) for name, draw in _drawers().items()}
+        for name, (title, caption) in _FIGURES.items():
+            drawn = figures[name]
+            if drawn is None:
+                nothing = "Nothing was trained." if name == "curves" else "There is no mistake."
+                sections.append(page.section(title, page.paragraph(nothing)))
+                continue
+            arrays[f"report/{name}"] = style.to_png(drawn, folder / f"{name}.png")
+            sections.append(page.section(title, page.figure(style.to_svg(drawn, name), caption)))
+    sections.append(_trained(run))
+    if test is not None:
+        sections.append(_worst(run, pictures))
+    sections += [_class_table(run), _origin(run)]
+    if logs is not None:
+        tiles = {"report/worst": np.stack([example.picture for example in pictures])} if pictures else {}
+        logs.images(max((line["step"] for line in run.lines), default=0), {**arrays, **tiles})
+    file = workdir / "report.html"
+    part = file.with_suffix(".part")
+    part.write_text(page.page(_title(run), _intro(run), sections), encoding="utf-8")
+    part.replace(file)
+    return file
+
+
+def _drawers() -> dict:
+    return {
+        "classes": classes.draw,
+        "curves": curves.draw,
+        "confusion": confusion.draw,
+        "calibration": calibration.draw,
+    }
+
+
+def _title(run: RunFiles) -> str:
+    return f"{run.config['data']['name']}: {run.config['method']}"
+
+
+def _intro(run: RunFiles) -> str:
+    counts = np.asarray(run.record.train_counts)
+    best = run.results[run.headline]
+    untested = sum(n == 0 for n in run.record.test_counts)
+    text = (
+        f"{percent(best['accuracy'])} % of {int(best['num_examples']):,} test images are recognised, "
+        f"{percent(best['mean_acc'])} % on average over classes"
+        f"{', with test-time ensembling' if run.headline == 'tte' else ''}. "
+        f"Trained on {counts.sum():,} images of {len(counts):,} classes, {counts.max():,} to {counts.min():,} a class."
+    )
+    if untested:
+        text += f" {untested} class{'es have' if untested > 1 else ' has'} no test images and count in no mean."
+    return page.paragraph(text)
+
+
+def _metrics(run: RunFiles) -> str:
+    sections = [section for section in files.SECTIONS if section in run.results]
+    rows = [
+        [name, *(percent(run.results[section].get(key, np.nan)) for section in sections)]
+        for name, key in files.metric_rows(run)
+    ]
+    body = page.table(["percent", *(files.SECTIONS[section] for section in sections)], rows, strong=(0, 1))
+    return page.section("Metrics", body)
+
+
+def _trained(run: RunFiles) -> str:
+    total, backbone = run.record.trainable_parameters, run.record.backbone
+    if not run.record.trainable:
+        return page.section("Trained parameters", page.paragraph("None: the head is made of the class names alone."))
+    rows = [
+        [row["group"], str(row["blocks"] or "–"), f"{row['params']:,}", f"{100 * row['share']:.3f} %"]
+        for row in run.record.trainable
+    ]
+    rows.append(["together", "", f"{total:,}", f"{100 * total / backbone['parameters']:.3f} %"])
+    body = page.table(["group", "blocks", "parameters", "of the backbone"], rows, strong=[len(rows) - 1])
+    body += page.paragraph(f"The backbone has {backbone['parameters']:,} parameters.", "muted")
+    return page.section("Trained parameters", body)
+
+
+def _worst(run: RunFiles, pictures: list[examples.Example]) -> str:
+    group = ("many", "medium", "few")[examples.tail_group(run)]
+    if not pictures:
+        return page.section(
+            "Worst mistakes of the tail", page.paragraph(f"None: all of group {group} are right."), "wide"
+        )
+    names = run.record.class_names
+    tiles = [
+        page.picture(
+            examples.data_uri(example.picture),
+            [
+                names[example.label],
+                f"taken for {names[example.prediction]}",
+                f"{100 * example.confidence:.0f} % confident",
+            ],
+        )
+        for example in pictures
+    ]
+    intro = page.paragraph(
+        f"Classes with {group} training images: the wrong predictions that are most confident.", "muted"
+    )
+    return page.section("Worst mistakes of the tail", f'{intro}<div class="pictures">{"".join(tiles)}</div>', "wide")
+
+
+def _class_table(run: RunFiles) -> str:
+    accuracy, groups, order = run.class_accuracy(), run.group_names(), classes.order(run)
+    note = ""
+    if len(order) > _CLASSES_SHOWN:
+        order = order[np.argsort(np.nan_to_num(accuracy[order], nan=101), kind="stable")][:_CLASSES_SHOWN]
+        note = page.paragraph(f"The {_CLASSES_SHOWN:,} classes with the lowest accuracy.", "muted")
+    names, train, test = run.record.class_names, run.record.train_counts, run.record.test_counts
+    rows = [
+        [
+            names[c],
+            groups[c],
+            f"{train[c]:,}",
+            f"{test[c]:,}",
+            percent(float(accuracy[c])) if test[c] else "no test images",
+        ]
+        for c in order.tolist()
+    ]
+    table = page.table(["class", "group", "training images", "test images", "accuracy, %"], rows)
+    body = note + table if len(order) <= 20 else page.folded(f"{len(order):,} classes", note + table)
+    return page.section("All classes", body, "wide long")
+
+
+def _origin(run: RunFiles) -> str:
+    config, known = run.config, run.record
+    python = page.paragraph("Started from Python, by lift_jax.run.run with the config of config.json.")
+    rows = [
+        ("backbone", str(known.backbone["name"])),
+        ("resolution", f"{config['resolution'] or 'the backbone’s'}"),
+        ("loss", f"{config['loss']}, tau {config['tau']:g}"),
+        ("head", f"{config['head']}, from {config['head_init']}"),
+        ("epochs", str(config["num_epochs"])),
+        ("batch", str(config["batch_size"])),
+        ("learning rate", f"{config['lr']:g}"),
+        ("seed", str(config["seed"])),
+        ("precision", config["dtype"]),
+        ("devices", known.devices),
+        ("versions", ", ".join(f"{name} {version}" for name, version in known.versions.items())),
+    ]
+    body = (page.command(known.command) if known.command else python) + page.facts(rows)
+    return page.section("How it was made", body, "wide")

@@ -1,0 +1,86 @@
+"""Runs side by side."""
+
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lift_jax import config as lift_config
+from lift_jax.errors import UserError
+from lift_jax.report import __main__ as command
+from lift_jax.report import comparison, files
+
+
+def write_run(folder: Path, accuracy: float, params: int, **changes) -> None:
+    """A folder as a run leaves it, of two classes."""
+    folder.mkdir(parents=True)
+    config = lift_config.default()
+    config.update(lr=0.01, num_epochs=1, interpolation="bilinear", crop="square", **changes)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    metrics = dict(accuracy=accuracy, mean_acc=accuracy, many_acc=accuracy, med_acc=None, few_acc=accuracy / 2)
+    (folder / "eval.json").write_text(json.dumps({"plain": metrics | {"num_examples": 4}}))
+    trainable = [dict(group="head", blocks=0, arrays=1, params=params, share=0.1)] if params else []
+    record = dict(
+        format=1, command="python -m lift_jax.main --config mine.py", versions={"jax": "0"}, devices="cpu",
+        backbone=dict(name="tiny", hash="0", parameters=1000), trainable=trainable, class_names=["a", "b"],
+        train_counts=[200, 5], test_counts=[2, 2], class_groups=[0, 2],
+    )  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    rows: Any = dict(index=np.arange(4), label=np.array([0, 0, 1, 1]), prediction=np.zeros(4, int))
+    np.savez(folder / "predictions.npz", **rows, confidence=np.full(4, 0.5))
+    lines = [dict(step=s, epoch=1, split="train", loss=1 / s, accuracy=s, lr=0.1) for s in (1, 2, 3)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines if params))
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Path:
+    for seed, accuracy in enumerate((50.0, 60.0, 64.0)):
+        write_run(tmp_path / "sweep" / f"lift,{seed}", accuracy, 100, seed=seed)
+    write_run(tmp_path / "sweep" / "zero_shot", 40.0, 0, method="zero_shot")
+    return tmp_path / "sweep"
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_row(sweep):
+    rows = comparison.group([files.read(folder) for folder in sorted(sweep.iterdir())])
+    assert [(row.name, len(row.runs), row.parameters) for row in rows] == [("lift", 3, 100), ("zero_shot", 1, 0)]
+    steps, loss = rows[0].curve("loss")
+    np.testing.assert_array_equal(steps, [1, 2, 3])
+    np.testing.assert_allclose(loss, [1, 1 / 2, 1 / 3])
+
+
+def test_what_differs_names_the_rows(tmp_path):
+    for loss in "LA", "CE":
+        write_run(tmp_path / loss, 50.0, 10, loss=loss)
+    rows = comparison.group([files.read(tmp_path / loss) for loss in ("LA", "CE")])
+    assert [row.name for row in rows] == ["loss=LA", "loss=CE"]
+
+
+def test_the_table_has_mean_and_standard_deviation(sweep, tmp_path, capsys):
+    assert command.main(["compare", str(sweep), "--output", str(tmp_path / "all.html")]) == 0
+    header, lift, zero_shot = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["runs", "overall", "mean"]
+    expected = f"{statistics.fmean((50, 60, 64)):.1f} ± {statistics.stdev((50, 60, 64)):.1f}"
+    assert expected in lift and "±" not in zero_shot and "–" in lift
+    text = (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert expected in text and "Convergence" in text
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {"accuracy_and_parameters.png", "convergence.png"}
+
+
+def test_without_training_there_is_no_convergence(sweep, tmp_path):
+    comparison.compare([sweep / "zero_shot"], tmp_path / "page.html")
+    assert "Convergence" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_no_run(tmp_path, sweep, capsys):
+    shutil.rmtree(sweep / "zero_shot")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty"):
+        comparison.compare([tmp_path / "empty"], tmp_path / "page.html")
+    (sweep / "lift,0" / "eval.json").unlink()
+    assert command.main(["compare", str(sweep)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "eval.json" in said and said.count("\n") == 1
