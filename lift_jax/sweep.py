@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_collections
 
 from lift_jax import config as lift_config
@@ -57,6 +58,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str]
     """
     grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
     results: dict[str, list[Results]] = {}
+    folders: list[Path] = []
     for combination in itertools.product(*grid.values()):
         chosen = dict(zip(grid, combination, strict=True))
         one = ml_collections.ConfigDict(config.to_dict())
@@ -64,10 +66,24 @@ def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str]
         for key, value in chosen.items():
             _set(one, key, value)
         folder = workdir / (_name(chosen) or "run")
+        folders.append(folder)
         done = folder / "eval.json"
         result = json.loads(done.read_text()) if done.is_file() and mode == "train" else run_one(one, folder, mode)
         results.setdefault(_name({k: v for k, v in chosen.items() if k != "seed"}) or "run", []).append(result)
     print(summary(results))
+    if config.report and jax.process_index() == 0:
+        _compare(folders, workdir / "comparison.html")
+
+
+def _compare(folders: Sequence[Path], page: Path) -> None:
+    """The runs side by side as a page. Whatever goes wrong with it, the runs are there."""
+    try:
+        from lift_jax.report import compare  # matplotlib takes a second to import
+
+        compare(folders, page)
+        print(f"Comparison: {page}")
+    except Exception as error:
+        print(f"warning: The comparison could not be drawn ({type(error).__name__}: {error}).")
 
 
 def summary(results: Mapping[str, Sequence[Results]]) -> str:

@@ -97,6 +97,7 @@ def to_svg(figure: Figure, name: str) -> str:
 def to_png(figure: Figure, file: Path) -> np.ndarray:
     """Writes the figure on white, and returns it as uint8 [height, width, 3]."""
     figure.savefig(file, format="png")
+    figure.set_layout_engine("none")  # everything has its place now; to find it again for the SVG takes time
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

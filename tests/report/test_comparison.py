@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lift_jax import config as lift_config
+from lift_jax import sweep as sweeps
 from lift_jax.errors import UserError
 from lift_jax.report import __main__ as command
 from lift_jax.report import comparison, files
@@ -84,3 +85,15 @@ def test_no_run(tmp_path, sweep, capsys):
     assert command.main(["compare", str(sweep)]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and "eval.json" in said and said.count("\n") == 1
+
+
+def test_a_sweep_ends_in_a_comparison(tmp_path, capsys):
+    write_run(tmp_path / "lift", 50.0, 100)
+    write_run(tmp_path / "zero_shot", 40.0, 0, method="zero_shot")
+    config = lift_config.default()
+    config.sweep = "method=lift,zero_shot"  # both are there already
+    sweeps.run(config, tmp_path)
+    assert "lift" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    (tmp_path / "lift" / "run.json").unlink()
+    sweeps.run(config, tmp_path)
+    assert "could not be drawn" in capsys.readouterr().out
