@@ -16,7 +16,10 @@ FOLDER = "checkpoints"
 _IDENTITY = {
     "backbone_hash": "the backbone's weights",
     "method": "config.method",
+    "tuner": "config.tuner",
     "head": "config.head",
+    "head_scale": "config.head_scale",
+    "prompt": "config.prompt",
     "class_names": "the class names",
 }
 
@@ -29,7 +32,7 @@ class Checkpoints:
 
     Args:
         workdir: the run's folder.
-        identity: what the parameters belong to: backbone, backbone_hash, method, head, class_names.
+        identity: what the parameters belong to (see `lift_jax.experiment.identity`).
         keep: how many of the newest stay.
     """
 
@@ -72,7 +75,8 @@ class Checkpoints:
         """The newest checkpoint, or that of `step`, with the state's arrays placed as those of `like`.
 
         Raises:
-            UserError: if there is none, it cannot be read, or it belongs to another backbone, method or class list.
+            UserError: if there is none, it cannot be read, or it belongs to another backbone, method, tuner, head or
+                class list.
         """
         step = self.newest if step is None else step
         if step is None:
@@ -129,11 +133,16 @@ def newest(workdir: Path) -> Path | None:
 
 
 def _check_identity(folder: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
+    own = json.loads(json.dumps(own))
     for key, what in _IDENTITY.items():
-        if saved[key] != json.loads(json.dumps(own[key])):
+        there, here = saved.get(key, "not recorded"), own[key]
+        if there != here:
+            if isinstance(there, dict) and isinstance(here, dict):
+                key = next(k for k in {**there, **here} if there.get(k) != here.get(k))
+                what, there, here = f"{what}.{key}", there.get(key), here.get(key)
             raise UserError(
-                f"The checkpoint {folder} was made with other values of {what} ({_short(saved[key])}, here "
-                f"{_short(own[key])}); use the config of that run, or another --workdir."
+                f"The checkpoint {folder} was made with another value of {what} ({_short(there)}, here "
+                f"{_short(here)}); use the config of that run, or another --workdir."
             )
 
 

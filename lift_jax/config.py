@@ -19,14 +19,16 @@ import ml_collections
 from ml_collections import config_dict
 
 from lift_jax.data import data_defaults
+from lift_jax.data.transforms import SCHEDULES
 from lift_jax.errors import UserError
-from lift_jax.tuners import tuner_defaults
+from lift_jax.tuners import parts_of, tuner_defaults
 
 _CHOICES = {
     "schedule": ("cosine_epoch", "cosine_step"),
     "head": ("cosine", "linear", "l2_norm", "layer_norm"),
     "interpolation": ("bilinear", "bicubic"),
     "crop": ("random_resized", "square"),
+    "crop_schedule": tuple(SCHEDULES),
     "dtype": ("auto", "float32", "bfloat16"),
 }
 
@@ -51,11 +53,13 @@ def default() -> ml_collections.ConfigDict:
     config.data = data_defaults()
     config.class_groups = ""  # many, medium, few: by the training counts; or "imbalance_100", as published for CIFAR-LT
 
-    # How. None takes the recipe's value (below) for the method.
+    # How. None takes the recipe's value (below): lift_plus's where it is part of config.method ("lift_plus+ln_tuning")
+    # or config.tuner.rules, else lift's.
     config.lr = config_dict.placeholder(float)
     config.num_epochs = config_dict.placeholder(int)
     config.interpolation = config_dict.placeholder(str)  # bilinear, bicubic
-    config.crop = config_dict.placeholder(str)  # random_resized, square
+    config.crop = config_dict.placeholder(str)  # random_resized (with flips), square (LIFT+'s, without)
+    config.crop_schedule = "convex"  # of the smallest square over the epochs: min, linear, convex, concave, max
     config.batch_size = 128  # over all devices and hosts
     config.accumulate = 1  # micro-batches of one step
     config.momentum = 0.9
@@ -96,7 +100,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
         UserError: if a value is none of those that its key has, or out of its range.
     """
     config = ml_collections.ConfigDict(config.to_dict())
-    recipe = config.recipes["lift_plus" if config.method == "lift_plus" else "lift"]
+    if "lift_plus" in parts_of(config.method):
+        config.tuner.rules = "lift_plus"
+    recipe = config.recipes["lift_plus" if config.tuner.rules == "lift_plus" else "lift"]
     for key, value in recipe.items():
         if config[key] is None:
             config[key] = value

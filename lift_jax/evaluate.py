@@ -14,6 +14,7 @@ from lift_jax import devices, metrics
 from lift_jax.data import TestLoader, views
 from lift_jax.logs import Logs
 from lift_jax.models.heads import Classifier
+from lift_jax.models.text_head import with_features
 from lift_jax.state import Tree
 
 _AXIS = "devices"
@@ -85,6 +86,7 @@ class Evaluator:
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 
         self._step = _pmap(step)
+        self._classifier = classifier
 
     def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:
         """The counts over all hosts, as NumPy arrays, and every example's prediction.
@@ -96,6 +98,7 @@ class Evaluator:
             desc: what the bar says.
         """
         total, rows = None, []
+        params = with_features(self._classifier, params)
         for batch, counts, (prediction, confidence) in _run(self._step, params, loader, logs, desc):
             # On the host the sums are 64 bits wide and do not saturate, however large the test set is.
             wide = jax.tree.map(lambda x: np.asarray(x, np.float64 if x.dtype.kind == "f" else np.int64), counts)
@@ -103,9 +106,9 @@ class Evaluator:
             real = batch["mask"]
             rows.append((batch["index"][real], batch["label"][real], prediction[real], confidence[real]))
         if total is None:  # a host without examples
-            num_classes = jax.tree.leaves(params["head"])[-1].shape[-1]
             total = jax.tree.map(
-                np.asarray, metrics.count(np.zeros((1, num_classes)), np.zeros(1, int), np.zeros(1, bool))
+                np.asarray,
+                metrics.count(np.zeros((1, self._classifier.head.num_classes)), np.zeros(1, int), np.zeros(1, bool)),
             )
             rows = [(np.zeros(0, np.int32),) * 3 + (np.zeros(0, np.float32),)]
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]

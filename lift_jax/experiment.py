@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +12,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from lift_jax import devices, losses, metrics, optimizer, state, tuners, weights
+from lift_jax import devices, losses, metrics, optimizer, state, text_tuning, tuners, weights
 from lift_jax.data import Dataset, RandomResizedCrop, SquareCrop, TestLoader, TrainLoader, test_loader, train_loader
 from lift_jax.data import load as load_data
 from lift_jax.data.longtail import class_sizes
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Input
 from lift_jax.logs import Logs
-from lift_jax.models.heads import HEADS, Classifier, ZeroShotHead
+from lift_jax.models.heads import HEADS, Classifier, Head, ZeroShotHead
 from lift_jax.state import Parts, TrainState
 from lift_jax.weights import Backbone
 
@@ -65,13 +65,7 @@ class Experiment:
     @property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint's parameters belong to."""
-        return {
-            "backbone": self.backbone.name,
-            "backbone_hash": self.backbone.hash,
-            "method": self.config.method,
-            "head": self.config.head,
-            "class_names": list(self.train.class_names),
-        }
+        return identity(self.config, self.backbone, self.train.class_names)
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
@@ -92,7 +86,7 @@ class Experiment:
             batch_size=c.batch_size,
             seed=c.seed,
             resolution=self.pixels.resolution,
-            crop=SquareCrop() if c.crop == "square" else RandomResizedCrop(),
+            crop=SquareCrop(c.crop_schedule) if c.crop == "square" else RandomResizedCrop(),
             num_epochs=c.num_epochs,
             sampler=c.data.sampler,
             **self._loading(),
@@ -132,6 +126,27 @@ class Experiment:
         )
 
 
+def identity(config: ml_collections.FrozenConfigDict, backbone: Backbone, class_names: Sequence[str]) -> dict[str, Any]:
+    """All that trained parameters mean something with: restored under another, they would fit and be wrong.
+
+    Args:
+        config: resolved.
+        backbone: the foundation model.
+        class_names: in label order.
+    """
+    return {
+        "backbone": backbone.name,
+        "backbone_hash": backbone.hash,
+        "method": config.method,
+        "tuner": config.tuner.to_dict(),
+        "head": config.head,
+        "head_scale": config.head_scale,
+        # The head that starts from the prompts goes its own way; the text tower reads them at every step.
+        "prompt": config.prompt if tuners.tunes_text(config.method) else "",
+        "class_names": list(class_names),
+    }
+
+
 def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
     """Loads data and backbone and initialises what is trained; the head is random (see `lift_jax.initialize`).
 
@@ -155,7 +170,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         f"Backbone {backbone.name}: {state.count(backbone.params['vision']):,} parameters, "
         f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
     )
-    tuning, classifier, pixels, parts = build_network(config, backbone, train.num_classes)
+    tuning, classifier, pixels, parts = build_network(config, backbone, train.class_names)
     devices.agree(config=config.to_json(), data=(train.labels.tobytes(), test.labels.tobytes()), backbone=backbone.hash)
     mesh = devices.make_mesh()
     logs.info(tuners.summary(tuning, parts))
@@ -186,31 +201,32 @@ class Network(NamedTuple):
     parts: Parts
 
 
-def build_network(config: ml_collections.FrozenConfigDict, backbone: Backbone, num_classes: int) -> Network:
+def build_network(config: ml_collections.FrozenConfigDict, backbone: Backbone, class_names: Sequence[str]) -> Network:
     """The classifier on a loaded backbone, tuners and head initialised from `config.seed`.
 
     Raises:
         UserError: if method, tuners or head do not fit the backbone.
     """
     dtype = jnp.dtype(config.dtype)
-    tuning = tuners.build(config.method, config.tuner, backbone.vision, num_classes)
-    classifier = Classifier(
-        backbone.vision.clone(dtype=dtype, tuners=tuning.tuners), _head(config, backbone, num_classes)
-    )
+    tuning = tuners.build(config.method, config.tuner, backbone.vision, len(class_names), backbone.text)
+    head, others = _head(config, backbone, tuning, class_names)
+    classifier = Classifier(backbone.vision.clone(dtype=dtype, tuners=tuning.tuners), head)
     key = jax.random.key(config.seed)
     shape = (backbone.resolution, backbone.resolution, 3)
-    parts = state.split(state.complete(classifier, backbone.params["vision"], shape, key), tuning.trains)
+    params = state.complete(classifier, backbone.params["vision"], shape, key, others)
+    parts = state.split(params, tuning.trains)
     parts = Parts(
-        frozen=jax.tree.map(lambda x: _cast(np.asarray(x), dtype), parts.frozen),
+        frozen=jax.tree_util.tree_map_with_path(lambda path, x: _cast(path, np.asarray(x), dtype), parts.frozen),
         tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
         head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
     )
     return Network(tuning, classifier, Input(backbone.resolution, backbone.mean, backbone.std, dtype), parts)
 
 
-def _cast(array: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
-    """Weights to `dtype`; the sparse mask's indices stay whole numbers."""
-    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+def _cast(path: tuple[Any, ...], array: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
+    """Weights of the towers to `dtype`; projections stay float32, tokens and a mask's indices whole numbers."""
+    tower = path[0].key == state.BACKBONE or path[1].key == "tower"
+    return array.astype(dtype) if tower and jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 def class_groups(config: ml_collections.FrozenConfigDict, counts: np.ndarray) -> np.ndarray:
@@ -222,7 +238,13 @@ def class_groups(config: ml_collections.FrozenConfigDict, counts: np.ndarray) ->
     raise UserError(f"config.class_groups is {config.class_groups!r}; write imbalance_100, or nothing.")
 
 
-def _head(config: ml_collections.FrozenConfigDict, backbone: Backbone, num_classes: int) -> Any:
+def _head(
+    config: ml_collections.FrozenConfigDict, backbone: Backbone, tuning: tuners.Tuning, class_names: Sequence[str]
+) -> tuple[Head, dict[str, Any]]:
+    """The head, and those of its parameters that the backbone gives."""
+    num_classes = len(class_names)
+    if tuning.text is not None:
+        return text_tuning.make(config, backbone, tuning.text, class_names)
     if config.method == "zero_shot":
         if backbone.text is None:
             raise UserError(
@@ -230,5 +252,5 @@ def _head(config: ml_collections.FrozenConfigDict, backbone: Backbone, num_class
                 "take a CLIP, or another method with config.head_init=class_mean."
             )
         scale = float(np.exp(backbone.params["logit_scale"]))
-        return ZeroShotHead(num_classes, scale, embed_dim=backbone.params["text_projection"].shape[1])
-    return HEADS[config.head](num_classes, config.head_scale)
+        return ZeroShotHead(num_classes, scale, embed_dim=backbone.params["text_projection"].shape[1]), {}
+    return HEADS[config.head](num_classes, config.head_scale), {}

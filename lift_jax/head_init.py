@@ -77,8 +77,6 @@ def _encode(
     backbone: Backbone, clip: CLIP, texts: Sequence[str], batch: int
 ) -> Iterator[tuple[int, Float[np.ndarray, "n e"]]]:
     """Unit features of the texts, batch by batch with the batch's start; one compilation whatever their number."""
-    tokenizer = backbone.tokenizer
-    assert tokenizer is not None, "a text tower comes with its tokenizer"
     mesh = Mesh(np.asarray(jax.local_devices()), ("data",))
     batch = -(-min(batch, len(texts)) // mesh.size) * mesh.size
     sharded, replicated = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
@@ -92,17 +90,24 @@ def _encode(
             return clip.apply({"params": params}, tokens, method=CLIP.encode_text)
 
     starts = range(0, len(texts), batch)
-    tokens = [tokenizer(texts[start : start + batch]) for start in starts]
-    length = tokenizer.context_length
-    if clip.text.causal:
-        # The padding after the longest text has no effect and can go: class names fill a fifth of CLIP's 77 tokens.
-        longest = max(_used(rows, tokenizer.padding) for rows in tokens)
-        length = min(-(-longest // _TOKENS_MULTIPLE) * _TOKENS_MULTIPLE, length)
+    tokens = tokenize(backbone, texts)
     with tqdm(total=len(texts), desc="text features", unit=" prompts", disable=None) as bar:
-        for start, rows in zip(starts, tokens, strict=True):
-            padded = np.pad(rows[:, :length], ((0, batch - len(rows)), (0, 0)))
+        for start in starts:
+            rows = tokens[start : start + batch]
+            padded = np.pad(rows, ((0, batch - len(rows)), (0, 0)))
             yield start, np.asarray(encode(params, jax.device_put(padded, sharded)))[: len(rows)]
             bar.update(len(rows))
+
+
+def tokenize(backbone: Backbone, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
+    """Token ids, without the padding that has no effect; a multiple of 8 long, or the whole context."""
+    tokenizer = backbone.tokenizer
+    assert tokenizer is not None and backbone.text is not None, "a text tower comes with its tokenizer"
+    tokens = tokenizer(texts)
+    if not backbone.text.causal:
+        return tokens
+    # What follows the end of a text has no effect and can go: class names fill a fifth of CLIP's 77 tokens.
+    return tokens[:, : -(-_used(tokens, tokenizer.padding) // _TOKENS_MULTIPLE) * _TOKENS_MULTIPLE]
 
 
 def _used(tokens: Int[np.ndarray, "n l"], padding: int) -> int:

@@ -30,9 +30,10 @@ from lift_jax.data.dataset import read_bytes
 from lift_jax.data.images import to_rgb
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Input, Predictor
-from lift_jax.experiment import Network, build_network
+from lift_jax.experiment import Network, build_network, identity
 from lift_jax.logs import Logs
 from lift_jax.models.heads import Classifier
+from lift_jax.models.text_head import with_features
 from lift_jax.state import TrainState
 from lift_jax.weights import Backbone
 
@@ -202,8 +203,10 @@ def load(
     else:
         raise UserError(f"The zero-shot run {folder} has no {record.FILE}; evaluate it again with --mode eval.")
     loaded = weights.load(backbone or config.backbone, config.resolution or None)
-    network = build_network(config, loaded, len(names))
-    params = _zero_shot(config, loaded, network, names) if saved is None else _trained(config, loaded, network, saved)
+    network = build_network(config, loaded, names)
+    params = (
+        _zero_shot(config, loaded, network, names) if saved is None else _trained(config, loaded, network, names, saved)
+    )
     if known is not None and known.class_names != list(names):
         known = None  # of a later run in the same folder
     return Model(config, names, network.classifier, params, network.pixels, loaded, network, known)
@@ -274,7 +277,7 @@ def _listed(images: Any) -> list[ImageLike]:
 
 
 def _trained(
-    config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network, folder: Path
+    config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network, names: tuple[str, ...], folder: Path
 ) -> dict[str, Any]:
     """The parameters with those of a checkpoint."""
     mesh = devices.make_mesh()
@@ -286,13 +289,8 @@ def _trained(
         trainable,
         devices.replicate(jax.jit(tx.init)(trainable), mesh),
     )
-    own = checkpoints.identity(folder) | {
-        "backbone_hash": backbone.hash,
-        "method": config.method,
-        "head": config.head,
-    }
-    restored, _ = checkpoints.restore(folder, like, own)
-    return state.merge(parts.frozen, *restored.trainable.values())
+    restored, _ = checkpoints.restore(folder, like, identity(config, backbone, names))
+    return with_features(network.classifier, state.merge(parts.frozen, *restored.trainable.values()))
 
 
 def _zero_shot(

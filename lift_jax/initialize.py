@@ -30,6 +30,8 @@ def initialize_head(experiment: Experiment, workdir: Path, logs: Logs) -> None:
         UserError: if the start is unknown, or needs a text tower that the backbone lacks.
     """
     config = experiment.config
+    if experiment.tuning.text is not None:
+        return  # the text side is the head
     if config.method == "zero_shot":
         projection, text, _ = head_init.zero_shot_head(experiment.backbone, _prompts(experiment))
         head: dict[str, Any] = {"projection": projection, "text": text}

@@ -14,9 +14,12 @@ from jaxtyping import Array, Int
 Tree = Mapping[str, Any]
 Path = tuple[str, ...]
 Rule = Callable[[Path], bool]
-"""Whether a parameter of the backbone is trained, by its path below the backbone: ("block_0", "ln_1", "scale")."""
+"""Whether a parameter of the backbone is trained, by its path below the vision tower, such as ("block_0", "ln_1",
+"scale"), or by its whole path on the text side: ("text", "tower", "block_0", "ln_1", "scale")."""
 
 FROZEN, TUNER, HEAD = "frozen", "tuner", "head"
+BACKBONE = "backbone"
+"""The name of the vision tower among a classifier's parameters."""
 
 
 class Parts(NamedTuple):
@@ -46,7 +49,7 @@ def label(path: Path, trains: Rule) -> str:
     """The part that the parameter at `path` of a classifier belongs to."""
     if path[0] == HEAD:
         return HEAD
-    return TUNER if trains(path[1:]) else FROZEN
+    return TUNER if trains(path[1:] if path[0] == BACKBONE else path) else FROZEN
 
 
 def split(params: Tree, trains: Rule) -> Parts:
@@ -78,21 +81,25 @@ def merge(*trees: Tree) -> dict[str, Any]:
     return traverse_util.unflatten_dict(flat)
 
 
-def complete(classifier: nn.Module, backbone: Tree, image_shape: tuple[int, int, int], key: Array) -> dict[str, Any]:
+def complete(
+    classifier: nn.Module, backbone: Tree, image_shape: tuple[int, int, int], key: Array, others: Tree | None = None
+) -> dict[str, Any]:
     """The parameters of a classifier on a loaded backbone: those that are absent (tuners, head) are initialised.
 
     Args:
         classifier: a `lift_jax.models.heads.Classifier`.
-        backbone: the parameters that are there already.
+        backbone: the vision tower's parameters, which are there already.
         image_shape: (height, width, 3).
         key: of the initialisation.
+        others: further parameters that are there already, by their whole paths.
     """
-    old = traverse_util.flatten_dict({"backbone": dict(backbone)})
+    loaded = {BACKBONE: dict(backbone), **(others or {})}
+    old = traverse_util.flatten_dict(loaded)
 
     @jax.jit
-    def absent(backbone: Tree) -> dict[str, Any]:
+    def absent(loaded: Tree) -> dict[str, Any]:
         _, variables = classifier.apply(
-            {"params": {"backbone": backbone}},
+            {"params": loaded},
             jnp.zeros((1, *image_shape)),
             rngs={"params": key},
             mutable=["params"],
@@ -100,7 +107,7 @@ def complete(classifier: nn.Module, backbone: Tree, image_shape: tuple[int, int,
         flat = traverse_util.flatten_dict(variables["params"])
         return {"/".join(path): array for path, array in flat.items() if path not in old}
 
-    new = {tuple(name.split("/")): array for name, array in absent(backbone).items()}
+    new = {tuple(name.split("/")): array for name, array in absent(loaded).items()}
     return traverse_util.unflatten_dict({**old, **new})
 
 

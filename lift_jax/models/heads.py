@@ -1,6 +1,7 @@
 """Classification heads. All compute in float32, whatever the features' dtype."""
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,8 @@ from jaxtyping import Array, Float
 from lift_jax.models.clip import normalize
 
 
-def _product(x: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float[Array, "b c"]:
+def product(x: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float[Array, "b c"]:
+    """x kernel in full float32."""
     # TPUs and GPUs would round float32 operands to bfloat16 or TF32.
     return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)
 
@@ -43,7 +45,7 @@ class LinearHead(Head):
         x = x.astype(jnp.float32)
         kernel = self.param("kernel", nn.initializers.he_normal(), (x.shape[-1], self.num_classes))
         bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
-        return _product(x, kernel) + bias
+        return product(x, kernel) + bias
 
 
 class CosineHead(Head):
@@ -51,7 +53,7 @@ class CosineHead(Head):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
-        return self.scale * _product(normalize(x), normalize(self._kernel(x).T).T)
+        return self.scale * product(normalize(x), normalize(self._kernel(x).T).T)
 
 
 class L2NormedHead(Head):
@@ -59,7 +61,7 @@ class L2NormedHead(Head):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
-        return _product(x.astype(jnp.float32), normalize(self._kernel(x).T).T)
+        return product(x.astype(jnp.float32), normalize(self._kernel(x).T).T)
 
 
 class LayerNormedHead(Head):
@@ -70,7 +72,7 @@ class LayerNormedHead(Head):
         x = x.astype(jnp.float32)
         centred = x - x.mean(axis=-1, keepdims=True)
         x = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-12)
-        return _product(x, normalize(self._kernel(x).T).T)
+        return product(x, normalize(self._kernel(x).T).T)
 
 
 class ZeroShotHead(Head):
@@ -87,7 +89,7 @@ class ZeroShotHead(Head):
         x = x.astype(jnp.float32)
         projection = self.param("projection", nn.initializers.lecun_normal(), (x.shape[-1], self.embed_dim))
         text = self.param("text", _class_init, (self.embed_dim, self.num_classes))
-        return self.scale * _product(normalize(_product(x, projection)), text)
+        return self.scale * product(normalize(product(x, projection)), text)
 
 
 HEADS: Mapping[str, Callable[..., Head]] = {
@@ -103,8 +105,10 @@ class Classifier(nn.Module):
 
     Attributes:
         backbone: normalised images (b, h, w, 3) to features (b, d).
-        head: features to logits (b, c).
+        head: features to logits (b, c). One that has a name keeps it among the parameters.
     """
+
+    preserve_adopted_names: ClassVar[bool] = True
 
     backbone: nn.Module
     head: Head

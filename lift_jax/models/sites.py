@@ -1,7 +1,7 @@
 """The named sites of a transformer block at which a tuner may act.
 
 A block knows these five sites and nothing about tuning. A tuner is a small module that answers at the sites it cares
-about and is the identity elsewhere; the tuners of a block act one after the other, in the order in which they are given.
+about and is the identity elsewhere; a block's tuners act one after the other, in the order in which they are given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +45,22 @@ TunerMaker = Callable[..., Tuner]
 
 BlockTuners = Mapping[str, TunerMaker]
 """The tuners of one block, by name, in the order in which they act."""
+
+
+class TextTuner(nn.Module):
+    """The identity at the sites of a `lift_jax.models.text_head.TextHead`, outside of its text tower's blocks."""
+
+    def embeddings(self, x: Float[Array, "n l d"]) -> Float[Array, "n l d"]:
+        """After the embedding of a class's tokens, before their positions are added."""
+        return x
+
+    def shared(self, side: Literal["image", "text"], x: Float[Array, "n e"]) -> Float[Array, "n e"]:
+        """After a side's projection into the shared space, before it is normalised."""
+        return x
+
+
+TextTuners = Mapping[str, Callable[..., TextTuner]]
+"""Makers of text tuners, by name, in the order in which they act; each takes the module's `name`."""
 
 
 def no_tuners(block: int) -> BlockTuners:

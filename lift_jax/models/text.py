@@ -1,10 +1,17 @@
 """The text towers of CLIP (Radford et al. 2021, section 2.4) and of SigLIP (Zhai et al. 2023, arXiv 2303.15343)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lift_jax.models.sites import BlockTuners, no_tuners
 from lift_jax.models.transformer import Block, layer_norm
+
+
+def _same(x: Array) -> Array:
+    return x
 
 
 class TextTransformer(nn.Module):
@@ -19,6 +26,7 @@ class TextTransformer(nn.Module):
         causal: True for CLIP's tower, where a token sees those before it and the end-of-text token is the feature;
             False for SigLIP's, where all see all, the padding included, and the last position is the feature.
         dtype: of the activations.
+        tuners: gives the tuners of block i (see `lift_jax.models.sites`). Tokens that they put in come after the first.
     """
 
     vocab_size: int
@@ -32,19 +40,27 @@ class TextTransformer(nn.Module):
     end_of_text: int | None = None
     causal: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    tuners: Callable[[int], BlockTuners] = no_tuners
 
     @nn.compact
-    def __call__(self, tokens: Int[Array, "n l"]) -> Float[Array, "n d"]:
-        """Token ids, start and end tokens included, to the text's token after the last layer norm, unprojected."""
+    def __call__(
+        self, tokens: Int[Array, "n l"], embedded: Callable[[Float[Array, "n l d"]], Float[Array, "n l d"]] = _same
+    ) -> Float[Array, "n d"]:
+        """Token ids to the text's token after the last layer norm, unprojected.
+
+        Args:
+            tokens: start and end tokens included.
+            embedded: is applied to the token embeddings, before positions are added.
+        """
         n, length = tokens.shape
         table = self.param("token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width))
         positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width))
-        x = (table[tokens] + positions[:length]).astype(self.dtype)
-        mask = jnp.tril(jnp.ones((length, length), bool)) if self.causal else None
+        x = (embedded(table[tokens]) + positions[:length]).astype(self.dtype)
+        size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         for i in range(self.depth):
-            x = Block(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name=f"block_{i}")(x, mask)
+            x = Block(*size, causal=self.causal, tuners=self.tuners(i), name=f"block_{i}")(x, length)
         x = layer_norm(self.epsilon, x.dtype, name="ln_final")(x)
         if not self.causal:
             return x[:, -1]
         end = jnp.argmax(tokens if self.end_of_text is None else tokens == self.end_of_text, axis=-1)
-        return x[jnp.arange(n), end]
+        return x[jnp.arange(n), end + x.shape[1] - length]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from lift_jax.models.sites import BlockTuners, LinearName, Sites
 
@@ -54,15 +54,13 @@ class Linear(nn.Module):
         return sites.linear(name, x, y)
 
 
-def attention(
-    qkv: Float[Array, "b t d3"], num_heads: int, mask: Bool[Array, "t t"] | None = None
-) -> Float[Array, "b t d"]:
+def attention(qkv: Float[Array, "b t d3"], num_heads: int, causal: bool = False) -> Float[Array, "b t d"]:
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, eq. 1), softmax in float32.
 
     Args:
         qkv: queries, keys and values side by side, in this order.
         num_heads: number of heads; divides the width.
-        mask: True where a query (row) may look at a key (column).
+        causal: whether a token sees those before it and itself alone.
     """
     b, t, d3 = qkv.shape
     d = d3 // (3 * num_heads)
@@ -70,8 +68,8 @@ def attention(
     # einsum over (b, q, h, d), and the TPU and GPU compilers make the same program of both.
     q, k, v = qkv.reshape(b, t, 3, num_heads, d).transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
     scores = jnp.matmul(q * d**-0.5, k.transpose(0, 2, 1), preferred_element_type=jnp.float32)
-    if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    if causal:
+        scores = jnp.where(jnp.tril(jnp.ones((t, t), bool)), scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     return (weights @ v).reshape(b, num_heads, t, d).transpose(0, 2, 1, 3).reshape(b, t, num_heads * d)
 
@@ -84,6 +82,7 @@ class Block(nn.Module):
         mlp_dim: hidden width of the MLP.
         activation: a key of `ACTIVATIONS`.
         epsilon: of the layer norms.
+        causal: whether a token sees those before it and itself alone.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -91,12 +90,11 @@ class Block(nn.Module):
     mlp_dim: int
     activation: str
     epsilon: float
+    causal: bool = False
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b t d"], mask: Bool[Array, "t t"] | None = None, length: int | None = None
-    ) -> Float[Array, "b s d"]:
+    def __call__(self, x: Float[Array, "b t d"], length: int | None = None) -> Float[Array, "b s d"]:
         """`length`: the number of the model's own tokens; all of `x` if absent."""
         width = x.shape[-1]
         sites = Sites([make(name=f"tuner_{name}") for name, make in self.tuners.items()])
@@ -104,7 +102,7 @@ class Block(nn.Module):
         x = sites.tokens(x, x.shape[1] if length is None else length)
         h = sites.norm("ln_1", layer_norm(self.epsilon, x.dtype, name="ln_1")(x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        x = x + Linear(width, name="attn_out")(attention(qkv, self.num_heads, mask), sites)
+        x = x + Linear(width, name="attn_out")(attention(qkv, self.num_heads, self.causal), sites)
 
         h = sites.norm("ln_2", layer_norm(self.epsilon, x.dtype, name="ln_2")(x))
         h = Linear(self.mlp_dim, name="mlp_in")(h, sites)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import traverse_util
 
-from lift_jax.state import Parts, Path, Tree, count
+from lift_jax.state import BACKBONE, Parts, Path, Tree, count
 from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 
 
@@ -14,10 +14,10 @@ class Row(NamedTuple):
 
     Attributes:
         group: a tuner, a selection, or the head.
-        blocks: in how many blocks it is; 0 for the head.
+        blocks: in how many blocks it is; 0 for the head and the text side's outside of its tower.
         arrays: number of arrays.
         params: number of parameters.
-        share: of the backbone's number of parameters.
+        share: of the vision tower's number of parameters.
     """
 
     group: str
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 def rows(tuning: Tuning, parts: Parts) -> list[Row]:
     """The groups in the order of their first block, then the head."""
     frozen, trained = (_flat(part) for part in (parts.frozen, parts.tuner))
-    own = {path: array for path, array in {**frozen, **trained}.items() if not _added(path)}
+    own = {path: array for path, array in {**frozen, **trained}.items() if path[0] == BACKBONE and not _added(path)}
     total = sum(array.size for array in own.values())
     groups: dict[str, list[Path]] = {}
     for path in trained:
@@ -38,8 +38,12 @@ def rows(tuning: Tuning, parts: Parts) -> list[Row]:
     table = []
     for group, paths in groups.items():
         params = sum(trained[path].size for path in paths)
-        table.append(Row(group, len({path[1] for path in paths}), len(paths), params, params / total))
+        table.append(
+            Row(group, len({block for path in paths if (block := _block(path))}), len(paths), params, params / total)
+        )
     head = count(parts.head)
+    if not head:  # the classes are those of the text side
+        return table
     return [*table, Row("head", 0, len(_flat(parts.head)), head, head / total)]
 
 
@@ -61,6 +65,12 @@ def summary(tuning: Tuning, parts: Parts) -> str:
 
 def _flat(part: Tree) -> dict[Path, Any]:
     return traverse_util.flatten_dict(dict(part))  # pyright: ignore[reportReturnType]
+
+
+def _block(path: Path) -> Path | None:
+    if path[0] == BACKBONE:
+        return path[:2]
+    return path[:3] if path[1] == "tower" else None
 
 
 def _added(path: Path) -> bool:

@@ -3,12 +3,29 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from lift_jax.models.sites import BlockTuners
+from lift_jax.models.sites import BlockTuners, TextTuners
 from lift_jax.state import Path, Rule
 from lift_jax.tuners.mask import INDEX
 
 TUNER_PREFIX = "tuner_"
 """How the name of a tuner's module in a block begins (`lift_jax.models.transformer.Block`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTuning:
+    """What a method does to the text side, a `lift_jax.models.text_head.TextHead`.
+
+    Attributes:
+        tower: the tuners of block i of the text tower.
+        head: what acts outside of the tower's blocks.
+        context: number of learnt vectors in the prompt's place, 0 for the prompt itself.
+        trains_tower: whether the tower's features change in training.
+    """
+
+    tower: Callable[[int], BlockTuners]
+    head: TextTuners
+    context: int
+    trains_tower: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +35,12 @@ class Tuning:
     Attributes:
         tuners: the tuners of block i, for `VisionTransformer.tuners` and `ResNet.tuners`.
         selections: which of the backbone's own parameters are trained, by the selecting method's name.
+        text: what it does to the text side; None where the head is one of `lift_jax.models.heads`.
     """
 
     tuners: Callable[[int], BlockTuners]
     selections: Mapping[str, Rule]
+    text: TextTuning | None = None
 
     def group(self, path: Path) -> str | None:
         """The tuner or selection by which the backbone's parameter at `path` is trained; None where it is frozen."""
