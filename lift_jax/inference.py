@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,16 +34,14 @@ from lift_jax.experiment import Network, build_network, identity
 from lift_jax.logs import Logs
 from lift_jax.models.heads import Classifier
 from lift_jax.models.text_head import with_features
-from lift_jax.state import TrainState
+from lift_jax.state import Parts, TrainState
 from lift_jax.weights import Backbone
 
 Prior = Literal["uniform", "training"]
 PRIORS: tuple[Prior, ...] = ("uniform", "training")
 
-_PRIOR_FREE = ("LA", "BS", "LADE")
-"""Losses that add the log prior to the logits in training, so that what is learned lacks it."""
 _WITH_PRIOR = ("CE", "Focal", "LDAM")
-"""Losses under which the logits themselves learn the prior."""
+"""Losses under which the logits learn the prior. LA, BS and LADE add it in training alone, CB and GRW weigh it away."""
 
 ImageLike = Image.Image | UInt8[np.ndarray, "height width 3"] | str | os.PathLike[str]
 """An image: of Pillow, an array of RGB pixels (uint8; [height, width] is grey), or a file's path."""
@@ -57,10 +55,10 @@ class Model:
         config: the run's.
         class_names: in the order of the probabilities.
         classifier: normalised images to logits.
-        params: of the classifier, on all devices.
+        params: of the classifier, on all devices; a text tower has run and is left out.
         pixels: what the device does with the images first.
         backbone: the foundation model.
-        network: the classifier's parts as they were before the training.
+        parts: all parameters, of which the run has trained `tuner` and `head`.
         record: what else is known of the run, None for a run of a version that did not write it down.
     """
 
@@ -70,7 +68,7 @@ class Model:
     params: dict[str, Any]
     pixels: Input
     backbone: Backbone
-    network: Network
+    parts: Parts
     record: record.Record | None
 
     def predict(
@@ -145,15 +143,20 @@ class Model:
         """Indices and probabilities batch by batch: `predict` for more images than fit into memory."""
         return self._predictor(prior)(self.params, loader, logs, desc)
 
+    @property
+    def evaluated_prior(self) -> Prior:
+        """The prior of the run's evaluation, which takes the logits as they are."""
+        return "training" if self.config.method != "zero_shot" and self.config.loss in _WITH_PRIOR else "uniform"
+
     def log_prior_shift(self, prior: Prior) -> Float[np.ndarray, " classes"] | None:
         """What is added to the logits for a prior (see `predict`), None for nothing."""
         if prior not in PRIORS:
             raise UserError(f"The prior {prior!r} is not known; write uniform or training.")
         c = self.config
         trained = c.method != "zero_shot"
-        sign = int(prior == "training") - int(trained and c.loss in _WITH_PRIOR)
-        if not sign:
+        if prior == self.evaluated_prior:
             return None
+        sign = 1 if prior == "training" else -1
         if self.record is None:
             raise UserError(
                 "The run does not say how many training images its classes had, so that there is no other prior than "
@@ -180,7 +183,7 @@ def load(
     """The classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
 
     Args:
-        workdir: the run's folder.
+        workdir: the run's folder, or the file that `python -m lift_jax.export --format safetensors` made of it.
         checkpoint: a checkpoint's folder, instead of the newest of the run.
         backbone: where the backbone is now, if no longer where config.json says.
 
@@ -188,6 +191,10 @@ def load(
         UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one.
     """
     folder = Path(workdir)
+    if folder.suffix == ".safetensors":
+        from lift_jax.export import compact
+
+        return compact.load(folder, backbone)
     config = read_config(folder)
     known = record.read(folder) if (folder / record.FILE).is_file() else None
     saved = Path(checkpoint) if checkpoint is not None else None
@@ -202,14 +209,38 @@ def load(
         names = tuple(known.class_names)
     else:
         raise UserError(f"The zero-shot run {folder} has no {record.FILE}; evaluate it again with --mode eval.")
-    loaded = weights.load(backbone or config.backbone, config.resolution or None)
-    network = build_network(config, loaded, names)
-    params = (
-        _zero_shot(config, loaded, network, names) if saved is None else _trained(config, loaded, network, names, saved)
-    )
     if known is not None and known.class_names != list(names):
         known = None  # of a later run in the same folder
-    return Model(config, names, network.classifier, params, network.pixels, loaded, network, known)
+
+    def trained(loaded: Backbone, network: Network) -> Parts:
+        if saved is None:
+            return network.parts._replace(head=_zero_shot(config, loaded, names))
+        return _restored(saved, config, loaded, network.parts, names)
+
+    return assemble(config, names, known, trained, backbone)
+
+
+def assemble(
+    config: ml_collections.FrozenConfigDict,
+    class_names: tuple[str, ...],
+    known: record.Record | None,
+    trained: Callable[[Backbone, Network], Parts],
+    backbone: str | None = None,
+) -> Model:
+    """A model from its backbone and whatever holds the trained parameters.
+
+    Args:
+        config: of the run, resolved.
+        class_names: in label order.
+        known: what else is known of the run.
+        trained: gives the trained parts in the place of the network's own.
+        backbone: instead of config.backbone.
+    """
+    loaded = weights.load(backbone or config.backbone, config.resolution or None)
+    network = build_network(config, loaded, class_names)
+    parts = devices.replicate(trained(loaded, network), devices.make_mesh())
+    params = with_features(network.classifier, state.merge(*parts))
+    return Model(config, class_names, network.classifier, params, network.pixels, loaded, parts, known)
 
 
 def read_config(workdir: Path) -> ml_collections.FrozenConfigDict:
@@ -222,9 +253,14 @@ def read_config(workdir: Path) -> ml_collections.FrozenConfigDict:
     if not file.is_file():
         raise UserError(f"{workdir} is no run of lift_jax: it has no config.json.")
     try:
-        values = lift_config.flatten(ml_collections.ConfigDict(json.loads(file.read_text(encoding="utf-8"))))
+        return config_of(json.loads(file.read_text(encoding="utf-8")), file)
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"{file} cannot be read ({error}); train the run again.") from error
+
+
+def config_of(content: dict[str, Any], file: Path) -> ml_collections.FrozenConfigDict:
+    """The config from what `file` has of it (see `read_config`)."""
+    values = lift_config.flatten(ml_collections.ConfigDict(content))
     config = lift_config.default()
     known = lift_config.flatten(config)
     for key, value in values.items():
@@ -276,27 +312,22 @@ def _listed(images: Any) -> list[ImageLike]:
     return list(images)
 
 
-def _trained(
-    config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network, names: tuple[str, ...], folder: Path
-) -> dict[str, Any]:
-    """The parameters with those of a checkpoint."""
+def _restored(
+    folder: Path, config: ml_collections.FrozenConfigDict, backbone: Backbone, parts: Parts, names: tuple[str, ...]
+) -> Parts:
+    """The parts with those of a checkpoint."""
     mesh = devices.make_mesh()
-    parts = devices.replicate(network.parts, mesh)
-    trainable = {state.TUNER: parts.tuner, state.HEAD: parts.head}
+    trainable = devices.replicate({state.TUNER: parts.tuner, state.HEAD: parts.head}, mesh)
     tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay)
-    like = TrainState(
-        devices.replicate(jnp.zeros((), jnp.int32), mesh),
-        trainable,
-        devices.replicate(jax.jit(tx.init)(trainable), mesh),
-    )
+    opt_state = devices.replicate(jax.jit(tx.init)(trainable), mesh)
+    like = TrainState(devices.replicate(jnp.zeros((), jnp.int32), mesh), trainable, opt_state)
     restored, _ = checkpoints.restore(folder, like, identity(config, backbone, names))
-    return with_features(network.classifier, state.merge(parts.frozen, *restored.trainable.values()))
+    return Parts(parts.frozen, restored.trainable[state.TUNER], restored.trainable[state.HEAD])
 
 
 def _zero_shot(
-    config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network, names: tuple[str, ...]
-) -> dict[str, Any]:
-    """The parameters with the head that the class names make."""
+    config: ml_collections.FrozenConfigDict, backbone: Backbone, names: tuple[str, ...]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The head that the class names make."""
     projection, text, _ = head_init.zero_shot_head(backbone, prompts.build(names, config.prompt))
-    head = {"head": {"projection": np.asarray(projection, np.float32), "text": np.asarray(text, np.float32)}}
-    return devices.replicate(state.merge(network.parts.frozen, network.parts.tuner, head), devices.make_mesh())
+    return {"head": {"projection": np.asarray(projection, np.float32), "text": np.asarray(text, np.float32)}}

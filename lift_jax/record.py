@@ -112,16 +112,28 @@ def read(workdir: Path) -> Record:
     """
     file = workdir / FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT:
-            raise KeyError("format")
-        return Record(**values)
+        return parse(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         what = "is no run of lift_jax" if not (workdir / "config.json").is_file() else "is of an older version"
         raise UserError(
             f"{workdir} {what}: it has no {FILE}; name a run's folder, or evaluate the run again with --mode eval."
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(
             f"{file} is damaged or of another version; evaluate the run again with --mode eval to write it anew."
         ) from error
+
+
+def parse(values: Any) -> Record:
+    """The record of `content`.
+
+    Raises:
+        ValueError: if it is of another version.
+    """
+    try:
+        values = dict(values)
+        if values.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        return Record(**values)
+    except (TypeError, KeyError) as error:
+        raise ValueError(str(error)) from error

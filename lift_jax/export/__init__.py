@@ -1,0 +1,9 @@
+"""A run in the formats of other programs; the command line is `python -m lift_jax.export --help`.
+
+    stablehlo      model.stablehlo: the whole classifier for jax.export and whatever runs StableHLO
+    onnx           model.onnx: the whole classifier for onnxruntime; needs the package jax2onnx
+    safetensors    run.safetensors: tuner and head alone, which `lift_jax.load` reads; the backbone is named by its hash
+
+The first two take uint8 images [batch, side, side, 3] and give float32 logits [batch, classes]; the normalisation is
+inside. What comes before is in model.json beside them: the short side is resized, and the centre is cropped.
+"""

@@ -1,0 +1,45 @@
+"""The whole classifier as one function of uint8 images, and what a program that runs it must know."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from lift_jax.data import views
+from lift_jax.inference import Model
+
+
+def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
+    """Images to logits, the parameters inside as constants."""
+    params = jax.device_get(model.params)
+    pixels = model.pixels
+
+    def logits(images: UInt8[Array, "b side side 3"]) -> Float[Array, "b classes"]:
+        normalized = views.normalize(images, pixels.mean, pixels.std, pixels.dtype)
+        values: Any = model.classifier.apply({"params": params}, normalized)
+        return values.astype(jnp.float32)
+
+    return logits
+
+
+def description(model: Model) -> Mapping[str, Any]:
+    """The content of model.json: what goes in, what comes out."""
+    side = model.pixels.resolution
+    prior = model.record.log_prior.tolist() if model.record is not None else None
+    return {
+        "input": {"name": "images", "type": "uint8", "shape": ["batch", side, side, 3], "channels": "RGB"},
+        "preprocessing": {
+            "resize_short_side": side + side // 7,
+            "interpolation": f"{model.config.interpolation}, antialiased, as Pillow's",
+            "center_crop": side,
+            "normalisation": "inside the model",
+        },
+        "output": {"name": "logits", "type": "float32", "shape": ["batch", len(model.class_names)]},
+        "probabilities": "softmax(logits), for the prior prior_of_logits; add log_prior * tau for that of the training",
+        "prior_of_logits": model.evaluated_prior,
+        "tau": model.config.tau,
+        "log_prior": prior,
+        "class_names": list(model.class_names),
+    }

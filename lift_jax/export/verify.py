@@ -1,0 +1,46 @@
+"""Whether an exported file says what the run says."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from lift_jax import data
+from lift_jax.data import Dataset
+from lift_jax.data.dataset import FileSource
+from lift_jax.errors import UserError
+from lift_jax.export.stablehlo import Run
+from lift_jax.inference import Model
+from lift_jax.logs import Logs
+
+
+def images(model: Model, paths: Sequence[str], most: int = 32) -> Dataset:
+    """The first images of `paths`, or without any those of the run's test split, spread over it.
+
+    Raises:
+        UserError: if the data set is not there.
+    """
+    if paths:
+        return model.dataset(FileSource("", list(paths[:most])), "the images")
+    try:
+        _, test = data.load(model.config.data, model.config.seed)
+    except UserError as error:
+        raise UserError(f"The run's test images are not there ({error}); name others after the flags.") from error
+    return test.subset(np.unique(np.linspace(0, len(test) - 1, most).astype(int)))
+
+
+def difference(model: Model, exported: Run, dataset: Dataset) -> float:
+    """The largest difference of a probability, over all images and classes, between the file and the run."""
+    loader = model.loader(dataset, tte=False)
+    theirs = {}
+    for batch in loader:
+        square: UInt8[np.ndarray, "b side side 3"] = batch["image"][batch["mask"]]
+        for index, row in zip(batch["index"][batch["mask"]].tolist(), np.asarray(exported(square)), strict=True):
+            theirs[index] = np.asarray(jax.nn.softmax(row))
+    own = {}
+    for indices, rows in model.stream(loader, Logs(None, enabled=False), prior=model.evaluated_prior):
+        own.update(zip(indices.tolist(), rows, strict=True))
+    if not own:
+        raise UserError("None of the images could be read, so that nothing was checked.")
+    return max(float(np.abs(theirs[index] - own[index]).max()) for index in own)

@@ -1,0 +1,148 @@
+"""Exported files against the run they are made of."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import lift_jax
+from lift_jax import config as lift_config
+from lift_jax import state, tuners
+from lift_jax.data.digits import load_digits
+from lift_jax.errors import UserError
+from lift_jax.export import __main__ as command
+from lift_jax.export import compact, stablehlo
+from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.run import run
+from lift_jax.weights.transformers_clip import networks
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_folder, tmp_path_factory) -> Path:
+    config = lift_config.default()
+    config.update(backbone=tiny_folder, num_epochs=1, batch_size=128, lr=0.05, report=False)
+    config.data.imbalance = 50
+    config.tte.enabled = False
+    workdir = tmp_path_factory.mktemp("exporting") / "run"
+    run(config, workdir)
+    return workdir
+
+
+def test_stablehlo_runs_without_the_project_and_says_the_same(workdir, tmp_path, capsys):
+    assert command.main(["--workdir", str(workdir), "--format=stablehlo", f"--output={tmp_path}"]) == 0
+    assert "are the run's" in capsys.readouterr().out
+    about = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    assert about["input"]["shape"] == ["batch", 16, 16, 3] and about["class_names"][0] == "zero"
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np; from jax import export;"
+        "model = export.deserialize(bytearray(open('model.stablehlo', 'rb').read()));"
+        "np.save('logits.npy', model.call(np.load('images.npy'))); assert 'lift_jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    ours = stablehlo.read(tmp_path / "model.stablehlo")(np.concatenate([images, images]))  # any number of images
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ours[:3], atol=1e-5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax2onnx") is None, reason="needs jax2onnx and onnxruntime")
+def test_onnx_says_the_same(workdir, tmp_path, capsys):
+    assert command.main(["--workdir", str(workdir), "--format=onnx", f"--output={tmp_path}"]) == 0
+    assert "are the run's" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax2onnx") is not None, reason="jax2onnx is installed")
+def test_a_missing_package_is_one_sentence(workdir, tmp_path, capsys):
+    assert command.main(["--workdir", str(workdir), "--format=onnx", f"--output={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "pip install jax2onnx" in said and said.count("\n") == 1
+
+
+def test_the_compact_file_is_the_run(workdir, tmp_path, capsys):
+    assert command.main(["--workdir", str(workdir), "--format=safetensors", f"--output={tmp_path}"]) == 0
+    assert "are the run's" in capsys.readouterr().out
+    model, again = lift_jax.load(workdir), lift_jax.load(tmp_path / compact.FILE)
+    _, test = load_digits(50)
+    images = np.stack([test.source[i] for i in range(0, 600, 20)])
+    assert again.class_names == model.class_names
+    for prior in "uniform", "training":
+        np.testing.assert_array_equal(again.predict(images, prior=prior), model.predict(images, prior=prior))
+
+
+def test_no_frozen_weight_is_in_the_compact_file(workdir, tmp_path):
+    model = lift_jax.load(workdir)
+    arrays = load_file(compact.write(model, tmp_path))
+    assert sum(array.size for array in arrays.values()) == state.count(state.merge(model.parts.tuner, model.parts.head))
+    assert all("tuner_adaptformer" in name or name.startswith("head/") for name in arrays)
+
+
+def test_adaptformer_on_vit_b_16_with_100_classes_is_under_a_megabyte():
+    tower = dict(hidden_act="quick_gelu", layer_norm_eps=1e-5)
+    image = dict(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        image_size=224,
+        patch_size=16,
+    )
+    text = dict(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=8,
+        max_position_embeddings=8, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    vision, _ = networks({"projection_dim": 512, "vision_config": tower | image, "text_config": tower | text})
+    tuning = tuners.build("lift", tuners.tuner_defaults(), vision, 100)
+    classifier = Classifier(vision.clone(tuners=tuning.tuners), CosineHead(100))
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
+    params = jax.eval_shape(lambda x: classifier.init(jax.random.key(0), x), images)["params"]
+    parts = state.split(params, tuning.trains)
+    assert 50_000 < state.count(state.merge(parts.tuner, parts.head)) < 1e6 / 4 - 10_000  # float32, and the header
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda file: file.write_bytes(b"nothing"), "cannot be read"),
+        (lambda file: file.unlink(), "cannot be read"),
+        (lambda file: save_file({"a": np.zeros(2)}, file), "no exported run"),
+        (lambda file: change(file, backbone_hash="0" * 64), "other weights"),
+    ],
+)
+def test_a_file_that_is_none(workdir, tmp_path, make, words):
+    file = compact.write(lift_jax.load(workdir), tmp_path)
+    make(file)
+    with pytest.raises(UserError, match=words) as raised:
+        lift_jax.load(file)
+    assert "\n" not in str(raised.value)
+
+
+def change(file: Path, **values: str) -> None:
+    """Rewrites the file with another header."""
+    with safe_open(file, framework="numpy") as opened:
+        header = opened.metadata()
+    save_file(load_file(file), file, metadata={**header, **values})
+
+
+def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    no_data = tmp_path / "run"
+    shutil.copytree(workdir, no_data)
+    config = json.loads((no_data / "config.json").read_text())
+    config["data"] |= {"format": "folder", "root": str(tmp_path / "gone")}
+    (no_data / "config.json").write_text(json.dumps(config))
+    for arguments, words in (
+        (["--workdir", tmp_path, "--format=safetensors"], "config.json"),
+        (["--workdir", workdir, "--format=safetensors", "--output", tmp_path / "file" / "x"], "--output"),
+        (["--workdir", no_data, "--format=safetensors"], "test images are not there"),
+    ):
+        assert command.main([str(argument) for argument in arguments]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and said.count("\n") == 1 and words in said
