@@ -38,11 +38,11 @@ def default() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     # What is trained.
-    config.method = "lift"  # zero_shot, head_only, lift, lift_plus, or tuners joined by "+": lift_jax.tuners.METHODS
+    config.method = "lift"  # zero_shot, head_only, lift, lift_plus, or tuners joined by "+": docs/methods.md
     config.tuner = tuner_defaults()
-    config.head = "cosine"  # cosine, linear, l2_norm, layer_norm
-    config.head_scale = 25.0  # of the cosine head's logits
-    config.head_init = "text"  # text, class_mean, random, ...: see lift_jax.head_init
+    config.head = "cosine"  # cosine, linear, l2_norm, layer_norm; methods that tune the text side have none of these
+    config.head_scale = 25.0  # of the cosine head's logits, and of LDAM's
+    config.head_init = "text"  # text, class_mean, 10_shot (means of 10 images a class), linear_probe, random
     config.prompt = (
         "a photo of a {}."  # {} is the class name; or "name", "ensemble", FILE.json: see lift_jax.data.prompts
     )

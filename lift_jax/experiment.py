@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from lift_jax import config as lift_config
 from lift_jax import devices, losses, metrics, optimizer, state, text_tuning, tuners, weights
 from lift_jax.data import Dataset, RandomResizedCrop, SquareCrop, TestLoader, TrainLoader, test_loader, train_loader
 from lift_jax.data import load as load_data
@@ -96,9 +97,9 @@ class Experiment:
         """This host's test examples, their views cut as `mode` says."""
         return self._ordered_loader(self.test, mode, self.config.tte.expand)
 
-    def features_loader(self) -> TestLoader:
-        """This host's training examples, resized to the resolution and cropped at the centre."""
-        return self._ordered_loader(self.train, "center", 0)
+    def features_loader(self, indices: np.ndarray) -> TestLoader:
+        """This host's part of the training examples `indices`, resized to the resolution and cropped at the centre."""
+        return self._ordered_loader(self.train.subset(indices), "center", 0)
 
     def _ordered_loader(self, dataset: Dataset, mode: str, expand: int) -> TestLoader:
         c = self.config
@@ -253,4 +254,9 @@ def _head(
             )
         scale = float(np.exp(backbone.params["logit_scale"]))
         return ZeroShotHead(num_classes, scale, embed_dim=backbone.params["text_projection"].shape[1]), {}
+    if config.head != "cosine" and config.head_scale != lift_config.default().head_scale and config.loss != "LDAM":
+        raise UserError(
+            f"config.head_scale is {config.head_scale}, but the head {config.head} has no scale; leave it out, "
+            "or write config.head=cosine."
+        )
     return HEADS[config.head](num_classes, config.head_scale), {}

@@ -126,8 +126,6 @@ def class_mean_kernel(
     features: Float[np.ndarray, "n d"],
     labels: Int[np.ndarray, " n"],
     num_classes: int,
-    shots: int | None = None,
-    seed: int = 0,
 ) -> Float[np.ndarray, "d c"]:
     """The mean feature of each class, normalised.
 
@@ -135,16 +133,11 @@ def class_mean_kernel(
         features: of the frozen backbone on plain crops.
         labels: 0 to num_classes - 1.
         num_classes: c.
-        shots: at most so many random images of a class; all if None.
-        seed: of their choice.
 
     Raises:
         UserError: if a class has no image.
     """
     _check_every_class(labels, num_classes)
-    if shots is not None:
-        chosen = few_shot(labels, num_classes, shots, seed)
-        features, labels = features[chosen], labels[chosen]
     sums = np.zeros((num_classes, features.shape[1]), np.float64)
     np.add.at(sums, labels, features)
     return _unit(sums / np.bincount(labels, minlength=num_classes)[:, None]).T.astype(np.float32)

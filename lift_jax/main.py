@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     mode: Any = _MODE.value  # absl keeps it to the two that there are
     checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
     if config.sweep:
-        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode)
+        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint)
     else:
         run(config, workdir, mode, checkpoint)
 

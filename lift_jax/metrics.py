@@ -140,11 +140,20 @@ def summarize(
     return {name: 100 * float(value) for name, value in metrics.items()} | {"num_examples": int(total.sum())}
 
 
-def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A plain aligned table: a line per named run, a column per entry of `COLUMNS`; "-" where there is no value."""
-    cells = [["", *COLUMNS]] + [
-        [name, *(_percentage(metrics.get(metric)) for metric in COLUMNS.values())] for name, metrics in rows.items()
-    ]
+def table(rows: Mapping[str, Mapping[str, float]], deviations: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """A plain aligned table: a line per named run, a column per entry of `COLUMNS`; "-" where there is no value.
+
+    Args:
+        rows: metrics by the names of the lines.
+        deviations: standard deviations in the same form, for those lines that have some: "45.0 ± 1.2".
+    """
+
+    def cell(name: str, metric: str) -> str:
+        deviation = (deviations or {}).get(name, {}).get(metric)
+        text = _percentage(rows[name].get(metric))
+        return text if deviation is None else f"{text} ± {_percentage(deviation)}"
+
+    cells = [["", *COLUMNS]] + [[name, *(cell(name, metric) for metric in COLUMNS.values())] for name in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(_line(row, widths) for row in cells)
 

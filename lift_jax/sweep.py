@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,13 @@ def parse(text: str) -> Grid:
     return grid
 
 
-def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str] = (), mode: Mode = "train") -> None:
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    by_hand: Iterable[str] = (),
+    mode: Mode = "train",
+    checkpoint: Path | None = None,
+) -> None:
     """Runs the grid `config.sweep`, each combination in a folder of its own below `workdir`, and prints the table.
 
     What has an eval.json already is not run again.
@@ -55,6 +62,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str]
         workdir: of the whole grid.
         by_hand: keys set on the command line; they are taken out of the grid.
         mode: of each run.
+        checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
     """
     grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
     results: dict[str, list[Results]] = {}
@@ -68,9 +76,14 @@ def run(config: ml_collections.ConfigDict, workdir: Path, by_hand: Iterable[str]
         folder = workdir / (_name(chosen) or "run")
         folders.append(folder)
         done = folder / "eval.json"
-        result = json.loads(done.read_text()) if done.is_file() and mode == "train" else run_one(one, folder, mode)
+        result = (
+            json.loads(done.read_text())
+            if done.is_file() and mode == "train"
+            else run_one(one, folder, mode, checkpoint)
+        )
         results.setdefault(_name({k: v for k, v in chosen.items() if k != "seed"}) or "run", []).append(result)
-    print(summary(results))
+    if jax.process_index() == 0:
+        print(summary(results))
     if config.report and jax.process_index() == 0:
         _compare(folders, workdir / "comparison.html")
 
@@ -87,19 +100,24 @@ def _compare(folders: Sequence[Path], page: Path) -> None:
 
 
 def summary(results: Mapping[str, Sequence[Results]]) -> str:
-    """A line a combination: the mean over its runs, and the standard deviation where there are several.
+    """A line a combination: the mean over its runs, and "± standard deviation" (of the sample) where there are several.
 
     The numbers are those of test-time ensembling where it is enabled, else of the plain evaluation.
     """
-    rows = {}
+    means, deviations = {}, {}
     for name, runs in results.items():
         sections = [result.get("tte", result["plain"]) for result in runs]
-        rows[name] = {
-            metric: statistics.fmean(s[metric] for s in sections)
-            for metric in metrics.COLUMNS.values()
-            if all(s[metric] is not None for s in sections)
-        }
-    return metrics.table(rows)
+        columns = {metric: [section[metric] for section in sections] for metric in metrics.COLUMNS.values()}
+        known = {metric: values for metric, values in columns.items() if not any(map(_absent, values))}
+        means[name] = {metric: statistics.fmean(values) for metric, values in known.items()}
+        if len(runs) > 1:
+            deviations[name] = {metric: statistics.stdev(values) for metric, values in known.items()}
+    return metrics.table(means, deviations)
+
+
+def _absent(value: float | None) -> bool:
+    """A group without classes is NaN in a run's results and null in its eval.json."""
+    return value is None or math.isnan(value)
 
 
 def _name(chosen: dict[str, Any]) -> str:

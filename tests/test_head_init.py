@@ -75,12 +75,10 @@ def test_class_mean_and_its_shots():
     kernel = head_init.class_mean_kernel(features, labels, 4)
     expected = unit(np.stack([features[labels == c].mean(axis=0) for c in range(4)])).T
     np.testing.assert_allclose(kernel, expected, atol=1e-6)
-    np.testing.assert_allclose(head_init.class_mean_kernel(features, labels, 4, shots=20), expected, atol=1e-6)
     chosen = head_init.few_shot(labels, 4, shots=3, seed=5)
     assert np.bincount(labels[chosen]).tolist() == [3, 1, 3, 3]
     assert (np.diff(chosen) > 0).all()
-    few = head_init.class_mean_kernel(features, labels, 4, shots=3, seed=5)
-    np.testing.assert_array_equal(few, head_init.class_mean_kernel(features[chosen], labels[chosen], 4))
+    np.testing.assert_array_equal(head_init.few_shot(labels, 4, shots=20), np.arange(len(labels)))
     assert not np.array_equal(chosen, head_init.few_shot(labels, 4, shots=3, seed=6))
 
 
