@@ -201,14 +201,14 @@ def retrieval(
     """
 
     @jax.jit
-    def logits_of(images: Array, tokens: Array) -> Array:
+    def logits_of(params: Params, images: Array, tokens: Array) -> Array:
         return model.apply({"params": params}, images, tokens).logits  # pyright: ignore
 
     logits, characters = [], np.empty(0, np.int32)
     for i in range(rounds):
         batch = source.each(np.random.default_rng((seed, i)))
         images = images_of(jax.random.fold_in(jax.random.key(seed), i), source, batch)
-        logits.append(np.asarray(logits_of(images, tokenize(tokenizer, batch.captions))))
+        logits.append(np.asarray(logits_of(params, images, tokenize(tokenizer, batch.captions))))
         characters = source.atlas.characters[batch.rows]
     right = np.stack(logits).argmax(axis=-1) == np.arange(len(characters))
     digit = characters < len(glyphs.DIGITS)
@@ -221,7 +221,7 @@ def retrieval(
         "symbols": right[:, ~digit & ~letter],
         "digits among digits": among,
     }
-    return {name: 100 * float(share.mean()) for name, share in shares.items()}
+    return {name: 100 * float(share.mean()) for name, share in shares.items() if share.size}
 
 
 def save(folder: Path, tokenizer: tokenizers.Tokenizer, params: Params) -> None:

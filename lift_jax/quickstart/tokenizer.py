@@ -19,19 +19,19 @@ def make(texts: list[str], num_merges: int) -> Tokenizer:
         token has the largest id, which is how CLIP finds it.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    units = alphabet + [byte + _SUFFIX for byte in alphabet]
     learner = _bare(models.BPE(end_of_word_suffix=_SUFFIX))
     trainer = trainers.BpeTrainer(
-        vocab_size=2 * len(alphabet) + num_merges,
+        vocab_size=len(units) + num_merges,
         min_frequency=1,
-        initial_alphabet=alphabet,
+        special_tokens=units,  # numbered beforehand, or the ids, and with them ties, would differ from run to run
         end_of_word_suffix=_SUFFIX,
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"][:num_merges]]
 
-    tokens = alphabet + [byte + _SUFFIX for byte in alphabet] + [left + right for left, right in merges]
-    tokens = [*dict.fromkeys(tokens), START_OF_TEXT, END_OF_TEXT]
+    tokens = [*units, *(left + right for left, right in merges), START_OF_TEXT, END_OF_TEXT]
     model = models.BPE(
         {token: i for i, token in enumerate(tokens)}, merges, end_of_word_suffix=_SUFFIX, unk_token=END_OF_TEXT
     )
