@@ -1,4 +1,4 @@
-"""Own images: a folder per class, or list files.
+r"""Own images: a folder per class, or list files.
 
     python -m lift_jax.main --config configs/folder.py --config.data.root=DIR --config.data.val_fraction=0.2
 

@@ -1,7 +1,8 @@
-"""ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 down to 5 a class (Liu et al. 2019).
+r"""ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 down to 5 a class (Liu et al. 2019).
 
-    python -m lift_jax.main --config configs/imagenet_lt.py --config.data.root=IMAGENET --config.data.train_list=\
-ImageNet_LT_train.txt --config.data.test_list=ImageNet_LT_test.txt --config.data.class_names=classnames.txt
+    python -m lift_jax.main --config configs/imagenet_lt.py --config.data.root=IMAGENET \
+        --config.data.train_list=ImageNet_LT_train.txt --config.data.test_list=ImageNet_LT_test.txt \
+        --config.data.class_names=classnames.txt
 
 IMAGENET has the folders train/ and val/; the lists are those of the benchmark's authors, and the file of class names has
 a line `wnid name` a class, in label order.

@@ -1,7 +1,7 @@
-"""Places-LT: 62,500 training images of 365 scenes, 4,980 down to 5 a class (Liu et al. 2019).
+r"""Places-LT: 62,500 training images of 365 scenes, 4,980 down to 5 a class (Liu et al. 2019).
 
-    python -m lift_jax.main --config configs/places_lt.py --config.data.root=PLACES --config.data.train_list=\
-Places_LT_train.txt --config.data.test_list=Places_LT_test.txt
+    python -m lift_jax.main --config configs/places_lt.py --config.data.root=PLACES \
+        --config.data.train_list=Places_LT_train.txt --config.data.test_list=Places_LT_test.txt
 
 PLACES has the folders data_256/ and val_256/; the lists are those of the benchmark's authors. Without a file of class
 names (config.data.class_names) they are the folders' names.

@@ -138,7 +138,7 @@ def test_digits_are_long_tailed_with_a_balanced_test():
     counts = train.class_counts
     assert (np.diff(counts) <= 0).all() and counts[0] > 100 and counts[-1] == counts[0] // 50
     image = train.source[0]
-    assert isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (8, 8, 3)
+    assert isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (48, 48, 3)
     assert max(int(np.max(train.source[i])) for i in range(20)) == 255
 
 
