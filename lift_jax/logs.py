@@ -101,7 +101,8 @@ class Logs:
             with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
             for key, value in numbers.items():
-                self._writer().add_scalar(f"{split}/{key}", value, step)
+                if math.isfinite(value):  # a group without classes has no accuracy, and no point in a chart
+                    self._writer().add_scalar(f"{split}/{key}", value, step)
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes pictures to TensorBoard: uint8 arrays [height, width, 3], or [n, height, width, 3] for a grid."""

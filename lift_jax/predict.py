@@ -89,10 +89,13 @@ def predict_files(
         tte, prior: see `lift_jax.inference.Model.predict`.
         num_workers: processes that decode images; 0 uses threads of this one.
     """
+    from absl import logging
+
     from lift_jax.data.dataset import FileSource
     from lift_jax.logs import Logs
 
     with Logs(None, to_stderr=True) as logs:
+        logging.set_verbosity(logging.ERROR)  # unreadable files are reported by the caller, with their reasons
         loader = model.loader(model.dataset(FileSource("", paths), "the images"), tte=tte, num_workers=num_workers)
         best: dict[int, Prediction] = {}
         for indices, probabilities in model.stream(loader, logs, prior=prior):

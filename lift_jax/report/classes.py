@@ -45,6 +45,7 @@ def _dots(run: RunFiles) -> Figure:
     figure = new_figure(3.6)
     axes = figure.subplots()
     axes.set_xscale("log")
+    axes.set_xlim(counts.min() * 0.8, counts.max() * 1.25)
     for group, color in GROUP_COLORS.items():
         tested = (groups == group) & ~np.isnan(accuracy)
         if tested.any():

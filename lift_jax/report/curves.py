@@ -1,6 +1,7 @@
 """The training as curves: loss, accuracy on the training images, learning rate."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lift_jax.report.files import RunFiles
 from lift_jax.report.style import FEW, MANY, MEDIUM, new_figure
@@ -25,5 +26,5 @@ def draw(run: RunFiles) -> Figure | None:
         axes.set_ylim(bottom=0)
     panels[1].set_ylim(0, 100)
     panels[-1].set_xlabel("step")
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -43,6 +43,7 @@ pre { background: var(--code); padding: .75rem; border-radius: 6px; overflow-x: 
 .pictures b { color: var(--ink); font-weight: 600; }
 details > summary { cursor: pointer; }
 details[open] > summary { margin-bottom: .5rem; }
+@media (min-width: 48rem) { .pictures { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); } }
 @media (max-width: 30rem) { body { padding: .75rem .5rem; } section { padding: .75rem; border-radius: 6px; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } main { grid-template-columns: 1fr 1fr; }
   section { break-inside: avoid; } section.long { break-inside: auto; } details > summary { display: none; }

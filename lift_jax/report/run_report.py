@@ -90,13 +90,14 @@ def _title(run: RunFiles) -> str:
 
 def _intro(run: RunFiles) -> str:
     counts = np.asarray(run.record.train_counts)
+    sizes = f"{counts.max():,} to {counts.min():,}" if counts.max() > counts.min() else f"{counts.max():,}"
     best = run.results[run.headline]
     untested = sum(n == 0 for n in run.record.test_counts)
     text = (
         f"{percent(best['accuracy'])} % of {int(best['num_examples']):,} test images are recognised, "
         f"{percent(best['mean_acc'])} % on average over classes"
         f"{', with test-time ensembling' if run.headline == 'tte' else ''}. "
-        f"Trained on {counts.sum():,} images of {len(counts):,} classes, {counts.max():,} to {counts.min():,} a class."
+        f"Trained on {counts.sum():,} images of {len(counts):,} classes, {sizes} a class."
     )
     if untested:
         text += f" {untested} class{'es have' if untested > 1 else ' has'} no test images and count in no mean."
