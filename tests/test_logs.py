@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -60,6 +60,7 @@ def test_a_loss_that_is_no_number_leaves_valid_json(tmp_path):
     assert json.loads(text, parse_constant=pytest.fail) == {"step": 1, "split": "train", "loss": None, "lr": 0.1}
 
 
+@settings(deadline=None)  # it writes files
 @given(killed_at=st.integers(0, 9), restored=st.integers(0, 9), torn=st.booleans())
 def test_a_resumed_run_leaves_the_file_of_an_uninterrupted_one(tmp_path_factory, killed_at, restored, torn):
     restored = min(restored, killed_at)  # the newest checkpoint is no newer than the last step
