@@ -35,7 +35,8 @@ def make(
         UserError: if the prompt gives several texts a class, or the context does not fit the text tower.
     """
     assert backbone.text is not None, "lift_jax.tuners.build has seen to it"
-    tower = backbone.text.clone(dtype=jnp.dtype(config.dtype), tuners=tuning.tower)
+    # All classes at every step: what their texts leave behind for the backward pass would take most of the memory.
+    tower = backbone.text.clone(dtype=jnp.dtype(config.dtype), remat=True, tuners=tuning.tower)
     scale = float(np.exp(backbone.params["logit_scale"]))
     head = TextHead(len(class_names), scale, tower=tower, tuners=tuning.head, name=TEXT)
     params = {
