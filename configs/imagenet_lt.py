@@ -4,8 +4,8 @@ r"""ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 down to 5 a cla
         --config.data.train_list=ImageNet_LT_train.txt --config.data.test_list=ImageNet_LT_test.txt \
         --config.data.class_names=classnames.txt
 
-IMAGENET has the folders train/ and val/; the lists are those of the benchmark's authors, and the file of class names has
-a line `wnid name` a class, in label order.
+IMAGENET has the folders train/ and val/; the lists are those of the benchmark's authors, and class names come from
+a file with a line `wnid name` a class, in label order.
 Hardware: one GPU, or a TPU VM.
 The paper's overall accuracy with CLIP ViT-B/16 (Shi et al. 2024, table 1): 77.0, with test-time ensembling 78.3.
 """
