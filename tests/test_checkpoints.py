@@ -1,0 +1,59 @@
+"""What a checkpoint belongs to; and a run whose head is the text tower, from training to prediction."""
+
+import numpy as np
+import pytest
+from test_train import small_config
+
+import lift_jax
+from lift_jax import config as lift_config
+from lift_jax import experiment
+from lift_jax.checkpoints import Checkpoints
+from lift_jax.data.digits import load_digits
+from lift_jax.errors import UserError
+from lift_jax.logs import Logs
+from lift_jax.run import run
+
+
+@pytest.mark.parametrize(
+    "saved, here, words",
+    [
+        ({"method": "lift"}, {"method": "lora"}, r"config\.method \(lift, here lora\); use the config of that run"),
+        (
+            {"tuner": {"dim": 4, "scale": None}},
+            {"tuner": {"dim": 8, "scale": None}},
+            r"config\.tuner\.dim \(4, here 8\)",
+        ),
+        ({"head_scale": 25.0}, {"head_scale": 30.0}, r"config\.head_scale \(25\.0, here 30\.0\)"),
+        ({"class_names": ["cat", "dog"]}, {"class_names": ["dog", "cat"]}, "class names .2 classes from cat, here"),
+    ],
+)
+def test_what_would_make_other_parameters_of_the_same_shape_is_refused(tiny_folder, tmp_path, saved, here, words):
+    built = experiment.build(
+        lift_config.resolve(small_config(tiny_folder, method="head_only")), Logs(None, enabled=False)
+    )
+    state = built.initial_state()
+    with Checkpoints(tmp_path, built.identity | saved) as checkpoints:
+        checkpoints.save(state, {"step": 0})
+    with Checkpoints(tmp_path, built.identity | saved) as checkpoints:
+        checkpoints.restore(state)
+    with Checkpoints(tmp_path, built.identity | here) as checkpoints, pytest.raises(UserError, match=words):
+        checkpoints.restore(state)
+
+
+def test_a_run_with_a_trained_context(tiny_folder, tmp_path):
+    config = small_config(tiny_folder, method="lift_plus+coop+text_lora")
+    config.report = False
+    config.num_epochs = 1
+    results = run(config, tmp_path / "run")
+    assert run(config, tmp_path / "run", mode="eval") == results
+
+    _, test = load_digits(50)
+    images = np.stack([test.source[i] for i in range(len(test))])
+    probabilities = lift_jax.load(tmp_path / "run").predict(images)
+    with np.load(tmp_path / "run" / "predictions.npz") as written:
+        np.testing.assert_array_equal(probabilities.argmax(axis=1), written["prediction"])
+        np.testing.assert_array_equal(probabilities.max(axis=1), written["confidence"])
+
+    config.tuner.text_dim = 2
+    with pytest.raises(UserError, match=r"config\.tuner\.text_dim \(0, here 2\)"):
+        run(config, tmp_path / "run", mode="eval")
