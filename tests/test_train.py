@@ -155,9 +155,9 @@ def test_what_a_run_writes_agrees_with_itself(tiny_folder, tmp_path):
 
 
 def test_groups_of_cifar_are_those_of_imbalance_100():
-    config = ml_collections.ConfigDict({"class_groups": "imbalance_100"})
-    groups = experiment.class_groups(config, np.full(100, 500))  # whatever the training set is
+    published = ml_collections.FrozenConfigDict({"class_groups": "imbalance_100"})
+    groups = experiment.class_groups(published, np.full(100, 500))  # whatever the training set is
     np.testing.assert_array_equal(np.bincount(groups), [35, 35, 30])  # the published 35 many, 35 medium, 30 few
-    config.class_groups = ""
-    np.testing.assert_array_equal(experiment.class_groups(config, np.array([101, 100, 20, 19])), [0, 1, 1, 2])
+    own = ml_collections.FrozenConfigDict({"class_groups": ""})
+    np.testing.assert_array_equal(experiment.class_groups(own, np.array([101, 100, 20, 19])), [0, 1, 1, 2])
     assert metrics.GROUPS == ("many", "med", "few")
