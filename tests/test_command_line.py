@@ -148,7 +148,7 @@ def test_an_image_that_cannot_be_decoded_stops_the_run_or_is_skipped(photographs
     bad = root / "test" / "dog" / "test_dog_1.png"
     bad.write_bytes(bad.read_bytes()[:200])
     config = photo_config(root, tiny_folder)
-    with pytest.raises(UserError, match="test_dog_1.png"):
+    with pytest.raises(UserError, match=r"test_dog_1\.png"):
         run(config, tmp_path / "run")
     config.data.skip_bad_images = True
     results = run(config, tmp_path / "run")
