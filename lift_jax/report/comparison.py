@@ -69,7 +69,7 @@ def compare(folders: Sequence[Path], output: Path) -> str:
     Raises:
         UserError: if a folder is no evaluated run of this version, or has none in it.
     """
-    rows = group([files.read(folder) for folder in _runs(folders)])
+    rows = group([files.read(folder) for folder in find_runs(folders)])
     header, cells = _table(rows)
     pictures = output.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,8 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _runs(folders: Sequence[Path]) -> list[Path]:
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """The runs that `folders` are, or have in them."""
     found: list[Path] = []
     for folder in folders:
         inside = sorted(file.parent for file in folder.glob("*/config.json"))

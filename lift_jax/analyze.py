@@ -1,0 +1,107 @@
+r"""The LIFT paper's analysis of heavy and light fine-tuning, on your own data.
+
+    python -m lift_jax.analyze --workdir RUN [--beside RUN...] [--sweep DIR]
+
+draws, for the tail classes of a run's data set, before and after the tuning (Shi et al. 2024, figures 3 and 4):
+
+    how similar the mean features of different classes are, as a heat map;
+    how far the training and the test images of a class are from the class's mean;
+    with --sweep, the accuracy against the share of tuned parameters over the runs in DIR.
+
+--beside puts other runs of the same data next to it, such as full fine-tuning beside LIFT. The page is
+RUN/analysis.html, its pictures are in RUN/analysis/. The data set must be there.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lift_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from lift_jax.inference import Model
+
+
+def analyze(workdir: Path, beside: Sequence[Path] = (), sweep: Path | None = None, most: int = 30) -> Path:
+    """Draws the analysis, and returns the page's file.
+
+    Args:
+        workdir: the run.
+        beside: other runs, on the same data set.
+        sweep: folder of runs for the accuracy against the share of tuned parameters.
+        most: at most so many of the rarest classes are looked at.
+
+    Raises:
+        UserError: if a folder is no run, the data set is not there, or the runs have different classes.
+    """
+    import numpy as np
+
+    from lift_jax import data, features, inference
+    from lift_jax.logs import Logs
+    from lift_jax.report import analysis
+
+    models = [inference.load(folder) for folder in (workdir, *beside)]
+    first = models[0]
+    for folder, model in zip(beside, models[1:], strict=True):
+        if model.class_names != first.class_names:
+            raise UserError(f"The run {folder} has other classes than {workdir}; compare runs of the same data set.")
+    train, test = data.load(first.config.data, first.config.seed)
+    classes = features.tail(train, test, most)
+    if not classes.size:
+        raise UserError(
+            f"{train.name} has no class with two training images and a test image; there is nothing to see."
+        )
+    train, test = (
+        split.subset(np.flatnonzero(np.isin(split.labels, classes)).astype(np.int64)) for split in (train, test)
+    )
+    one_backbone = len({model.backbone.hash for model in models}) == 1
+    columns: dict[str, features.Geometry] = {}
+    with Logs(None) as logs:
+        for folder, model in zip((workdir, *beside), models, strict=True):
+            for tuned in (False, True):
+                # The same backbone need not be shown twice.
+                before = "before tuning" if one_backbone else f"{model.backbone.name}, before tuning"
+                name = _name(folder, model, models) if tuned else before
+                if name not in columns:
+                    rows = features.of_run(model, train, test, tuned, logs)
+                    known = [~np.isnan(split).any(axis=1) for split in rows]
+                    columns[name] = features.geometry(
+                        rows[0][known[0]], train.labels[known[0]], rows[1][known[1]], test.labels[known[1]], classes
+                    )
+    names = [first.class_names[label] for label in classes.tolist()]
+    return analysis.write(workdir, columns, names, sweep)
+
+
+def _name(folder: Path, model: "Model", models: Sequence["Model"]) -> str:
+    """A run's method, and where several have it the folder too."""
+    alone = sum(other.config.method == model.config.method for other in models) == 1
+    return model.config.method if alone else f"{model.config.method} ({folder.name})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.analyze", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="RUN", help="other runs, same data set")
+    parser.add_argument("--sweep", type=Path, metavar="DIR", help="folder of runs with different shares of parameters")
+    parser.add_argument("--classes", type=int, default=30, metavar="N", help="of the rarest classes (default 30)")
+    given = parser.parse_args(arguments)
+    try:
+        if given.classes < 1:
+            raise UserError(f"--classes is {given.classes}; it is a whole number of at least 1.")
+        from lift_jax import devices
+
+        devices.start()
+        print(analyze(given.workdir, given.beside, given.sweep, given.classes))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
