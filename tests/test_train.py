@@ -24,9 +24,14 @@ def small_config(folder: str, **changes) -> ml_collections.ConfigDict:
     return config
 
 
+def build(config: ml_collections.ConfigDict) -> experiment.Experiment:
+    with Logs(None, enabled=False) as quiet:
+        return experiment.build(lift_config.resolve(config), quiet)
+
+
 @pytest.fixture(scope="module")
 def built(tiny_folder) -> experiment.Experiment:
-    return experiment.build(lift_config.resolve(small_config(tiny_folder)), Logs(None, enabled=False))
+    return build(small_config(tiny_folder))
 
 
 def one_step(built: experiment.Experiment, batch: dict, accumulate: int = 1, loss: losses.Loss | None = None):
@@ -87,8 +92,7 @@ def test_flips_depend_on_the_step_and_the_seed(built):
 
 @pytest.mark.parametrize("method", ["lift", "full_tuning", "head_only"])
 def test_training_learns_and_leaves_the_frozen_part_alone(tiny_folder, method):
-    config = lift_config.resolve(small_config(tiny_folder, method=method))
-    built = experiment.build(config, Logs(None, enabled=False))
+    built = build(small_config(tiny_folder, method=method))
     step = jax.jit(make_step(built.classifier, built.loss, built.tx, built.pixels, accumulate=1, flip=False))
     before = jax.device_get(built.parts.frozen)
     train_state, batch = built.initial_state(), random_batch(32)
