@@ -42,7 +42,8 @@ class Logs:
 
     Args:
         workdir: the run's folder, made if it is missing; None writes no files.
-        enabled: whether this process speaks; pass `jax.process_index() == 0`. Errors are printed in any case.
+        enabled: whether this process speaks; pass `jax.process_index() == 0`. Errors are printed in any case, unless
+            there is no workdir either: then it changes no logger and need not be closed.
         to_stderr: prints on standard error instead, where standard output belongs to a command's result.
 
     Raises:
@@ -58,7 +59,9 @@ class Logs:
         self._handlers: list[tuple[logging.Logger, logging.Handler]] = []
         if self._folder is not None:
             self._open_file()
-        self._open_console(to_stderr)
+        # Without a run there is nothing to speak of, and the program that asked may have its own ideas about loggers.
+        if enabled or workdir is not None:
+            self._open_console(to_stderr)
 
     def info(self, sentence: str) -> None:
         """Prints a sentence (or a table) and keeps it in console.log."""
