@@ -12,6 +12,7 @@ from lift_jax.quickstart.render import IMAGE_SIZE, Look, render
 from lift_jax.quickstart.tokenizer import END_OF_TEXT, START_OF_TEXT, make
 
 FACES = (glyphs.FACES[0], glyphs.FACES[8])
+N = 16  # images in every call of render, so that it is compiled once
 
 
 @pytest.fixture(scope="module")
@@ -61,30 +62,35 @@ def test_a_skeleton_is_thin_connected_and_inside(atlas):
 
 
 def test_a_greater_weight_covers_more(atlas):
-    key, n = jax.random.key(0), len(atlas.fields)
-    thin, thick = (np.asarray(render(key, atlas.fields, atlas.boxes, plain_look(n, w))) for w in (1.0, 3.0))
+    key = jax.random.key(0)
+    thin, thick = (
+        np.asarray(render(key, atlas.fields[:N], atlas.boxes[:N], plain_look(N, weight), 1.0)) for weight in (1.0, 3.0)
+    )
     assert (thick.mean(axis=(1, 2, 3)) > thin.mean(axis=(1, 2, 3))).all()
 
 
 def test_undistorted_rendering_shows_the_glyph_itself(atlas):
-    n = len(atlas.fields)
-    images = np.asarray(render(jax.random.key(0), atlas.fields, atlas.boxes, plain_look(n), strength=0.0))[..., 0]
-    printed = ~atlas.drawn
-    half = glyphs.FRAME // IMAGE_SIZE
-    inside = (atlas.fields > 128).reshape(n, IMAGE_SIZE, half, IMAGE_SIZE, half).mean(axis=(2, 4))
-    assert np.abs(images - inside)[printed].mean() < 0.05
+    rows = np.flatnonzero(~atlas.drawn)[:N]
+    fields = atlas.fields[rows]
+    images = np.asarray(render(jax.random.key(0), fields, atlas.boxes[rows], plain_look(N), 0.0))[..., 0]
+    cell = glyphs.FRAME // IMAGE_SIZE
+    inside = (fields > 128).reshape(N, IMAGE_SIZE, cell, IMAGE_SIZE, cell).mean(axis=(2, 4))
+    alike = np.corrcoef(images.reshape(N, -1), inside.reshape(N, -1))[:N, N:]
+    assert alike.diagonal().min() > 0.8
+    np.testing.assert_array_equal(alike.argmax(axis=1), np.arange(N))
 
 
 def test_a_seed_decides_the_batch_and_the_images(atlas):
     source = CaptionedGlyphs(atlas, FACES)
-    first, again, other = (source.draw(np.random.default_rng(seed), 16) for seed in (3, 3, 4))
+    first, again, other = (source.draw(np.random.default_rng(seed), N) for seed in (3, 3, 4))
     assert first.captions == again.captions != other.captions
 
     def images(batch, seed):
-        return np.asarray(render(jax.random.key(seed), atlas.fields[batch.rows], atlas.boxes[batch.rows], batch.look))
+        fields, boxes = atlas.fields[batch.rows], atlas.boxes[batch.rows]
+        return np.asarray(render(jax.random.key(seed), fields, boxes, batch.look, 1.0))
 
     one = images(first, 0)
-    assert one.shape == (16, IMAGE_SIZE, IMAGE_SIZE, 3) and one.min() >= 0 and one.max() <= 1
+    assert one.shape == (N, IMAGE_SIZE, IMAGE_SIZE, 3) and one.min() >= 0 and one.max() <= 1
     np.testing.assert_array_equal(one, images(again, 0))
     assert np.abs(one - images(first, 1)).mean() > 0.01
 
@@ -92,10 +98,10 @@ def test_a_seed_decides_the_batch_and_the_images(atlas):
 def test_captions_of_a_batch_differ_and_pairs_of_a_character_are_told_apart(atlas):
     source = CaptionedGlyphs(atlas, FACES)
     for seed in range(20):
-        batch = source.draw(np.random.default_rng(seed), 24)
+        batch = source.draw(np.random.default_rng(seed), 32)
         characters = atlas.characters[batch.rows]
         twice, counts = np.unique(characters, return_counts=True)
-        assert counts.max() == 2 and (counts == 2).sum() == 3
+        assert counts.max() == 2 and (counts == 2).sum() == 2
         assert len(set(batch.captions)) == len(batch.captions)
         for character in twice[counts == 2]:
             one, two = np.flatnonzero(characters == character)
