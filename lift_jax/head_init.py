@@ -100,9 +100,18 @@ def _encode(
 
 
 def tokenize(backbone: Backbone, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
-    """Token ids, without the padding that has no effect; a multiple of 8 long, or the whole context."""
+    """Token ids, without the padding that has no effect; a multiple of 8 long, or the whole context.
+
+    Raises:
+        UserError: if the backbone came without its tokenizer.
+    """
     tokenizer = backbone.tokenizer
-    assert tokenizer is not None and backbone.text is not None, "a text tower comes with its tokenizer"
+    assert backbone.text is not None, "whoever asks has a text tower"
+    if tokenizer is None:
+        raise UserError(
+            f"The backbone {backbone.name} has no tokenizer.json, which class names need; put the one of its source "
+            "beside the weights, or start the head from images, with config.head_init=class_mean."
+        )
     tokens = tokenizer(texts)
     if not backbone.text.causal:
         return tokens

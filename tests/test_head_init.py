@@ -107,3 +107,8 @@ def test_mistakes_are_named(tiny_clip, tiny_vit):
     for kernel in head_init.class_mean_kernel, head_init.linear_probe_kernel:
         with pytest.raises(UserError, match="Class 2 has no training image"):
             kernel(np.ones((3, 4)), np.array([0, 1, 3]), 4)
+
+
+def test_a_missing_tokenizer_is_named(tiny_clip):
+    with pytest.raises(UserError, match=r"tiny has no tokenizer\.json"):
+        head_init.text_kernel(dataclasses.replace(tiny_clip, tokenizer=None), [["a photo of a cat"]])
