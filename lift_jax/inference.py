@@ -35,7 +35,7 @@ from lift_jax.logs import Logs
 from lift_jax.models.heads import Classifier
 from lift_jax.models.text_head import with_features
 from lift_jax.state import Parts, TrainState
-from lift_jax.weights import Backbone
+from lift_jax.weights import Backbone, reference
 
 Prior = Literal["uniform", "training"]
 PRIORS: tuple[Prior, ...] = ("uniform", "training")
@@ -184,7 +184,8 @@ def load(
 
     Args:
         workdir: the run's folder, or the file that `python -m lift_jax.export --format safetensors` made of it.
-        checkpoint: a checkpoint's folder, instead of the newest of the run.
+        checkpoint: a checkpoint's folder, instead of the newest of the run; or a checkpoint.pth.tar of the reference
+            implementation, which `--mode eval --checkpoint` has evaluated in the run's folder.
         backbone: where the backbone is now, if no longer where config.json says.
 
     Raises:
@@ -202,9 +203,12 @@ def load(
         saved = saved or checkpoints.newest(folder)
         if saved is None:
             raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
-        if not saved.is_dir():
+        if not saved.exists():
             raise UserError(f"The checkpoint {saved} does not exist; name a folder such as {folder}/checkpoints/150.")
-        names = tuple(checkpoints.identity(saved)["class_names"])
+        if saved.is_dir():
+            names = tuple(checkpoints.identity(saved)["class_names"])
+        else:
+            names = tuple(record.read(folder).class_names)
     elif known is not None:
         names = tuple(known.class_names)
     else:
@@ -215,6 +219,8 @@ def load(
     def trained(loaded: Backbone, network: Network) -> Parts:
         if saved is None:
             return network.parts._replace(head=_zero_shot(config, loaded, names))
+        if saved.is_file():
+            return reference.load(saved, network.tuning, network.parts)
         return _restored(saved, config, loaded, network.parts, names)
 
     return assemble(config, names, known, trained, backbone)

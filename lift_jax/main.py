@@ -1,7 +1,7 @@
 r"""The command line: one config, one workdir, one mode.
 
     python -m lift_jax.main --config FILE [--workdir DIR] [--config.KEY=VALUE ...]
-        [--mode train|eval] [--checkpoint DIR]
+        [--mode train|eval] [--checkpoint DIR|FILE]
 
 For example:
 
@@ -26,7 +26,11 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; by default ru
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "train: train, then evaluate; eval: restore the newest checkpoint and evaluate."
 )
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "With --mode eval: a checkpoint's folder instead of the newest.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "With --mode eval: a checkpoint's folder instead of the newest, or the authors' file checkpoint.pth.tar.",
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Of several processes, where no TPU pod, SLURM or GKE tells: host:port of the first one."
 )

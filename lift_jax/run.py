@@ -15,8 +15,8 @@ import numpy as np
 
 from lift_jax import checkpoints as ckpt
 from lift_jax import config as lift_config
+from lift_jax import devices, metrics, record
 from lift_jax import experiment as lift_experiment
-from lift_jax import metrics, record
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Evaluator, Predictions
 from lift_jax.experiment import Experiment
@@ -24,6 +24,7 @@ from lift_jax.initialize import initialize_head
 from lift_jax.logs import Logs
 from lift_jax.state import TrainState, merge
 from lift_jax.train import train
+from lift_jax.weights import reference
 
 Mode = Literal["train", "eval"]
 Results = dict[str, dict[str, float]]
@@ -40,7 +41,8 @@ def run(
             predictions.npz, and, with config.report, report.html and report/.
         mode: "train" goes on from the newest checkpoint in the workdir if there is one, and evaluates at the end;
             "eval" restores and evaluates.
-        checkpoint: the one to evaluate, instead of the newest.
+        checkpoint: the one to evaluate, instead of the newest: a folder, or the reference implementation's
+            checkpoint.pth.tar.
 
     Returns:
         The sections of eval.json: `plain`, and `tte` where test-time ensembling is enabled.
@@ -105,6 +107,10 @@ def _restored(experiment: Experiment, workdir: Path, checkpoint: Path | None, lo
         initialize_head(experiment, workdir, logs)
         return experiment.params
     like: TrainState = experiment.initial_state()
+    if checkpoint is not None and checkpoint.is_file():
+        parts = reference.load(checkpoint, experiment.tuning, jax.device_get(experiment.parts))
+        logs.info(f"Evaluating {checkpoint}, a checkpoint of the reference implementation.")
+        return merge(*devices.replicate(parts, experiment.mesh))
     if checkpoint is not None:
         restored, _ = ckpt.restore(checkpoint, like, experiment.identity)
     else:

@@ -1,7 +1,8 @@
 """Checkpoints of the reference implementation (checkpoint.pth.tar): its names and layout of what a run trains.
 
 The names are those of its state dicts, after "tuner." or "head.": `tuner.adaptformer_list.2.down_proj.weight`,
-`head.weight`. Linear weights are (outputs, inputs) there.
+`head.weight`. Linear weights are (outputs, inputs) there. Which entries a sparse mask trains, its state dicts do not
+say: a file may have a third mapping `mask` of boolean arrays, named as `masked_linear_list.0.attn_in.weight`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from flax import traverse_util
 from jaxtyping import Bool, Int
 
 from lift_jax.errors import UserError
-from lift_jax.state import HEAD, Parts, Tree
+from lift_jax.state import BACKBONE, HEAD, Parts, Tree
 from lift_jax.state import Path as TreePath
 from lift_jax.tuners.mask import INDEX, NAMES
 from lift_jax.tuners.selection import block_of
@@ -21,6 +22,7 @@ from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 from lift_jax.weights import arrays, torch_files
 from lift_jax.weights.arrays import Entry, Flat, Foreign
 
+_DICTS = ("tuner", "head")
 _LINEARS = {"attn_in": "attn.in_proj_", "attn_out": "attn.out_proj.", "mlp_in": "mlp.c_fc.", "mlp_out": "mlp.c_proj."}
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _BIASES = ("attn_in", "attn_out", "ln_1", "mlp_in", "mlp_out", "ln_2")  # PyTorch's order of a block's parameters
@@ -39,25 +41,57 @@ def load(file: Path, tuning: Tuning, parts: Parts) -> Parts:
         parts: the parameters of a run of that method.
 
     Raises:
-        UserError: if the file cannot be read, or does not fit the method.
+        UserError: if the file cannot be read, or does not fit the method; for a sparse mask, if it has no masks.
     """
     content = torch_files.load(file)
-    if not isinstance(content, Mapping) or not {"tuner", "head"} <= content.keys():
-        raise UserError(f"{file} is no checkpoint of the reference implementation, which has a tuner and a head.")
-    foreign = {f"{part}.{name}": array for part in ("tuner", "head") for name, array in (content[part] or {}).items()}
+    dicts = [content.get(part) or {} for part in _DICTS] if isinstance(content, Mapping) else [None]
+    if not any(dicts) or not all(
+        isinstance(own, Mapping) and all(isinstance(array, np.ndarray) for array in own.values()) for own in dicts
+    ):
+        raise UserError(
+            f"{file} is no checkpoint of the reference implementation, a mapping of tuner and head to state dicts."
+        )
+    if _sites(parts):
+        parts = set_masks(parts, _masks_of(content.get("mask"), masks(parts), file))
+    foreign = {f"{part}.{name}": array for part, own in zip(_DICTS, dicts, strict=True) for name, array in own.items()}
     return read(foreign, tuning, parts, str(file))
 
 
 def save(file: Path, tuning: Tuning, parts: Parts) -> None:
-    """Writes what a run has trained as the reference implementation's checkpoint; needs torch."""
-    import torch
+    """Writes what a run has trained as the reference implementation's checkpoint.
 
+    Raises:
+        UserError: if torch is not installed, or the reference has no name for what was trained.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(f"Writing {file} needs PyTorch, which is not installed: write `pip install torch`.") from error
     flat = {name: torch.from_numpy(np.array(array)) for name, array in write(tuning, parts).items()}
     dicts = {
         part: {name.removeprefix(f"{part}."): x for name, x in flat.items() if name.startswith(f"{part}.")}
-        for part in ("tuner", "head")
+        for part in _DICTS
     }
+    if chosen := masks(parts):
+        dicts["mask"] = {
+            name.removeprefix("tuner."): torch.from_numpy(np.ascontiguousarray(mask)) for name, mask in chosen.items()
+        }
     torch.save(dicts, file)
+
+
+def _masks_of(
+    given: Any, own: Mapping[str, Bool[np.ndarray, "..."]], file: Path
+) -> Mapping[str, Bool[np.ndarray, "..."]]:
+    """The masks of a file, with the names and shapes of `own`."""
+    found = {f"tuner.{name}": np.asarray(mask, bool) for name, mask in (given or {}).items()}
+    for name, mask in own.items():
+        if name not in found or found[name].shape != mask.shape:
+            raise UserError(
+                f"{file} does not say which entries its sparse mask trains, because the reference implementation does "
+                f"not save it: add a mapping `mask` with a boolean tensor {name.removeprefix('tuner.')} of shape "
+                f"{list(mask.shape)}, and one for each masked layer's weight and bias."
+            )
+    return {name: found[name] for name in own}
 
 
 def read(foreign: Foreign, tuning: Tuning, parts: Parts, source: str) -> Parts:
@@ -93,8 +127,19 @@ def write(tuning: Tuning, parts: Parts) -> Flat:
 
 
 def table(tuning: Tuning, parts: Parts) -> list[Entry]:
-    """Every trained array and the reference's name of it."""
+    """Every trained array and the reference's name of it.
+
+    Raises:
+        UserError: if the reference has no name for one.
+    """
     frozen, trained = _flat(parts.frozen), _flat({**parts.tuner, **parts.head})
+    for path in trained:
+        own = path[1] in _LEAVES if path[0] == HEAD else path[0] == BACKBONE and block_of(path[1:]) is not None
+        if not own:
+            raise UserError(
+                f"The run trains {'/'.join(path)}, which checkpoints of the reference implementation have no name for; "
+                "they hold the tuners of a ViT's blocks and a head of class vectors."
+            )
     return [_entry(path, array.shape, tuning, frozen) for path, array in trained.items()]
 
 
@@ -141,6 +186,7 @@ def set_masks(parts: Parts, masks: Mapping[str, Bool[np.ndarray, "..."]]) -> Par
             `tuner.masked_linear_list.0.attn_in.weight`; every linear layer of the tuner is there.
     """
     frozen, trained = _flat(parts.frozen), _flat(parts.tuner)
+    own = {**frozen, **trained}  # a layer's bias may be trained itself
     for site in _sites(parts):
         for leaf in NAMES:
             mask = masks[f"{_masked(site)}.{leaf}"]
@@ -149,16 +195,17 @@ def set_masks(parts: Parts, masks: Mapping[str, Bool[np.ndarray, "..."]]) -> Par
             if mask.any():
                 index = np.flatnonzero(mask.T).astype(np.int32)
                 frozen[*site, leaf + INDEX] = index
-                trained[*site, leaf] = np.ravel(frozen[_own(site, leaf)])[index].astype(np.float32)
+                trained[*site, leaf] = np.ravel(own[_own(site, leaf)])[index].astype(np.float32)
     return parts._replace(frozen=traverse_util.unflatten_dict(frozen), tuner=traverse_util.unflatten_dict(trained))
 
 
 def masks(parts: Parts) -> dict[str, Bool[np.ndarray, "..."]]:
     """The masks of `parts`, as `set_masks` takes them."""
     frozen, found = _flat(parts.frozen), {}
+    own = {**frozen, **_flat(parts.tuner)}  # a layer's bias may be trained itself
     for site in _sites(parts):
         for leaf in NAMES:
-            mask = np.zeros(frozen[_own(site, leaf)].shape, bool)
+            mask = np.zeros(own[_own(site, leaf)].shape, bool)
             mask.reshape(-1)[np.asarray(frozen.get((*site, leaf + INDEX), []), np.int32)] = True
             found[f"{_masked(site)}.{leaf}"] = mask.T
     return found
@@ -166,7 +213,8 @@ def masks(parts: Parts) -> dict[str, Bool[np.ndarray, "..."]]:
 
 def _sites(parts: Parts) -> list[TreePath]:
     """The masked linear layers: ("backbone", "block_0", "tuner_mask", "attn_in")."""
-    return sorted({path[:-1] for path in _flat(parts.tuner) if path[2].removeprefix(TUNER_PREFIX) in _MASKS})
+    paths = [path for path in _flat(parts.tuner) if len(path) > 3]
+    return sorted({path[:-1] for path in paths if path[2].removeprefix(TUNER_PREFIX) in _MASKS})
 
 
 def _masked(site: TreePath) -> str:
