@@ -9,7 +9,7 @@ from pathlib import Path
 import lift_jax.export
 from lift_jax.errors import UserError
 
-FORMATS = ("stablehlo", "onnx", "safetensors")
+FORMATS = ("stablehlo", "onnx", "safetensors", "merged", "peft", "reference")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 """How far the probabilities of the exported file may be from the run's, by config.dtype."""
 
@@ -22,8 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="of the file")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="the file's folder (default RUN/export)")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="see above")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the folder (default RUN/export, or in it merged or peft)"
+    )
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
     parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
     parser.add_argument(
@@ -47,29 +49,43 @@ def _run(given: argparse.Namespace) -> None:
     import jax
 
     from lift_jax import devices
-    from lift_jax.export import classifier, compact, onnx, stablehlo, verify
+    from lift_jax.export import classifier, compact, onnx, stablehlo, verify, weights
     from lift_jax.inference import load
 
     devices.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
     folder = given.output or Path(given.workdir) / "export"
+    if given.output is None and given.format in ("merged", "peft"):
+        folder /= given.format
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"The folder {folder} cannot be made ({error.strerror}); name another with --output."
         ) from error
-    write = {"stablehlo": stablehlo.write, "onnx": onnx.write, "safetensors": compact.write}[given.format]
+    write = {
+        "stablehlo": stablehlo.write,
+        "onnx": onnx.write,
+        "safetensors": compact.write,
+        "merged": weights.write_merged,
+        "peft": weights.write_peft,
+        "reference": weights.write_reference,
+    }[given.format]
     file = write(model, folder)
-    print(f"{file}: {file.stat().st_size:,} bytes.")
-    if given.format != "safetensors":
+    print(f"{file}: {sum(part.stat().st_size for part in _parts(file)):,} bytes.")
+    if given.format in ("stablehlo", "onnx"):
         text = json.dumps(classifier.description(model), indent=2, ensure_ascii=False)
         (folder / "model.json").write_text(text + "\n", encoding="utf-8")
-    if not given.check:
+    if not given.check or given.format == "peft":  # peft itself would be needed
         return
     dataset = verify.images(model, given.images)
-    if given.format == "safetensors":
-        exported = jax.jit(classifier.function(compact.load(file, given.backbone)))
+    if given.format in ("safetensors", "merged", "reference"):
+        again = {
+            "safetensors": lambda: compact.load(file, given.backbone),
+            "merged": lambda: weights.read_merged(model, folder),
+            "reference": lambda: weights.read_reference(model, folder),
+        }[given.format]()
+        exported = jax.jit(classifier.function(again))
     else:
         exported = {"stablehlo": stablehlo.read, "onnx": onnx.read}[given.format](file)
     difference, limit = verify.difference(model, exported, dataset), TOLERANCE[model.config.dtype]
@@ -79,6 +95,10 @@ def _run(given: argparse.Namespace) -> None:
             "do not use it."
         )
     print(f"Its predictions on {len(dataset)} images are the run's: they differ by {difference:.1e} at most.")
+
+
+def _parts(file: Path) -> list[Path]:
+    return [file] if file.is_file() else sorted(file.iterdir())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""A run's weights for other programs: plain backbones, adapters of peft, the authors' checkpoints."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+
+from lift_jax import state, tuners, weights
+from lift_jax.errors import UserError
+from lift_jax.evaluate import Input
+from lift_jax.inference import Model
+from lift_jax.models.heads import Classifier
+from lift_jax.models.resnet import ResNet
+from lift_jax.weights import huggingface, merge, open_clip, peft, reference
+
+HEAD_FILE = "head.safetensors"
+REFERENCE_FILE = "checkpoint.pth.tar"
+
+
+def write_merged(model: Model, folder: Path) -> Path:
+    """Writes the trained backbone without tuners in the layout of transformers (a ResNet: of open_clip), and the head.
+
+    Raises:
+        UserError: if the folder is not empty, or the run's method is no linear change of the image tower's weights.
+    """
+    _check_images_alone(model, "a plain backbone")
+    _check_new(folder)
+    parts = jax.device_get(model.parts)
+    # The frozen weights as they were loaded: those of the run may be rounded to bfloat16.
+    own = traverse_util.flatten_dict({state.BACKBONE: dict(model.backbone.params["vision"])})
+    flat = {**traverse_util.flatten_dict(dict(parts.frozen)), **own, **traverse_util.flatten_dict(dict(parts.tuner))}
+    params = traverse_util.unflatten_dict(flat)[state.BACKBONE]
+    merged = merge.merge(model.backbone, model.classifier.backbone, params)
+    save = open_clip.save_backbone if isinstance(merged.vision, ResNet) else huggingface.save_backbone
+    save(folder, merged)
+    return _write_head(model, folder)
+
+
+def read_merged(model: Model, folder: Path) -> Model:
+    """The run with what `write_merged` wrote in the place of its own network and parameters."""
+    backbone = weights.load(str(folder))
+    dtype = model.pixels.dtype
+    head = traverse_util.unflatten_dict(safetensors.numpy.load_file(folder / HEAD_FILE), sep="/")
+    return dataclasses.replace(
+        model,
+        classifier=Classifier(backbone.vision.clone(dtype=dtype), model.classifier.head),
+        params={state.BACKBONE: backbone.params["vision"], state.HEAD: head},
+        pixels=Input(backbone.resolution, backbone.mean, backbone.std, dtype),
+    )
+
+
+def write_peft(model: Model, folder: Path) -> Path:
+    """Writes LoRA as an adapter of peft, and the head.
+
+    Raises:
+        UserError: if the folder is not empty, or the run trained something else of the backbone.
+    """
+    _check_images_alone(model, "a peft adapter")
+    _check_new(folder)
+    peft.save(folder, model.backbone, model.parts.tuner.get(state.BACKBONE, {}))
+    return _write_head(model, folder)
+
+
+def write_reference(model: Model, folder: Path) -> Path:
+    """Writes checkpoint.pth.tar of the authors' implementation.
+
+    Raises:
+        UserError: as `lift_jax.weights.reference.save` does.
+    """
+    file = folder / REFERENCE_FILE
+    reference.save(file, _tuning(model), jax.device_get(model.parts))
+    return file
+
+
+def read_reference(model: Model, folder: Path) -> Model:
+    """The run with its trained parameters from what `write_reference` wrote."""
+    parts = reference.load(folder / REFERENCE_FILE, _tuning(model), jax.device_get(model.parts))
+    return dataclasses.replace(model, params=state.merge(*parts))
+
+
+def _write_head(model: Model, folder: Path) -> Path:
+    """The head beside the backbone; transformers and peft leave the file alone."""
+    head: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.parts.head)[state.HEAD], sep="/")
+    header = {
+        "head": model.config.head if model.config.method != "zero_shot" else "zero_shot",
+        "scale": str(model.classifier.head.scale),
+        "class_names": json.dumps(list(model.class_names)),
+    }
+    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in head.items()}
+    safetensors.numpy.save_file(arrays, folder / HEAD_FILE, metadata=header)
+    return folder
+
+
+def _tuning(model: Model) -> tuners.Tuning:
+    config, backbone = model.config, model.backbone
+    return tuners.build(config.method, config.tuner, backbone.vision, len(model.class_names), backbone.text)
+
+
+def _check_images_alone(model: Model, what: str) -> None:
+    if tuners.tunes_text(model.config.method):
+        raise UserError(
+            f"The run's method is {model.config.method}, which trains the text side; {what} has no place for that."
+        )
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a new folder with --output.")
