@@ -21,7 +21,11 @@ def bias(path: Path) -> bool:
 
 
 def batch_norm(path: Path) -> bool:
-    """Scale and bias of every batch normalisation, the stem's included."""
+    """Scale and bias of every batch normalisation, the stem's included.
+
+    The stored statistics are used and never change. The reference implementation puts the tuned layers into training
+    mode, where they normalise by the batch's own statistics and average those for the evaluation.
+    """
     return len(path) > 1 and path[-2].startswith("bn_") and path[-1] in ("scale", "bias")
 
 
