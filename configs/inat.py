@@ -3,7 +3,7 @@
     python -m lift_jax.data.prepare i_naturalist2018 --data_dir DATA
     python -m lift_jax.main --config configs/inat.py --config.data.root=DATA --workdir RUN
 
-Hardware: a TPU pod slice (launch/tpu_pod.sh) or one node of GPUs; one GPU takes hours.
+Hardware: a TPU pod slice (launch/tpu.sh) or one node of GPUs (launch/gpu.sh); one GPU takes hours.
 The paper's overall accuracy with CLIP ViT-B/16 (Shi et al. 2024, table 3): 79.1, with test-time ensembling 80.4.
 """
 

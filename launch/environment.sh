@@ -1,4 +1,4 @@
-# Functions that launch/local.sh and launch/test.sh share; source it, don't run it.
+# Functions that the launch scripts share; source it, don't run it.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,6 +15,26 @@ find_python() {
   echo "lift_jax needs Python 3.11, 3.12 or 3.13 with its venv module, and found none on PATH: install one" \
     "(on Debian and Ubuntu also the package python3-venv), or name it, PYTHON=/path/to/python3.12 bash launch/…" >&2
   return 1
+}
+
+# Prints what this machine's accelerator is for JAX: cuda12, tpu or cpu. LIFT_JAX_ACCELERATOR says it instead, for a
+# login node, or cuda13.
+find_accelerator() {
+  if [ -n "${LIFT_JAX_ACCELERATOR:-}" ]; then
+    case $LIFT_JAX_ACCELERATOR in
+      cpu | cuda12 | cuda13 | tpu) echo "$LIFT_JAX_ACCELERATOR" ;;
+      *)
+        echo "LIFT_JAX_ACCELERATOR is $LIFT_JAX_ACCELERATOR; write cpu, cuda12, cuda13 or tpu" >&2
+        return 1
+        ;;
+    esac
+  elif nvidia-smi --list-gpus >/dev/null 2>&1; then
+    echo cuda12
+  elif compgen -G '/dev/accel[0-9]*' >/dev/null || compgen -G '/dev/vfio/[0-9]*' >/dev/null; then
+    echo tpu
+  else
+    echo cpu
+  fi
 }
 
 # make_environment FOLDER REQUIREMENTS_FILE [PACKAGE…]: a virtual environment with these packages.
@@ -35,5 +55,41 @@ make_environment() {
     fi
     printf '%s\n' "$wanted" >"$folder/lift_jax_packages"
     echo "Installed in $((SECONDS - started)) s." >&2
+  fi
+}
+
+# The program's environment, $root/.venv, for this machine's accelerator.
+make_program_environment() {
+  local accelerator
+  accelerator=$(find_accelerator) || return 1
+  case $accelerator in
+    cpu) make_environment "$root/.venv" "$root/requirements.txt" ;;
+    tpu) make_environment "$root/.venv" "$root/requirements.txt" "jax[tpu]" gcsfs ;;
+    *) make_environment "$root/.venv" "$root/requirements.txt" "jax[$accelerator]" ;;
+  esac
+}
+
+# locate_config FLAG…: these flags of lift_jax.main in the array `arguments`; a config that is not where the user is (it may
+# end in ":argument") is that of the repository.
+locate_config() {
+  local word next=''
+  arguments=()
+  for word in "$@"; do
+    case $next$word in
+      --config=*) word=--config=$(find_config "${word#--config=}") ;;
+      next*) word=$(find_config "$word") ;;
+    esac
+    next=''
+    [ "$word" != --config ] || next=next
+    arguments+=("$word")
+  done
+}
+
+find_config() {
+  local file=${1%%:*}
+  if [ ! -e "$file" ] && [ -e "$root/$file" ]; then
+    printf '%s\n' "$root/$1"
+  else
+    printf '%s\n' "$1"
   fi
 }
