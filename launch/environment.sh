@@ -68,28 +68,3 @@ make_program_environment() {
     *) make_environment "$root/.venv" "$root/requirements.txt" "jax[$accelerator]" ;;
   esac
 }
-
-# locate_config FLAG…: these flags of lift_jax.main in the array `arguments`; a config that is not where the user is (it may
-# end in ":argument") is that of the repository.
-locate_config() {
-  local word next=''
-  arguments=()
-  for word in "$@"; do
-    case $next$word in
-      --config=*) word=--config=$(find_config "${word#--config=}") ;;
-      next*) word=$(find_config "$word") ;;
-    esac
-    next=''
-    [ "$word" != --config ] || next=next
-    arguments+=("$word")
-  done
-}
-
-find_config() {
-  local file=${1%%:*}
-  if [ ! -e "$file" ] && [ -e "$root/$file" ]; then
-    printf '%s\n' "$root/$1"
-  else
-    printf '%s\n' "$1"
-  fi
-}

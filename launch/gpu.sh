@@ -19,7 +19,6 @@ parse_flags "workdir gpus cuda restarts" "" "$@"
 require workdir
 require_count restarts
 require_config
-locate_config "${program[@]}"
 [[ $cuda == 12 || $cuda == 13 ]] || fail "--cuda is $cuda; write 12 or 13."
 require_tool nvidia-smi "it comes with NVIDIA's driver, which the GPUs need"
 
@@ -37,7 +36,7 @@ run env "${settings[@]}" "$python" -c 'import jax; print(*jax.devices("gpu"))' |
 trap 'exit 130' INT
 for ((start = 0; start <= restarts; start++)); do
   status=0
-  run env "${settings[@]}" "$python" -m lift_jax.main --workdir "$workdir" "${arguments[@]}" || status=$?
+  run env "${settings[@]}" "$python" -m lift_jax.main --workdir "$workdir" "${program[@]}" || status=$?
   ! is_final "$status" || exit "$status"
   echo "The run was interrupted (status $status); it is started again." >&2
 done

@@ -10,9 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 make_program_environment
 
-locate_config "$@"
-if [ ${#arguments[@]} -eq 0 ]; then
-  arguments=(--config "$root/configs/quickstart.py")
+if [ $# -eq 0 ]; then
+  set -- --config "$root/configs/quickstart.py"
 fi
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-exec "$root/.venv/bin/python" -m lift_jax.main "${arguments[@]}"
+exec "$root/.venv/bin/python" -m lift_jax.main "$@"

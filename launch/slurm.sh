@@ -26,7 +26,6 @@ parse_flags "nodes gpus-per-node workdir time partition account qos cpus-per-gpu
 require workdir
 require_count nodes gpus-per-node cpus-per-gpu restarts
 require_config
-locate_config "${program[@]}"
 [[ $cuda == 12 || $cuda == 13 ]] || fail "--cuda is $cuda; write 12 or 13."
 require_tool sbatch "run this on a login node of the cluster"
 
@@ -62,7 +61,7 @@ ${time:+#SBATCH --time=$time
 }${qos:+#SBATCH --qos=$qos
 }export PYTHONPATH=$(show "$root")
 status=0
-srun --kill-on-bad-exit=1 $(show "$root/.venv/bin/python" -m lift_jax.main --workdir "$workdir" "${arguments[@]}") || status=\$?
+srun --kill-on-bad-exit=1 $(show "$root/.venv/bin/python" -m lift_jax.main --workdir "$workdir" "${program[@]}") || status=\$?
 if [ "\$status" -gt 2 ] && [ "\${SLURM_RESTART_COUNT:-0}" -lt $restarts ]; then
   scontrol requeue "\$SLURM_JOB_ID"
 fi

@@ -5,6 +5,7 @@ import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
@@ -12,6 +13,8 @@ from ml_collections import config_flags
 from lift_jax import config as lift_config
 from lift_jax.errors import UserError
 
+_CONFIGS = Path(__file__).parent / "configs"
+_CONFIG_FLAGS = ("--config", "-config")
 _ALSO_CALLED = {
     "learning_rate": "lr",
     "epochs": "num_epochs",
@@ -26,12 +29,14 @@ _ALSO_CALLED = {
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags as absl does, but every mistake becomes a `UserError`.
 
+    A config file that is not where the user is, is looked for among those of the project.
+
     Raises:
         UserError: an unknown flag or config key, with the nearest right one; a value of the wrong type; a config file
             that is missing or fails.
     """
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(_with_config_found(argv))
         if flags.FLAGS["config"].present:
             flags.FLAGS.config.method  # noqa: B018  # a file that could not be loaded says so only when it is used
         return rest
@@ -45,10 +50,25 @@ def parse(argv: Sequence[str]) -> list[str]:
     except OSError as error:
         file = config_flags.get_config_filename(flags.FLAGS["config"])
         if not os.path.exists(file):
-            raise UserError(f"The config file {file} does not exist; those of the project are in configs/.") from error
+            known = ", ".join(f"configs/{path.name}" for path in sorted(_CONFIGS.glob("*.py")))
+            raise UserError(f"The config file {file} does not exist; those of the project are {known}.") from error
         raise UserError(f"The config file {file} cannot be read: {error.strerror or error}.") from error
     except Exception as error:
         raise UserError(f"The config cannot be read: {type(error).__name__}: {error}{_place(error)}.") from error
+
+
+def _with_config_found(argv: Sequence[str]) -> list[str]:
+    """The arguments, with the project's file for a config `[configs/]NAME.py[:ARGUMENT]` that the user has not."""
+    found, value_follows = list(argv), False
+    for index, word in enumerate(argv):
+        flag, equals, value = word.partition("=")
+        if value_follows or (equals and flag in _CONFIG_FLAGS):
+            file, colon, argument = (word if value_follows else value).partition(":")
+            own = _CONFIGS / file.removeprefix("configs/")
+            if not os.path.exists(file) and own.is_file():
+                found[index] = f"{'' if value_follows else flag + equals}{own}{colon}{argument}"
+        value_follows = word in _CONFIG_FLAGS and not value_follows
+    return found
 
 
 def nearest_key(key: str, keys: Iterable[str]) -> str:

@@ -8,6 +8,12 @@ For example:
     python -m lift_jax.main --config configs/quickstart.py
     python -m lift_jax.main --config configs/folder.py --config.data.root=photos --workdir runs/photos
     python -m lift_jax.main --config configs/folder.py --config.data.root=photos --workdir runs/photos --mode eval
+
+Every key of the config can be set by --config.KEY=VALUE. This prints them all, with their values:
+
+    python -m lift_jax.main --config configs/folder.py --print_config
+
+lift_jax/config.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
 """
 
 import sys
@@ -19,6 +25,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from lift_jax import command_line
+from lift_jax import config as lift_config
 from lift_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/quickstart.py.")
@@ -31,6 +38,7 @@ _CHECKPOINT = flags.DEFINE_string(
     None,
     "With --mode eval: a checkpoint's folder instead of the newest, or the authors' file checkpoint.pth.tar.",
 )
+_PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print all keys of the config with their values, and stop.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Of several processes, where no TPU pod, SLURM or GKE tells: host:port of the first one."
 )
@@ -44,6 +52,10 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"The argument {argv[1]!r} belongs to no flag; see --help.")
     if _CONFIG.value is None:
         raise UserError("No config is given; write --config FILE, such as --config configs/quickstart.py.")
+    if _PRINT_CONFIG.value:
+        for key, value in lift_config.flatten(_CONFIG.value).items():
+            print(f"--config.{key}={value!r}")
+        return
     if _MODE.value == "eval" and _WORKDIR.value is None:
         raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
     # Imported here: `--help` and a mistyped flag need no JAX.

@@ -238,3 +238,18 @@ def test_nearest_key_looks_at_the_last_part_too():
     keys = lift_config.flatten(lift_config.default())
     assert nearest_key("expand", keys) == "tte.expand"
     assert nearest_key("data.epochs", keys) == "num_epochs"
+
+
+def test_a_config_of_the_project_is_found_from_anywhere_and_printed(tmp_path):
+    for form in ["--config", "configs/cifar100_lt.py:50"], ["--config=cifar100_lt.py:50"]:
+        done = start(*form, "--config.seed=3", "--print_config", cwd=tmp_path)
+        printed = dict(line.split("=", 1) for line in done.stdout.splitlines())
+        assert (printed["--config.data.imbalance"], printed["--config.seed"]) == ("50", "3")
+        assert len(printed) == len(lift_config.flatten(lift_config.default()))
+
+
+def test_a_config_where_the_user_is_comes_first(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "inat.py").write_text("def get_config():\n    raise ValueError('mine')\n")
+    done = start("--config", "configs/inat.py", cwd=tmp_path)
+    assert done.returncode == 1 and "ValueError: mine" in done.stderr

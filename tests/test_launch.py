@@ -24,8 +24,6 @@ def repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("a user's") / "lift jax"
     shutil.copytree(ROOT / "launch", root / "launch")
     (root / "requirements.txt").write_text("# nothing\n")
-    (root / "configs").mkdir()
-    (root / "configs" / "inat.py").write_text("")
     (root / "lift_jax").mkdir()
     (root / "lift_jax" / "main.py").write_text("import json, os, sys\nprint(json.dumps([os.getcwd(), sys.argv[1:]]))\n")
     launch(root, root)
@@ -60,21 +58,8 @@ def test_a_changed_list_of_packages_is_installed(repository, tmp_path):
     assert launch(repository, tmp_path)[2] == ""
 
 
-@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
-def test_a_config_of_the_repository_is_found_from_anywhere(repository, tmp_path, form):
-    passed = launch(repository, tmp_path, *form.format("configs/inat.py:100").split())[1]
-    assert " ".join(passed) == form.format(f"{repository}/configs/inat.py:100")
-
-
-def test_a_config_where_the_user_is_comes_first(repository, tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "inat.py").write_text("")
-    arguments = ["--config", "configs/inat.py", "--workdir", "my runs/1", "--config.data.root=~/a b", "--mode", "eval"]
-    assert launch(repository, tmp_path, *arguments)[1] == arguments
-
-
-@pytest.mark.parametrize("arguments", [["--config"], ["--help"], ["--config", "nowhere.py"], ["--config.seed", ""]])
-def test_other_arguments_pass_unchanged(repository, tmp_path, arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["--config", "my a.py:1", "--config.seed", ""], ["--workdir=a b"]])
+def test_arguments_pass_unchanged(repository, tmp_path, arguments):
     assert launch(repository, tmp_path, *arguments)[1] == arguments
 
 

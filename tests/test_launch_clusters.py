@@ -150,8 +150,7 @@ def test_a_gpu_node_gets_jax_for_cuda_and_one_process(tools):
     assert venv[1:3] == ["-m", "venv"] and install[-1] == "jax[cuda13]"
     assert 'jax.devices("gpu")' in check[-1]
     assert "CUDA_VISIBLE_DEVICES=0,1" in run
-    config = ["--config", str(LAUNCH.parent / "configs" / "inat.py")]
-    assert run[-7:] == ["-m", "lift_jax.main", "--workdir", "runs/inat", *config, PROGRAM[-1]]
+    assert run[-7:] == ["-m", "lift_jax.main", "--workdir", "runs/inat", *PROGRAM[1:]]
 
 
 def test_slurm_gets_a_process_for_each_gpu(tools):
