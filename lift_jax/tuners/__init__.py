@@ -5,9 +5,9 @@ already, by a rule over their paths (`lift_jax.tuners.selection`). Several may b
 """
 
 from lift_jax.tuners.build import build
-from lift_jax.tuners.methods import METHODS, parts_of, tunes_text
+from lift_jax.tuners.methods import METHODS, check, parts_of, tunes_text
 from lift_jax.tuners.options import tuner_defaults
 from lift_jax.tuners.summary import rows, summary
 from lift_jax.tuners.tuning import Tuning
 
-__all__ = ["METHODS", "Tuning", "build", "parts_of", "rows", "summary", "tuner_defaults", "tunes_text"]
+__all__ = ["METHODS", "Tuning", "build", "check", "parts_of", "rows", "summary", "tuner_defaults", "tunes_text"]

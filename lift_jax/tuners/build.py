@@ -42,8 +42,8 @@ def build(
     Raises:
         UserError: if a name is not known, the tuners contradict one another, or an option is out of its range.
     """
+    check(method, options)
     names = tuners_of(method)
-    check(method, names, options)
     on_text = tuple(name for name in names if name in TEXT_TUNERS)
     tuning = _of_vision(method, tuple(name for name in names if name in TUNERS), options, vision, num_classes)
     if not on_text:

@@ -47,7 +47,6 @@ _PROMPT = {"vpt_shallow", "vpt_deep"}
 _MASK = {"mask", "mask_attn", "mask_mlp"}
 _SELECTIONS = {"bias_tuning", "ln_tuning", "bn_tuning"}
 _RANGED = set(TUNERS) - _SELECTIONS - {"vpt_shallow"}
-_OF_WEIGHTS = {*_MASK, "lora", "lora_mlp", "ssf_attn", "ssf_mlp", "ssf_ln"}
 
 
 def tuners_of(method: str) -> tuple[str, ...]:
@@ -88,21 +87,22 @@ def _known() -> str:
     return f"{', '.join(own)}; and text_ before those that act in a transformer's blocks, such as text_lora"
 
 
-def check(method: str, names: tuple[str, ...], options: Options) -> None:
-    """Refuses what contradicts itself.
+def check(method: str, options: Options) -> None:
+    """Refuses what contradicts itself, whatever the network.
 
     Args:
         method: as the user wrote it.
-        names: its tuners.
         options: config.tuner.
 
     Raises:
-        UserError: if tuners exclude one another, an option is out of its range, or belongs to none of the tuners.
+        UserError: if a name is not known, tuners exclude one another, or an option is out of its range or belongs to
+            none of the tuners.
     """
+    names = tuners_of(method)
     chosen, said = set(names), f"config.method is {method!r}"
-    _check_together(said, chosen, bool(options.partial))
+    _check_together(said, chosen)
     in_text = {name.removeprefix(TEXT_PREFIX) for name in names if name.startswith(TEXT_PREFIX)}
-    _check_together(said, in_text, False)
+    _check_together(said, in_text)
     if options.rules not in RULES:
         raise UserError(f"config.tuner.rules is {options.rules!r}; write {' or '.join(RULES)}.")
     for key in "dim", "vpt_len", "mask_seed", "text_dim", "text_vpt_len", "context_len":
@@ -124,23 +124,20 @@ def check(method: str, names: tuple[str, ...], options: Options) -> None:
     for key, users in needs.items():
         if options[key] not in (None, 0, "") and not chosen & users:
             ordered = ", ".join(name for name in (*TUNERS, *TEXT_TUNERS) if name in users)
-            raise UserError(f"config.tuner.{key} is {options[key]}, but {said} does not use it; it is for {ordered}.")
+            raise UserError(
+                f"config.tuner.{key} is {options[key]}, which config.method={method} does not use; it is for {ordered}."
+            )
 
 
 def _in_text(names: set[str]) -> set[str]:
     return {TEXT_PREFIX + name for name in names}
 
 
-def _check_together(said: str, chosen: set[str], ranged: bool) -> None:
-    """Refuses tuners of one tower that exclude one another; `ranged` says that full tuning takes some blocks alone."""
+def _check_together(said: str, chosen: set[str]) -> None:
+    """Refuses tuners of one tower that exclude one another."""
     if chosen >= _PROMPT:
         raise UserError(f"{said}, but VPT is either shallow or deep; keep one of vpt_shallow and vpt_deep.")
     if len(chosen & _MASK) > 1:
         raise UserError(f"{said}; of {', '.join(sorted(_MASK))} keep one (mask covers both attention and MLP).")
-    if "full_tuning" in chosen:
-        useless = chosen & _OF_WEIGHTS | (set() if ranged else chosen & _SELECTIONS)
-        if useless:
-            raise UserError(
-                f"{said}, but full_tuning trains the weights that {' and '.join(sorted(useless))} would change; "
-                "keep one of them."
-            )
+    if "full_tuning" in chosen and chosen & _MASK:
+        raise UserError(f"{said}, but full_tuning trains the weights that a mask would keep frozen; keep one of them.")

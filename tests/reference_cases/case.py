@@ -75,9 +75,9 @@ def read(root: Path, name: str) -> Case:
     return Case(spec, dict(np.load(arrays)) if arrays.exists() else {}, root)
 
 
-def assert_close(actual: Any, expected: Any, tolerance: float, name: str) -> None:
-    """Equal within `tolerance` times the largest magnitude of the expected array."""
+def assert_close(actual: Any, expected: Any, tolerance: float, name: str, noise: float = 1e-9) -> None:
+    """Equal within `tolerance` times the largest magnitude of the expected array, plus `noise`."""
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, f"{name}: {actual.shape} instead of {expected.shape}"
     largest = np.abs(expected).max(initial=0.0)
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * largest + 1e-9, err_msg=name)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * largest + noise, err_msg=name)

@@ -129,7 +129,7 @@ def test_a_tower_that_is_not_trained_has_run_before_the_training(tiny_clip):
 @pytest.mark.parametrize(
     "method, config, words",
     [
-        ("lift+text_lora+text_full_tuning", {}, "full_tuning trains the weights that lora would change"),
+        ("lift+text_mask+text_full_tuning", {}, "full_tuning trains the weights that a mask would keep frozen"),
         ("lift", {"text_dim": 2}, "config.tuner.text_dim is 2.*clip_adapter, text_lora"),
         ("clip_adapter", {"context_len": 2}, "it is for coop"),
         ("coop", {"context_len": 9}, "12 positions for it and the class name; write at most 4"),
