@@ -18,6 +18,7 @@ from lift_jax.logs import Logs
 from lift_jax.models.heads import Classifier
 
 STARTS = ("text", "class_mean", "random", "linear_probe")
+_SHOTS = re.compile(r"([1-9]\d*)_shot")
 
 _LIFT_PLUS_IMAGES = 100
 """LIFT+ takes at most so many images of a class for class means and linear probes."""
@@ -49,18 +50,28 @@ def initialize_head(experiment: Experiment, workdir: Path, logs: Logs) -> None:
     experiment.parts = experiment.parts._replace(head={"head": head})
 
 
-def _kernel(experiment: Experiment, workdir: Path, logs: Logs) -> Float[np.ndarray, "d c"]:
-    config, num_classes = experiment.config, experiment.train.num_classes
-    start = config.head_init
-    shots = re.fullmatch(r"([1-9]\d*)_shot", start)
-    if start not in STARTS and not shots:
+def check(start: str) -> None:
+    """Refuses a `config.head_init` that is not known.
+
+    Raises:
+        UserError: with the known ones.
+    """
+    if start not in STARTS and not _SHOTS.fullmatch(start):
         raise UserError(
             f"config.head_init is {start!r}; write one of {', '.join(STARTS)}, or such as 10_shot for class means of "
             "10 images."
         )
+
+
+def _kernel(experiment: Experiment, workdir: Path, logs: Logs) -> Float[np.ndarray, "d c"]:
+    config, num_classes = experiment.config, experiment.train.num_classes
+    start = config.head_init
+    check(start)
     if start == "text":
         return head_init.text_kernel(experiment.backbone, prompts.build(experiment.train.class_names, config.prompt))
-    most = int(shots[1]) if shots else _LIFT_PLUS_IMAGES if config.tuner.rules == "lift_plus" else None
+    most = _LIFT_PLUS_IMAGES if config.tuner.rules == "lift_plus" else None
+    if shots := _SHOTS.fullmatch(start):
+        most = int(shots[1])
     features, labels = _features(experiment, most, workdir, logs)
     if start == "linear_probe":
         return head_init.linear_probe_kernel(features, labels, num_classes, config.seed)

@@ -115,6 +115,7 @@ def make(
     Raises:
         UserError: if no loss has that name, or `beta` is outside [0, 1).
     """
+    check(name)
     counts = np.maximum(np.asarray(class_counts, np.float64), 1.0)
     log_prior = np.log(counts / counts.sum()).astype(np.float32)
     uniform = np.ones(len(counts), np.float32)
@@ -133,10 +134,19 @@ def make(
             return Loss(name, _adjusted(log_prior), uniform)
         case "LA":
             return Loss(name, _adjusted(tau * log_prior), uniform)
-        case "LADE":
+        case _:
             return Loss(name, _adjusted(log_prior), uniform, _lade_term(counts, remine_lambda, estim_loss_weight))
-    nearest = max(NAMES, key=lambda known: difflib.SequenceMatcher(None, known.lower(), str(name).lower()).ratio())
-    raise UserError(f"config.loss is {name!r}, but the losses are {', '.join(NAMES)}: the nearest is {nearest!r}.")
+
+
+def check(name: str) -> None:
+    """Refuses a name that no loss has.
+
+    Raises:
+        UserError: with the nearest of `NAMES`.
+    """
+    if name not in NAMES:
+        nearest = max(NAMES, key=lambda known: difflib.SequenceMatcher(None, known.lower(), str(name).lower()).ratio())
+        raise UserError(f"config.loss is {name!r}, but the losses are {', '.join(NAMES)}: the nearest is {nearest!r}.")
 
 
 def _without_padding(labels: Labels, mask: Mask | None) -> tuple[Array, Array]:

@@ -141,17 +141,22 @@ def _workdir(workdir: Path) -> Iterator[None]:
 
 
 def _write_config(workdir: Path, config: ml_collections.FrozenConfigDict, logs: Logs) -> None:
-    file = workdir / "config.json"
-    own = json.loads(json.dumps(config.to_dict()))
-    if file.is_file():
-        with contextlib.suppress(ValueError):
-            old = lift_config.flatten(ml_collections.ConfigDict(json.loads(file.read_text(encoding="utf-8"))))
-            new = lift_config.flatten(ml_collections.ConfigDict(own))
-            changed = [f"{key} ({old.get(key)!r} before)" for key in new if old.get(key) != new[key]]
-            if changed:
-                logs.warning(f"The config differs from that of the last run in this workdir: {', '.join(changed)}.")
+    if changed := differences(workdir, config):
+        said = ", ".join(f"{key} ({old!r} before)" for key, (old, _) in changed.items())
+        logs.warning(f"The config differs from that of the last run in this workdir: {said}.")
     if jax.process_index() == 0:
-        write_json(file, own)
+        write_json(workdir / "config.json", config.to_dict())
+
+
+def differences(workdir: Path, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
+    """The keys in which a resolved config differs from that of the last run in a workdir, with old and new value."""
+    try:
+        last = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    now = json.loads(json.dumps(config.to_dict()))
+    old, new = (lift_config.flatten(ml_collections.ConfigDict(values)) for values in (last, now))
+    return {key: (old.get(key), new[key]) for key in new if old.get(key) != new[key]}
 
 
 def write_json(file: Path, content: Any) -> None:

@@ -13,13 +13,16 @@ import jax
 import ml_collections
 
 from lift_jax import config as lift_config
-from lift_jax import metrics
+from lift_jax import initialize, losses, metrics, tuners
 from lift_jax.command_line import nearest_key
 from lift_jax.errors import UserError
-from lift_jax.run import Mode, Results
+from lift_jax.run import Mode, Results, differences
 from lift_jax.run import run as run_one
 
 Grid = dict[str, tuple[Any, ...]]
+
+_WITHOUT_EFFECT = {"checkpoint_every", "data.num_workers", "eval_batch_size", "keep", "log_every", "report"}
+"""Keys on which no result depends."""
 
 
 def parse(text: str) -> Grid:
@@ -55,7 +58,7 @@ def run(
 ) -> None:
     """Runs the grid `config.sweep`, each combination in a folder of its own below `workdir`, and prints the table.
 
-    What has an eval.json already is not run again.
+    What has an eval.json already is not run again. Every combination is looked at before the first one runs.
 
     Args:
         config: the combinations' common config.
@@ -63,10 +66,13 @@ def run(
         by_hand: keys set on the command line; they are taken out of the grid.
         mode: of each run.
         checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
+
+    Raises:
+        UserError: if a combination is not valid, or was done with other settings.
     """
     grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
-    results: dict[str, list[Results]] = {}
-    folders: list[Path] = []
+    plan: dict[Path, tuple[str, ml_collections.ConfigDict]] = {}
+    done: dict[Path, Results] = {}
     for combination in itertools.product(*grid.values()):
         chosen = dict(zip(grid, combination, strict=True))
         one = ml_collections.ConfigDict(config.to_dict())
@@ -74,18 +80,37 @@ def run(
         for key, value in chosen.items():
             _set(one, key, value)
         folder = workdir / (_name(chosen) or "run")
-        folders.append(folder)
-        done = folder / "eval.json"
-        result = (
-            json.loads(done.read_text())
-            if done.is_file() and mode == "train"
-            else run_one(one, folder, mode, checkpoint)
-        )
-        results.setdefault(_name({k: v for k, v in chosen.items() if k != "seed"}) or "run", []).append(result)
+        plan[folder] = _name({k: v for k, v in chosen.items() if k != "seed"}) or "run", one
+        resolved = _checked(one)
+        file = folder / "eval.json"
+        if mode == "train" and file.is_file():
+            _refuse_others(folder, resolved)
+            done[folder] = json.loads(file.read_text(encoding="utf-8"))
+    results: dict[str, list[Results]] = {}
+    for folder, (name, one) in plan.items():
+        result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint)
+        results.setdefault(name, []).append(result)
     if jax.process_index() == 0:
         print(summary(results))
     if config.report and jax.process_index() == 0:
-        _compare(folders, workdir / "comparison.html")
+        _compare(list(plan), workdir / "comparison.html")
+
+
+def _checked(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
+    """The resolved config; refuses what is wrong with it as far as this can be known without data and backbone."""
+    resolved = lift_config.resolve(config)
+    tuners.check(resolved.method, resolved.tuner)
+    losses.check(resolved.loss)
+    initialize.check(resolved.head_init)
+    return resolved
+
+
+def _refuse_others(folder: Path, config: ml_collections.FrozenConfigDict) -> None:
+    """Refuses a result that is there but belongs to another config: the table would show it under a wrong name."""
+    changed = {key: values for key, values in differences(folder, config).items() if key not in _WITHOUT_EFFECT}
+    if changed:
+        said = ", ".join(f"{key} {old!r} instead of {new!r}" for key, (old, new) in changed.items())
+        raise UserError(f"{folder} was done with {said}; name another folder with --workdir, or remove this one.")
 
 
 def _compare(folders: Sequence[Path], page: Path) -> None:

@@ -110,3 +110,12 @@ def test_a_sweep_over_starts_and_seeds(tiny_folder, tmp_path, capsys):
     sweep.run(config, tmp_path)
     assert capsys.readouterr().out.splitlines() == table
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+    # A result of another config is not taken for one of this; nothing runs before the last is seen to be valid.
+    config.lr = 0.5
+    with pytest.raises(UserError, match=r"head_only,head_init=5_shot,seed=0 was done with lr 0\.01 instead of 0\.5"):
+        sweep.run(config, tmp_path)
+    config.sweep = "method=head_only,bitfit"
+    with pytest.raises(UserError, match="'bitfit' is not known"):
+        sweep.run(config, tmp_path)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
