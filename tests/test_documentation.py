@@ -122,7 +122,7 @@ def test_names_of_code_exist(page):
 
 
 def test_the_new_tuner_is_used_as_it_is(capsys):
-    tuner, use, *_ = fences(ROOT / "docs" / "extending.md", "python")
+    tuner, use = fences(ROOT / "docs" / "extending.md", "python")
     namespace: dict = {"__name__": "extending"}
     exec(tuner + use, namespace)
     width, hidden = namespace["backbone"].vision.width, namespace["backbone"].vision.mlp_dim
@@ -133,7 +133,8 @@ def test_the_new_tuner_is_used_as_it_is(capsys):
 
 def test_the_new_tuner_gets_a_name(tmp_path):
     page = ROOT / "docs" / "extending.md"
-    tuner, _, name, maker = fences(page, "python")
+    tuner, _ = fences(page, "python")
+    name, maker, _ = fences(page, "")
     package = shutil.copytree(ROOT / "lift_jax", tmp_path / "lift_jax", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "tuners" / "ia3.py").write_text(tuner)
     edit(package / "tuners" / "methods.py", "TUNERS = (\n", name)
