@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lift_jax import config as lift_config
 from lift_jax.main import flags  # those of the main program
@@ -162,3 +164,27 @@ def edit(file: Path, anchor: str, line: str, before: bool = False) -> None:
     text = file.read_text(encoding="utf-8")
     assert text.count(anchor) == 1
     file.write_text(text.replace(anchor, line + anchor if before else anchor + line), encoding="utf-8")
+
+
+def test_own_images_go_as_the_readme_says(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Your own images")[2].partition("\n## ")[0]
+    train, predict = re.findall(r"^```\n(.*?)^```$", section, re.M | re.S)
+    generator = np.random.default_rng(0)
+    for name, count in ("photos/cat", 10), ("photos/dog", 5), ("photos/hen", 5), ("holiday", 2):
+        (tmp_path / name).mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(generator.integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / name / f"{index}.jpg")
+    tiny = "--config.backbone=quickstart --config.num_epochs=1 --config.batch_size=8 --config.tte.expand=4"
+    python = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-ec", f"{python}{train.rstrip()} {tiny}\n{predict}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    files = {"report.html", "config.json", "metrics.jsonl", "eval.json", "predictions.npz", "console.log"}
+    assert files <= {file.name for file in (tmp_path / "runs" / "photos").iterdir()}
+    assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == ["holiday/0.jpg", "holiday/1.jpg"]

@@ -73,9 +73,13 @@ def _write(folder: str) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lift_jax.bench.load")
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.bench.load",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("backbone", nargs="?", help="as config.backbone; by default a random ViT-L/14")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="processes (default 3)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         name = arguments.backbone or temporary

@@ -136,14 +136,20 @@ def _list_builder(name: str, data_dir: str, image_root: str, train_list: str, te
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lift_jax.data.prepare", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("name", help=f"one of {', '.join(PUBLISHED)}, or any name for list files")
-    parser.add_argument("--data_dir", required=True, help="where the records go (local or gs://)")
-    parser.add_argument("--raw_dir", default="", help="folder of the files that are to be fetched by hand")
-    parser.add_argument("--image_root", default="", help="folder that the list files' paths start from")
-    parser.add_argument("--train_list", default="", help="list file (path label) of the training split")
-    parser.add_argument("--test_list", default="", help="list file of the test split")
-    parser.add_argument("--class_names", default="", help="file of class names for the list files")
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.data.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(PUBLISHED)}, or any name for list files")
+    parser.add_argument("--data_dir", metavar="DIR", required=True, help="where the records go (local or gs://)")
+    parser.add_argument(
+        "--raw_dir", metavar="DIR", default="", help="folder of the files that are to be fetched by hand"
+    )
+    parser.add_argument("--image_root", metavar="DIR", default="", help="folder that the list files' paths start from")
+    parser.add_argument("--train_list", metavar="FILE", default="", help="list file (path label) of the training split")
+    parser.add_argument("--test_list", metavar="FILE", default="", help="list file of the test split")
+    parser.add_argument("--class_names", metavar="FILE", default="", help="file of class names for the list files")
     given = parser.parse_args(arguments)
     try:
         prepare(
@@ -151,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.class_names,
         )  # fmt: skip
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -255,7 +255,11 @@ def make_model(tokenizer: tokenizers.Tokenizer) -> CLIP:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; `arguments` in place of the process's own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.quickstart.pretrain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write the model to")
     for field in dataclasses.fields(Settings):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)

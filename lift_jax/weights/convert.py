@@ -55,17 +55,19 @@ def convert(source: str, destination: str, form: str | None = None, dtype: str =
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; gives the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m lift_jax.weights.convert", description="Converts a foundation model."
+        prog="python -m lift_jax.weights.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SOURCE", help="a folder, .pt or .npz file, hub id or bucket")
     parser.add_argument("destination", metavar="DEST", help="a new folder, or a bucket's")
     parser.add_argument("--format", choices=FORMATS, help="by default what suits DEST and the model")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the arrays")
     arguments = parser.parse_args(argv)
     try:
         convert(arguments.source, arguments.destination, arguments.format, arguments.dtype)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
