@@ -53,8 +53,7 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise UserError("No config is given; write --config FILE, such as --config configs/quickstart.py.")
     if _PRINT_CONFIG.value:
-        for key, value in lift_config.flatten(_CONFIG.value).items():
-            print(f"--config.{key}={value!r}")
+        print("\n".join(f"--config.{key}={value!r}" for key, value in lift_config.flatten(_CONFIG.value).items()))
         return
     if _MODE.value == "eval" and _WORKDIR.value is None:
         raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
@@ -78,8 +77,18 @@ def main(argv: Sequence[str]) -> None:
         run(config, workdir, mode, checkpoint)
 
 
+def _help() -> str:
+    """The file's docstring and the flags; absl's own would tell of the console script, and end with status 1."""
+    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
+    flag_lines = [flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  ") for flag in own]
+    return "\n".join([__doc__ or "", *flag_lines])
+
+
 def entry_point() -> None:
     """The console command `lift_jax`."""
+    if {"-h", "-help", "--help"} & set(sys.argv):
+        print(_help())
+        return
     try:
         app.run(main, flags_parser=command_line.parse)
     except UserError as error:

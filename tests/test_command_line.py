@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from lift_jax import config as lift_config
 from lift_jax import sweep
 from lift_jax.command_line import nearest_key
 from lift_jax.errors import UserError
+from lift_jax.main import flags
 from lift_jax.run import run
 
 ROOT = Path(__file__).parent.parent
@@ -246,6 +248,13 @@ def test_a_config_of_the_project_is_found_from_anywhere_and_printed(tmp_path):
         printed = dict(line.split("=", 1) for line in done.stdout.splitlines())
         assert (printed["--config.data.imbalance"], printed["--config.seed"]) == ("50", "3")
         assert len(printed) == len(lift_config.flatten(lift_config.default()))
+
+
+def test_help_tells_of_every_flag():
+    done = start("--help")
+    assert done.returncode == 0
+    own = {flag.name for flag in flags.FLAGS.get_flags_for_module("lift_jax.main")}
+    assert own == set(re.findall(r"^  --(\w+):", done.stdout, re.M)) and "--print_config" in done.stdout
 
 
 def test_a_config_where_the_user_is_comes_first(tmp_path):
