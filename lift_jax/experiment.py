@@ -14,7 +14,16 @@ from jax.sharding import Mesh
 
 from lift_jax import config as lift_config
 from lift_jax import devices, losses, metrics, optimizer, state, text_tuning, tuners, weights
-from lift_jax.data import Dataset, RandomResizedCrop, SquareCrop, TestLoader, TrainLoader, test_loader, train_loader
+from lift_jax.data import (
+    Dataset,
+    RandAugment,
+    RandomResizedCrop,
+    SquareCrop,
+    TestLoader,
+    TrainLoader,
+    test_loader,
+    train_loader,
+)
 from lift_jax.data import load as load_data
 from lift_jax.data.longtail import class_sizes
 from lift_jax.errors import UserError
@@ -89,6 +98,8 @@ class Experiment:
             resolution=self.pixels.resolution,
             crop=SquareCrop(c.crop_schedule) if c.crop == "square" else RandomResizedCrop(),
             num_epochs=c.num_epochs,
+            fidelity=c.data.fidelity,
+            augment=RandAugment(c.data.randaugment, c.data.randaugment_magnitude),
             sampler=c.data.sampler,
             **self._loading(),
         )
@@ -110,6 +121,7 @@ class Experiment:
             resolution=self.pixels.resolution,
             expand=expand,
             mode=mode,
+            fidelity=c.data.test_fidelity,
             num_views=c.tte.views,
             seed=c.seed,
             **self._loading(),

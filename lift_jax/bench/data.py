@@ -9,6 +9,7 @@ worker processes are compared with one, in wall time.
 
 import argparse
 import io
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -59,7 +60,9 @@ def lift_jax_batches(count: int, workers: int, five_crops: bool) -> Iterable[Any
         return test_loader(
             data, batch_size=BATCH, resolution=RESOLUTION, expand=EXPAND, mode="fivecrop", num_workers=workers
         )
-    return train_loader(data, batch_size=BATCH, seed=0, resolution=RESOLUTION, num_epochs=1, num_workers=workers)
+    return train_loader(
+        data, batch_size=BATCH, seed=0, resolution=RESOLUTION, num_epochs=1, fidelity="close", num_workers=workers
+    )
 
 
 def torchvision_batches(count: int, five_crops: bool) -> Iterable[Any]:
@@ -140,14 +143,18 @@ def one_core(count: int, rounds: int) -> None:
 def workers(count: int, rounds: int) -> None:
     """Print images a second of one and two worker processes, once they are running."""
     best = dict.fromkeys((1, 2), float("inf"))
+    batches = -(-count // BATCH)
     for _ in range(rounds):
         for number in best:
-            batches = iter(lift_jax_batches(count, number, False))
-            for _ in range(4 * number):  # Starting the processes, and what they made in advance, are not counted.
-                next(batches)
-            best[number] = min(best[number], seconds(batches, time.monotonic) / (count - 4 * number * BATCH))
+            warm = 4 * number  # Starting the processes is not counted, nor is stopping them.
+            loader = lift_jax_batches((warm + batches) * BATCH + 1, number, False)
+            iterator = iter(loader)
+            for _ in itertools.islice(iterator, warm):
+                pass
+            best[number] = min(best[number], seconds(itertools.islice(iterator, batches), time.monotonic))
+            loader.close()
     for number, took in best.items():
-        print(f"{number} worker{'s' if number > 1 else ''}: {1 / took:.0f} images a second")
+        print(f"{number} worker{'s' if number > 1 else ''}: {batches * BATCH / took:.0f} images a second")
     print(f"2 workers: {best[1] / best[2]:.2f} times one")
 
 

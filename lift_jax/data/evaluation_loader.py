@@ -8,9 +8,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from lift_jax.data import views
+from lift_jax.data import images, resampling, views
 from lift_jax.data.dataset import Dataset
-from lift_jax.data.workers import VIEWS, Batch, Skipped, own, pixels, run, stop_on
+from lift_jax.data.workers import VIEWS, Batch, Skipped, own, run, stop_on
 from lift_jax.errors import UserError
 
 
@@ -23,6 +23,7 @@ class _TestChunk:
     expand: int
     mode: str
     interpolation: str
+    fidelity: str
     num_views: int
     seed: int
     size: int
@@ -37,12 +38,7 @@ class _TestChunk:
         entries, problems = [], []
         for index in range(start, stop, self.process_count):
             try:
-                image = pixels(self.dataset, index, self.exif_rotate)
-                rng = np.random.default_rng((self.seed, VIEWS, index))
-                entry = views.prepare_test(
-                    image, self.resolution, self.expand, self.mode, self.interpolation, self.num_views, rng,
-                    self.dataset.path(index),
-                )  # fmt: skip
+                entry = self._example(index)
             except UserError as error:
                 problems.append(str(error))
                 entries.append({"failed": index, "problem": str(error)})
@@ -51,6 +47,18 @@ class _TestChunk:
             entries.append(entry)
         stop_on(problems, self.skip_bad)
         return entries
+
+    def _example(self, index: int) -> dict[str, Any]:
+        content, name = self.dataset.source[index], self.dataset.path(index)
+        whole = images.jpeg_shape(content) if self.fidelity == "scaled" and self.mode != "random" else None
+        reduction = 1
+        if whole is not None:
+            reduction = images.largest_reduction(*whole, views.short_side(self.resolution, self.expand, self.mode))
+        image = images.pixels(content, name, self.exif_rotate, reduction)
+        rng = np.random.default_rng((self.seed, VIEWS, index))
+        return views.prepare_test(
+            image, self.resolution, self.expand, self.mode, self.interpolation, self.num_views, rng, name, self.fidelity
+        )
 
 
 class TestLoader:
@@ -110,6 +118,7 @@ def test_loader(
     expand: int = 0,
     mode: str = "plain",
     interpolation: str = "bilinear",
+    fidelity: str = "exact",
     num_views: int = 10,
     seed: int = 0,
     num_workers: int = 0,
@@ -127,6 +136,7 @@ def test_loader(
         dataset: the test split.
         batch_size: examples of one batch on this host.
         resolution, expand, mode, interpolation, num_views: see `views.prepare_test`.
+        fidelity: one of `resampling.FIDELITIES`.
         seed: of the views in the mode "random".
         num_workers, process_index, process_count, skip_bad_images, exif_rotate: see `train_loader`. Skipped images are
             in no batch.
@@ -140,10 +150,11 @@ def test_loader(
         UserError: an unknown mode; while iterating, an image cannot be decoded.
     """
     views.num_views(mode, num_views)
+    resampling.check_fidelity(fidelity)
     chunk = min(16, batch_size)
     make = _TestChunk(
-        dataset, resolution, expand, mode, interpolation, num_views, seed, chunk,
-        process_index, process_count, skip_bad_images, exif_rotate,
+        dataset, resolution, expand, mode, interpolation, fidelity, num_views, seed, chunk, process_index,
+        process_count, skip_bad_images, exif_rotate,
     )  # fmt: skip
     return TestLoader(make, batch_size, num_workers)
 

@@ -55,7 +55,9 @@ def to_rgb(image: Image.Image, name: str, exif_rotate: bool = False) -> Image.Im
         raise UserError(f"{name} is damaged or truncated ({error or type(error).__name__}).") from error
 
 
-def decode(data: bytes, name: str = "the image", exif_rotate: bool = False) -> UInt8[np.ndarray, "height width 3"]:
+def decode(
+    data: bytes, name: str = "the image", exif_rotate: bool = False, reduction: int = 1
+) -> UInt8[np.ndarray, "height width 3"]:
     """RGB pixels of an encoded image, as Pillow's `convert("RGB")` gives them to the reference implementation.
 
     Grey and palette images are spread to three channels, CMYK is converted, transparency is dropped. Pixels of 16 and
@@ -65,31 +67,55 @@ def decode(data: bytes, name: str = "the image", exif_rotate: bool = False) -> U
         data: content of the file.
         name: its path, for the message.
         exif_rotate: turn the image as its EXIF tag asks. The reference does not, so the default does not either.
+        reduction: 2, 4 or 8 decodes an ordinary JPEG (one that has a `jpeg_shape`) to 1/2, 1/4 or 1/8 of its sides,
+            rounded up, by leaving the high frequencies out. Other images come whole.
 
     Raises:
         UserError: the data are no image, are truncated, or have more than `MAX_PIXELS` pixels.
     """
     if not exif_rotate:
-        fast = _decode_jpeg(data)
+        fast = _decode_jpeg(data, reduction)
         if fast is not None:
             return fast
     return np.asarray(to_rgb(open_image(data, name), name, exif_rotate))
 
 
-def _decode_jpeg(data: bytes) -> UInt8[np.ndarray, "height width 3"] | None:
-    """The pixels of an ordinary JPEG by simplejpeg, or None for what is better left to Pillow.
+def pixels(
+    content: bytes | UInt8[np.ndarray, "height width 3"], name: str, exif_rotate: bool = False, reduction: int = 1
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What a source holds of an image, decoded if it is encoded; arguments and errors as `decode`."""
+    return decode(content, name, exif_rotate, reduction) if isinstance(content, bytes) else content
 
-    Both use libjpeg-turbo with its accurate settings and give the same pixels; simplejpeg takes about 60 % of the time,
-    since it writes them straight into the array.
-    """
-    if simplejpeg is None or data[:2] != b"\xff\xd8":
+
+def jpeg_shape(content: bytes | np.ndarray) -> tuple[int, int] | None:
+    """Height and width of an ordinary JPEG, read from its header; None for anything that is better left to Pillow."""
+    if simplejpeg is None or not isinstance(content, bytes) or content[:2] != b"\xff\xd8":
         return None
     try:
-        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-        if colors not in ("YCbCr", "Gray") or int(height) * int(width) > MAX_PIXELS:
-            return None
-        return simplejpeg.decode_jpeg(data, "RGB")
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
     except ValueError:  # Damaged, or merely odd: Pillow knows which.
+        return None
+    return (height, width) if colors in ("YCbCr", "Gray") and height * width <= MAX_PIXELS else None
+
+
+def largest_reduction(height: float, width: float, needed: int) -> int:
+    """The largest of the reductions 1, 2, 4, 8 that leaves at least `needed` pixels on both sides."""
+    return next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(height, width) >= factor * needed)
+
+
+def _decode_jpeg(data: bytes, reduction: int) -> UInt8[np.ndarray, "height width 3"] | None:
+    """The pixels of an ordinary JPEG by simplejpeg, or None for what is better left to Pillow.
+
+    Both use libjpeg-turbo with its accurate settings and give the same pixels; simplejpeg writes them straight into the
+    array, which saves a copy.
+    """
+    shape = jpeg_shape(data)
+    if simplejpeg is None or shape is None:
+        return None
+    height, width = (-(-side // reduction) for side in shape)
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+    except ValueError:  # As above.
         return None
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from lift_jax.data import transforms
+from lift_jax.data import images, resampling, transforms
 from lift_jax.data.dataset import Dataset
+from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.samplers import EpochOrder
-from lift_jax.data.workers import CROP, Batch, Skipped, own, pixels, run, stop_on
+from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, own, run, stop_on
 from lift_jax.errors import UserError
 
 
@@ -29,6 +30,8 @@ class _TrainStep:
     resolution: int
     crop: transforms.TrainCrop
     interpolation: str
+    fidelity: str
+    augment: RandAugment
     num_epochs: int
     process_index: int
     process_count: int
@@ -52,10 +55,7 @@ class _TrainStep:
         problems = []
         for row, index in enumerate(indices.tolist()):
             try:
-                image = pixels(self.dataset, index, self.exif_rotate)
-                rng = np.random.default_rng((self.seed, CROP, epoch, index))
-                box = self.crop.box(rng, image.shape[0], image.shape[1], progress)
-                batch["image"][row] = transforms.resized_crop(image, box, self.resolution, self.interpolation)
+                batch["image"][row] = self._example(index, epoch, progress)
             except UserError as error:
                 problems.append(str(error))
                 batch["failed"][row] = index
@@ -65,6 +65,23 @@ class _TrainStep:
             batch["index"][row] = index
         stop_on(problems, self.skip_bad)
         return batch
+
+    def _example(self, index: int, epoch: int, progress: float) -> np.ndarray:
+        """The random part of an example that this epoch sees."""
+        content, name = self.dataset.source[index], self.dataset.path(index)
+        rng = np.random.default_rng((self.seed, CROP, epoch, index))
+        whole = images.jpeg_shape(content) if self.fidelity == "scaled" and not self.exif_rotate else None
+        if whole is None:
+            image = images.pixels(content, name, self.exif_rotate)
+            box = self.crop.box(rng, image.shape[0], image.shape[1], progress)
+        else:  # Where the crop will be is known before the image is decoded, and so how large it has to be.
+            box = self.crop.box(rng, *whole, progress)
+            image = images.pixels(content, name, reduction=images.largest_reduction(*box[2:], self.resolution))
+            box = transforms.scaled(box, whole, image.shape[:2])
+        image = transforms.resized_crop(image, box, self.resolution, self.interpolation, self.fidelity)
+        if self.augment.operations:
+            image = self.augment(image, np.random.default_rng((self.seed, AUGMENT, epoch, index)))
+        return image
 
 
 class TrainLoader(Iterator[Batch]):
@@ -89,7 +106,9 @@ class TrainLoader(Iterator[Batch]):
         if self._iterator is None:
             steps = grain.MapDataset.range(self._step, self.num_steps)
             self._iterator = run(steps.map(self._make), self._num_workers)
-        batch = own(next(self._iterator))
+        batch = next(self._iterator)
+        if self._num_workers:
+            batch = own(batch)
         self._step += 1
         self._skipped.add(batch.pop("failed"))
         return batch
@@ -144,6 +163,8 @@ def train_loader(
     resolution: int,
     crop: transforms.TrainCrop | None = None,
     interpolation: str = "bilinear",
+    fidelity: str = "exact",
+    augment: RandAugment | None = None,
     sampler: str = "shuffle",
     num_epochs: int,
     num_workers: int = 0,
@@ -165,6 +186,8 @@ def train_loader(
         resolution: side of the cropped images.
         crop: `RandomResizedCrop()` (the default) or `SquareCrop(...)`.
         interpolation: "bilinear" or "bicubic".
+        fidelity: one of `resampling.FIDELITIES`.
+        augment: further augmentation of the crops, from (seed, epoch, index) alone as well; None for none.
         sampler: one of `samplers.SAMPLERS`; others than "shuffle" do not visit every example once an epoch.
         num_epochs: when the iterator ends.
         num_workers: worker processes; 0 works in threads of this process.
@@ -181,9 +204,10 @@ def train_loader(
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"config.batch_size is {batch_size}, which {process_count} hosts do not divide.")
+    resampling.check_fidelity(fidelity)
     order = EpochOrder(dataset.labels, dataset.num_classes, sampler, seed)
     make = _TrainStep(
-        dataset, order, batch_size, seed, resolution, crop or transforms.RandomResizedCrop(), interpolation, num_epochs,
-        process_index, process_count, skip_bad_images, exif_rotate,
+        dataset, order, batch_size, seed, resolution, crop or transforms.RandomResizedCrop(), interpolation, fidelity,
+        augment or RandAugment(0), num_epochs, process_index, process_count, skip_bad_images, exif_rotate,
     )  # fmt: skip
     return TrainLoader(make, num_workers)

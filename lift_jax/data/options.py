@@ -17,6 +17,10 @@ def data_defaults() -> ConfigDict:
     data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species
     data.val_fraction = 0.0  # share of each class held out as test split where the data set has none (folder, csv)
     data.sampler = "shuffle"  # or "balanced", "square_root", "class_aware": see samplers.EpochOrder
+    data.randaugment = 0  # operations of RandAugment on each training crop; 0 for none, as in the papers
+    data.randaugment_magnitude = 9  # from 0 to 30
+    data.fidelity = "close"  # of the training crops' pixels: exact, close, scaled; see resampling.FIDELITIES
+    data.test_fidelity = "exact"  # of the test images' pixels
     data.num_workers = 0  # worker processes that decode images; 0 uses threads of the main process
     data.skip_bad_images = False  # go on without images that cannot be decoded, instead of stopping
     data.exif_rotate = False  # turn photographs as their EXIF tag says; the reference does not

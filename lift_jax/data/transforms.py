@@ -9,31 +9,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
+from lift_jax.data.resampling import Pixels, resample
 from lift_jax.errors import UserError
 
 Box = tuple[int, int, int, int]
-Pixels = UInt8[np.ndarray, "height width 3"]
-
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-def resample(image: Pixels, height: int, width: int, interpolation: str) -> Pixels:
-    """Resize to an exact size with Pillow's antialiased filter.
-
-    Arguments:
-        interpolation: "bilinear" or "bicubic".
-
-    Raises:
-        UserError: another interpolation.
-    """
-    if interpolation not in _FILTERS:
-        raise UserError(f"config.interpolation is {interpolation!r}; write one of {', '.join(_FILTERS)}.")
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), _FILTERS[interpolation]))
 
 
 def resized_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -42,10 +22,10 @@ def resized_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
     return (short_side, long_side) if height <= width else (long_side, short_side)
 
 
-def resize(image: Pixels, short_side: int, interpolation: str) -> Pixels:
-    """Resize so that the short side becomes `short_side`, keeping the aspect ratio."""
+def resize(image: Pixels, short_side: int, interpolation: str, fidelity: str = "exact") -> Pixels:
+    """Resize so that the short side becomes `short_side`, keeping the aspect ratio; see `resample`."""
     height, width = resized_shape(image.shape[0], image.shape[1], short_side)
-    return resample(image, height, width, interpolation)
+    return resample(image, height, width, interpolation, fidelity)
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
@@ -54,9 +34,19 @@ def crop(image: Pixels, box: Box) -> Pixels:
     return image[top : top + height, left : left + width]
 
 
-def resized_crop(image: Pixels, box: Box, resolution: int, interpolation: str) -> Pixels:
+def scaled(box: Box, before: tuple[int, int], after: tuple[int, int]) -> Box:
+    """The box in an image that was resized from (height, width) `before` to `after`, rounded to its pixels."""
+    (top, left, height, width), (down, right) = box, (after[0] / before[0], after[1] / before[1])
+    first, last = (
+        (round(top * down), round(left * right)),
+        (round((top + height) * down), round((left + width) * right)),
+    )
+    return *first, max(1, last[0] - first[0]), max(1, last[1] - first[1])
+
+
+def resized_crop(image: Pixels, box: Box, resolution: int, interpolation: str, fidelity: str = "exact") -> Pixels:
     """The part inside a box, resized to a square of `resolution`; pixels outside the box have no influence."""
-    return resample(np.ascontiguousarray(crop(image, box)), resolution, resolution, interpolation)
+    return resample(np.ascontiguousarray(crop(image, box)), resolution, resolution, interpolation, fidelity)
 
 
 def center_offset(size: int, resolution: int) -> int:

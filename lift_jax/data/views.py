@@ -42,6 +42,11 @@ def num_views(mode: str, views: int = 10) -> int:
     return {"fivecrop": 5, "tencrop": 10, "random": views}.get(mode, 1)
 
 
+def short_side(resolution: int, expand: int, mode: str) -> int:
+    """What the short side of a test image is resized to, in every mode but "random"."""
+    return resolution + (resolution // 7 if mode == "plain" else expand)
+
+
 def prepare_test(
     image: UInt8[np.ndarray, "height width 3"],
     resolution: int,
@@ -51,6 +56,7 @@ def prepare_test(
     views: int = 10,
     rng: np.random.Generator | None = None,
     name: str = "The image",
+    fidelity: str = "exact",
 ) -> dict[str, Any]:
     """One test image as a canvas and the places of its views.
 
@@ -64,6 +70,7 @@ def prepare_test(
         interpolation: "bilinear" or "bicubic".
         views, rng: number and generator of the views in the mode "random".
         name: the image's name for messages.
+        fidelity: one of `resampling.FIDELITIES`.
 
     Returns:
         "image" uint8 [canvas height, canvas width, 3]; "corners" int32 [views, 2], top and left of each view in the
@@ -77,9 +84,8 @@ def prepare_test(
     if max(image.shape[:2]) > _MAX_ASPECT * min(image.shape[:2]):
         raise UserError(f"{name} is too elongated to be cropped ({image.shape[1]} x {image.shape[0]} pixels).")
     if mode == "random":
-        return _random_views(image, resolution, interpolation, count, rng or np.random.default_rng(0))
-    short_side = resolution + (resolution // 7 if mode == "plain" else expand)
-    resized = transforms.resize(image, short_side, interpolation)
+        return _random_views(image, resolution, interpolation, count, rng or np.random.default_rng(0), fidelity)
+    resized = transforms.resize(image, short_side(resolution, expand, mode), interpolation, fidelity)
     if count == 1:
         canvas = transforms.center_crop(resized, resolution)
         return _entry(canvas, [(0, 0)], False, [False])
@@ -126,11 +132,12 @@ def _random_views(
     interpolation: str,
     views: int,
     rng: np.random.Generator,
+    fidelity: str,
 ) -> dict[str, Any]:
     """Random resized crops one above the other."""
     crop = transforms.RandomResizedCrop()
     boxes = [crop.box(rng, image.shape[0], image.shape[1]) for _ in range(views)]
-    canvas = np.concatenate([transforms.resized_crop(image, box, resolution, interpolation) for box in boxes])
+    canvas = np.concatenate([transforms.resized_crop(image, box, resolution, interpolation, fidelity) for box in boxes])
     return _entry(canvas, [(v * resolution, 0) for v in range(views)], False, list(rng.random(views) < 0.5))
 
 

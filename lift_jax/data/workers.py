@@ -16,7 +16,7 @@ from lift_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
-CROP, VIEWS = 1, 2
+CROP, VIEWS, AUGMENT = 1, 2, 3
 """One stream of random numbers for each purpose; the order of an epoch is stream 0."""
 
 _SHARED_MEMORY_FROM = 1 << 16
@@ -29,14 +29,13 @@ def pixels(dataset: Dataset, index: int, exif_rotate: bool) -> UInt8[np.ndarray,
     Raises:
         UserError: it cannot be read or decoded.
     """
-    content = dataset.source[index]
-    return images.decode(content, dataset.path(index), exif_rotate) if isinstance(content, bytes) else content
+    return images.pixels(dataset.source[index], dataset.path(index), exif_rotate)
 
 
 def run(dataset: grain.MapDataset, num_workers: int) -> Any:
-    """Iterate over a map in worker processes, or in threads if there are none."""
-    threads = 1 if num_workers else min(8, os.cpu_count() or 1)
-    iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1))
+    """Iterate over a map in worker processes, each with one thread, or in threads if there are none."""
+    threads = 0 if num_workers else min(8, os.cpu_count() or 1)
+    iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if num_workers:
         if not flags.FLAGS.is_parsed():  # Outside of an absl program; Grain reads its flags before it starts a worker.
             flags.FLAGS.mark_as_parsed()

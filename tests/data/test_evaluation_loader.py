@@ -2,6 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from pictures import bytes_dataset, encoded, picture
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from lift_jax.data import test_loader, views
 from lift_jax.errors import UserError
@@ -68,6 +70,16 @@ def test_bad_images_stop_or_are_left_out():
     seen = np.concatenate([batch["index"][batch["mask"]] for batch in lenient])
     assert sorted(seen.tolist()) == [0, 1, 2, 3, 5, 6, 7, 8]
     assert lenient.skipped == ["pictures/4.jpg"]
+
+
+def test_scaled_decoding_of_test_images():
+    photograph = np.asarray(Image.fromarray(load_sample_image("china.jpg")).resize((1280, 854)))
+    data = bytes_dataset([encoded(photograph, quality=95)])
+    whole, scaled = (next(iter(loader(data, resolution=96, fidelity=each))) for each in ("exact", "scaled"))
+    assert whole["image"].shape == scaled["image"].shape
+    np.testing.assert_array_equal(whole["corners"], scaled["corners"])
+    difference = np.abs(whole["image"].astype(int) - scaled["image"])
+    assert difference.any() and difference.mean() < 1
 
 
 def test_unknown_mode_is_refused_at_once():

@@ -1,3 +1,4 @@
+import io
 import itertools
 import json
 import logging
@@ -5,8 +6,10 @@ import logging
 import numpy as np
 import pytest
 from pictures import array_dataset, bytes_dataset, encoded, picture
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
-from lift_jax.data import SquareCrop, train_loader
+from lift_jax.data import RandomResizedCrop, SquareCrop, train_loader
 from lift_jax.data.loader import TrainLoader
 from lift_jax.errors import UserError
 
@@ -110,6 +113,23 @@ def test_the_crop_sees_the_progress_of_training():
 def test_hosts_must_divide_the_batch():
     with pytest.raises(UserError, match="batch_size is 8, which 3 hosts do not divide"):
         loader(array_dataset(8), process_count=3)
+
+
+def test_scaled_decoding_changes_little():
+    photograph = Image.open(io.BytesIO(encoded(load_sample_image("china.jpg")))).resize((1280, 854))
+    dataset = bytes_dataset([encoded(np.asarray(photograph), quality=95)] * 8)
+    settings = dict(resolution=48, num_epochs=1, crop=RandomResizedCrop(scale=(0.5, 1)))  # so decoded at 1/4 or 1/8
+    exact, close, scaled = (
+        next(loader(dataset, fidelity=fidelity, **settings))["image"].astype(int)
+        for fidelity in ("exact", "close", "scaled")
+    )
+    assert np.abs(exact - close).max() <= 2
+    assert (exact != scaled).any() and np.abs(exact - scaled).mean() < 4
+    # Images that are small already are decoded as they are.
+    small = bytes_dataset([encoded(picture(40, 40, seed)) for seed in range(8)])
+    assert_same(loader(small, resolution=32, fidelity="scaled"), loader(small, resolution=32, fidelity="close"))
+    with pytest.raises(UserError, match="write one of exact, close, scaled"):
+        loader(dataset, fidelity="fast")
 
 
 def broken_dataset():
