@@ -117,7 +117,7 @@ def check_gradients(case: Case, params: state.Tree, gradient: state.Tree, prompt
     """Every gradient, or for full tuning its norm; and that just these arrays are trained."""
     ours = traverse_util.flatten_dict(dict(gradient))
     # A gradient that is zero but for rounding, such as that of the keys' biases, has the noise of the largest ones.
-    noise = float(np.finfo(np.float32).eps) * max(np.abs(array).max(initial=0) for array in ours.values())
+    noise = float(np.finfo(np.float32).eps) * max(np.abs(np.asarray(g)).max(initial=0) for g in ours.values())
     seen = set()
     for key, expected in case.group("grad").items():
         path = keys.path_of(key, prompts)
