@@ -4,10 +4,12 @@ All give the kernel of a head, (features, classes) with unit columns; the random
 (`lift_jax.models.heads`). Section 4.2 and figure 8 of LIFT (Shi et al. 2024) compare them.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+import sklearn.exceptions
 import sklearn.linear_model
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
@@ -168,7 +170,9 @@ def linear_probe_kernel(
     """
     _check_every_class(labels, num_classes)
     probe = sklearn.linear_model.LogisticRegression(max_iter=100, class_weight="balanced", random_state=seed)
-    weights = probe.fit(features, labels).coef_
+    with warnings.catch_warnings():  # the published probe stops there, converged or not
+        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+        weights = probe.fit(features, labels).coef_
     if num_classes == 2:  # scikit-learn keeps the second class's weights alone
         weights = np.concatenate([-weights, weights])
     return _unit(weights).T.astype(np.float32)

@@ -80,7 +80,8 @@ def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs
         loader = experiment.test_loader(mode)
         counts, predictions[section] = evaluator(params, loader, logs, f"evaluation, {section}")
         results[section] = metrics.summarize(counts, class_groups=experiment.class_groups)
-        logs.info(f"{section}: {loader.num_views} views an image from {loader.bytes_per_image:,.0f} bytes an image.")
+        views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
+        logs.info(f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image.")
     step = experiment.train_loader().num_steps
     logs.scalars(step, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     logs.info(metrics.table(results))
