@@ -6,7 +6,9 @@ cloud would.
 
 import shlex
 import shutil
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -228,6 +230,59 @@ def test_a_tpu_that_was_taken_away_is_made_again(tools, tmp_path, statuses, outc
     assert (done.returncode, [call for call in calls if call != "describe"]) == (outcome, verbs.split()), done.stderr
     if outcome:
         assert done.stderr.splitlines()[-1].startswith("error: The run")
+
+
+@pytest.fixture
+def worker(tools, tmp_path):
+    """A worker's repository, with an environment whose Python says what it is asked."""
+    home = tmp_path / "worker"
+    shutil.copytree(LAUNCH, home / "lift_jax" / "launch")
+    python = home / "lift_jax" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\npwd\nprintf '<%s>' \"$@\"\n")
+    python.chmod(0o755)
+    (tools / "sleep").symlink_to(str(shutil.which("sleep")))
+    return home / "lift_jax"
+
+
+def test_a_worker_ends_the_run_whose_connection_was_lost(tools, worker):
+    lost = subprocess.Popen(["sleep", "60"])
+    (worker / "run.pid").write_text(f"{lost.pid}\n")
+    reaper = threading.Thread(target=lost.wait)  # or the ended process would still be found
+    reaper.start()
+    done = launch(tools, worker / "launch" / "worker.sh", "run", "--workdir", "gs://b/my run", cwd=worker.parent)
+    reaper.join()
+    assert lost.returncode == -signal.SIGTERM
+    assert done.stdout == f"{worker}\n<-m><lift_jax.main><--workdir><gs://b/my run>"
+
+
+OLD_PYTHON = """#!/bin/sh
+echo "$*" >>"$HOME/asked"
+case "$*" in
+  *version_info*) exit 1 ;;
+  *"python find"*) echo "$HOME/uv/python3.12" ;;
+esac
+"""
+NEW_PYTHON = """#!/bin/bash
+echo "$*" >>"$HOME/asked"
+[ "$2" != venv ] || { mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; }
+"""
+
+
+def test_a_worker_without_a_fitting_python_gets_one(tools, worker):
+    """Of uv, as the images of older TPUs have Python 3.10."""
+    (worker / "requirements.txt").write_text("")
+    shutil.rmtree(worker / ".venv")
+    (tools / "uv").mkdir()
+    (tools / "cp").symlink_to(str(shutil.which("cp")))
+    for file, text in (tools / "python3", OLD_PYTHON), (tools / "uv" / "python3.12", NEW_PYTHON):
+        file.write_text(text)
+        file.chmod(0o755)
+    done = launch(tools, worker / "launch" / "worker.sh", "prepare", cwd=worker.parent)
+    assert done.returncode == 0, done.stderr
+    asked = [line for line in (tools / "asked").read_text().splitlines() if "version_info" not in line]
+    assert asked[:2] == ["-m pip install --quiet --user uv", "-m uv python install --quiet 3.12"]
+    assert asked[-1].startswith("-m pip install") and asked[-1].endswith(" jax[tpu] gcsfs")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
