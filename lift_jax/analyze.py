@@ -2,10 +2,10 @@ r"""The LIFT paper's analysis of heavy and light fine-tuning, on your own data.
 
     python -m lift_jax.analyze --workdir RUN [--beside RUN...] [--sweep DIR]
 
-draws, for the tail classes of a run's data set, before and after the tuning (Shi et al. 2024, figures 3 and 4):
+draws, before and after the tuning (Shi et al. 2024, figures 3 and 4; `lift_jax.features` defines the measures):
 
     how similar the mean features of different classes are, as a heat map;
-    how far the training and the test images of a class are from the class's mean;
+    how far the training and the test images of the tail's classes are from the mean of their class;
     with --sweep, the accuracy against the share of tuned parameters over the runs in DIR.
 
 --beside puts other runs of the same data next to it, such as full fine-tuning beside LIFT. The page is
@@ -24,38 +24,39 @@ if TYPE_CHECKING:
     from lift_jax.inference import Model
 
 
-def analyze(workdir: Path, beside: Sequence[Path] = (), sweep: Path | None = None, most: int = 30) -> Path:
+def analyze(workdir: Path, beside: Sequence[Path] = (), sweep: Path | None = None, most: int = 1000) -> Path:
     """Draws the analysis, and returns the page's file.
 
     Args:
         workdir: the run.
         beside: other runs, on the same data set.
         sweep: folder of runs for the accuracy against the share of tuned parameters.
-        most: at most so many of the rarest classes are looked at.
+        most: at most so many classes are in the heat maps, spread from the most frequent to the rarest.
 
     Raises:
         UserError: if a folder is no run, the data set is not there, or the runs have different classes.
     """
     import numpy as np
 
-    from lift_jax import data, features, inference
+    from lift_jax import data, features, inference, metrics
     from lift_jax.logs import Logs
-    from lift_jax.report import analysis
+    from lift_jax.report import analysis, comparison, files
 
+    shares = [files.read(run) for run in comparison.find_runs([sweep])] if sweep is not None else []
     models = [inference.load(folder) for folder in (workdir, *beside)]
     first = models[0]
     for folder, model in zip(beside, models[1:], strict=True):
         if model.class_names != first.class_names:
             raise UserError(f"The run {folder} has other classes than {workdir}; compare runs of the same data set.")
     train, test = data.load(first.config.data, first.config.seed)
-    classes = features.tail(train, test, most)
-    if not classes.size:
+    groups = metrics.groups(train.class_counts) if first.record is None else np.asarray(first.record.class_groups)
+    classes, tail = features.compared(train, test, most), features.tail(train, test, groups)
+    if not tail.size:
         raise UserError(
             f"{train.name} has no class with two training images and a test image; there is nothing to see."
         )
-    train, test = (
-        split.subset(np.flatnonzero(np.isin(split.labels, classes)).astype(np.int64)) for split in (train, test)
-    )
+    train = train.subset(np.flatnonzero(np.isin(train.labels, tail)).astype(np.int64))
+    test = test.subset(np.flatnonzero(np.isin(test.labels, np.union1d(classes, tail))).astype(np.int64))
     one_backbone = len({model.backbone.hash for model in models}) == 1
     columns: dict[str, features.Geometry] = {}
     with Logs(None) as logs:
@@ -65,13 +66,10 @@ def analyze(workdir: Path, beside: Sequence[Path] = (), sweep: Path | None = Non
                 before = "before tuning" if one_backbone else f"{model.backbone.name}, before tuning"
                 name = _name(folder, model, models) if tuned else before
                 if name not in columns:
-                    rows = features.of_run(model, train, test, tuned, logs)
-                    known = [~np.isnan(split).any(axis=1) for split in rows]
-                    columns[name] = features.geometry(
-                        rows[0][known[0]], train.labels[known[0]], rows[1][known[1]], test.labels[known[1]], classes
-                    )
-    names = [first.class_names[label] for label in classes.tolist()]
-    return analysis.write(workdir, columns, names, sweep)
+                    columns[name] = features.geometry(model, train, test, tuned, classes, tail, logs)
+    return analysis.write(
+        workdir, columns, [first.class_names[c] for c in classes], [first.class_names[c] for c in tail], shares
+    )
 
 
 def _name(folder: Path, model: "Model", models: Sequence["Model"]) -> str:
@@ -88,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="RUN", help="other runs, same data set")
     parser.add_argument("--sweep", type=Path, metavar="DIR", help="folder of runs with different shares of parameters")
-    parser.add_argument("--classes", type=int, default=30, metavar="N", help="of the rarest classes (default 30)")
+    parser.add_argument(
+        "--classes", type=int, default=1000, metavar="N", help="at most so many in a heat map (default %(default)s)"
+    )
     given = parser.parse_args(arguments)
     try:
         if given.classes < 1:

@@ -1,8 +1,9 @@
-"""How a run's features lie: classes among one another, and tail classes in training and test.
+"""How a run's features lie: classes among one another, and images of the tail about the mean of their class.
 
 After figure 3 of the LIFT paper (Shi et al. 2024, "Long-Tail Learning with Foundation Model: Heavy Fine-Tuning Hurts",
-section 4), which shows these two without tuning, with a tuned classifier, and with full fine-tuning: heavy tuning
-separates the classes, but draws the training images of a tail class together and not its test images.
+section 3), which shows both without tuning, with a tuned classifier, and with full fine-tuning: heavy tuning separates
+the classes, but draws the training images of a tail class together and not its test images. The measures are those of
+the notebooks that draw the paper's figures (plot/plot_imagenet_lt_*.ipynb of github.com/shijxcs/LIFT).
 """
 
 from typing import NamedTuple
@@ -20,11 +21,11 @@ from lift_jax.models.heads import Classifier
 
 
 class Geometry(NamedTuple):
-    """What the features of some classes look like.
+    """What features look like.
 
     Attributes:
         similarity: cosine of the mean test features of each two classes, -1 to 1, [classes, classes].
-        train, test: cosine distance of each image to the mean training feature of its class, 0 to 2.
+        train, test: cosine distance of each image of the tail to the mean of its class in the same split, 0 to 2.
     """
 
     similarity: Float[np.ndarray, "c c"]
@@ -38,70 +39,86 @@ class Geometry(NamedTuple):
         return float(self.similarity[different].mean()) if different.any() else float("nan")
 
 
-def tail(train: Dataset, test: Dataset, most: int) -> Int[np.ndarray, " c"]:
-    """The rarest classes with at least two training images and one test image, the most frequent of them first."""
+def compared(train: Dataset, test: Dataset, most: int) -> Int[np.ndarray, " c"]:
+    """The classes that have test images, the most frequent in training first; of too many an even choice."""
     counts = train.class_counts
-    eligible = np.flatnonzero((counts > 1) & (test.class_counts > 0))
-    return eligible[np.argsort(-counts[eligible], kind="stable")][-most:]
+    tested = np.flatnonzero(test.class_counts)
+    ordered = tested[np.argsort(-counts[tested], kind="stable")]
+    return ordered[np.unique(np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int))]
+
+
+def tail(train: Dataset, test: Dataset, groups: Int[np.ndarray, " classes"]) -> Int[np.ndarray, " c"]:
+    """The classes of the rarest group (few, or medium, or many) that has any with two training images and a test image.
+
+    A single training image is its class's mean, and its distance of 0 says nothing.
+    """
+    eligible = np.flatnonzero((train.class_counts > 1) & (test.class_counts > 0))
+    return eligible[groups[eligible] == max(groups[eligible], default=0)]
+
+
+def similarity(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
+) -> Float[np.ndarray, "c c"]:
+    """The cosine of the mean features of each two classes, in float64."""
+    means = _unit(np.stack([features[labels == label].mean(axis=0, dtype=np.float64) for label in classes]))
+    return means @ means.T
+
+
+def distances(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
+) -> Float[np.ndarray, " m"]:
+    """1 - the cosine of each image's feature with the mean feature of its class, in float64, class by class.
+
+    The mean is over all images of the class in this split, the image itself among them, as in the authors' notebooks: a
+    few images are closer to their own mean than many are, whatever the training did. What tuning does is therefore seen
+    against the distances before it.
+    """
+    own = [features[labels == label].astype(np.float64) for label in classes]
+    return np.concatenate([1 - _unit(rows) @ _unit(rows.mean(axis=0)) for rows in own])
 
 
 def geometry(
-    train: Float[np.ndarray, "n d"],
-    train_labels: Int[np.ndarray, " n"],
-    test: Float[np.ndarray, "m d"],
-    test_labels: Int[np.ndarray, " m"],
+    model: Model,
+    train: Dataset,
+    test: Dataset,
+    tuned: bool,
     classes: Int[np.ndarray, " c"],
+    tail: Int[np.ndarray, " t"],
+    logs: Logs,
 ) -> Geometry:
-    """Similarities and distances of the unit features, in float64.
+    """Similarities of `classes` and distances in the `tail`; images that cannot be read are left out.
 
-    A training image is left out of the mean that it is compared with. It would pull the mean towards itself, and of the
-    few images of a tail class each would seem closer to it than any test image can be, whatever the training did.
-
-    Args:
-        train, test: features.
-        train_labels, test_labels: their classes.
-        classes: which to look at, each with two training images and a test image at least.
+    Arguments as those of `of_run`, `similarity` and `distances`.
     """
-    train, test = _unit(train), _unit(test)
-    means, near, far = [], [], []
-    for label in classes:
-        own, others = train[train_labels == label], test[test_labels == label]
-        means.append(_unit(others.mean(axis=0)))
-        near.append(1 - np.sum(own * _unit(own.sum(axis=0) - own), axis=1))
-        far.append(1 - others @ _unit(own.mean(axis=0)))
-    stacked = np.stack(means)
-    return Geometry(stacked @ stacked.T, np.concatenate(near), np.concatenate(far))
+    known = []
+    for dataset, split in (train, "training"), (test, "test"):
+        features = of_run(model, dataset, tuned, logs, split)
+        read = ~np.isnan(features).any(axis=1)
+        known.append((features[read], dataset.labels[read]))
+    return Geometry(similarity(*known[1], classes), distances(*known[0], tail), distances(*known[1], tail))
 
 
-def of_run(model: Model, train: Dataset, test: Dataset, tuned: bool, logs: Logs) -> tuple[np.ndarray, np.ndarray]:
-    """Features of all images, plain views.
+def of_run(model: Model, dataset: Dataset, tuned: bool, logs: Logs, split: str) -> Float[np.ndarray, "n d"]:
+    """Features of all images, plain views; NaN for those that cannot be read.
 
     Args:
         model: a run's.
-        train, test: the images.
+        dataset: the images.
         tuned: those of the run, or those of its backbone as it was.
-        logs: for the progress bars.
+        logs: for the progress bar.
+        split: what the bar calls the images.
     """
     classifier, params = model.classifier, model.params
     if not tuned:
         classifier = Classifier(model.backbone.vision.clone(dtype=model.pixels.dtype), classifier.head)
         own = jax.tree.map(lambda x: np.asarray(x).astype(model.pixels.dtype), dict(model.backbone.params["vision"]))
         params = devices.replicate({"backbone": own}, devices.make_mesh())
-    which = "tuned" if tuned else "untuned"
-    found = []
-    for dataset, split in (train, "training"), (test, "test"):
-        loader = model.loader(dataset, tte=False)
-        features, _, index = extract_features(
-            classifier, params, model.pixels, loader, logs, f"{which} features, {split} images"
-        )
-        if len(index) < len(dataset):  # images that cannot be read have none
-            whole = np.full((len(dataset), features.shape[1]), np.nan, np.float32)
-            whole[index] = features
-            features = whole
-        found.append(features)
-    return found[0], found[1]
+    what = f"{'tuned' if tuned else 'untuned'} features, {split} images"
+    found, _, index = extract_features(classifier, params, model.pixels, model.loader(dataset, tte=False), logs, what)
+    features = np.full((len(dataset), found.shape[1]), np.nan, np.float32)
+    features[index] = found
+    return features
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = x.astype(np.float64)
+def _unit(x: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)

@@ -8,6 +8,7 @@ import pytest
 
 from lift_jax import analyze, features
 from lift_jax import config as lift_config
+from lift_jax.data.dataset import ArraySource, Dataset
 from lift_jax.errors import UserError
 from lift_jax.run import run
 
@@ -32,7 +33,7 @@ def test_the_analysis_of_two_runs_and_their_sweep(runs):
     lift, full = runs / "lift", runs / "full_tuning"
     assert analyze.main(["--workdir", str(lift), "--beside", str(full), "--sweep", str(runs), "--classes=5"]) == 0
     text = (lift / "analysis.html").read_text(encoding="utf-8")
-    for word in "before tuning", "full_tuning", "5 classes", "share of tuned parameters":
+    for word in "before tuning", "full_tuning", "5 in the heat maps", "share of tuned parameters":
         assert word in text
     assert {path.name for path in (lift / "analysis").iterdir()} == {"similarity.png", "distances.png", "share.png"}
 
@@ -59,40 +60,33 @@ def test_no_run(tmp_path):
         analyze.analyze(tmp_path)
 
 
-class TestGeometry:
-    def test_by_hand(self):
-        train = np.array([[1.0, 0], [0, 3], [1, 0], [1, 0]])
-        test = np.array([[2.0, 0], [0, 1], [0, -1]])
-        found = features.geometry(train, np.array([0, 0, 1, 1]), test, np.array([0, 1, 1]), np.array([0]))
-        np.testing.assert_allclose(found.similarity, [[1]])
-        np.testing.assert_allclose(found.train, [1, 1])  # each is compared with the other
-        np.testing.assert_allclose(found.test, [1 - np.sqrt(0.5)])
+def test_similarity_is_that_of_the_mean_features():
+    rows = np.array([[2.0, 0], [0, 1], [0, 3], [-1, 0]])
+    found = features.similarity(rows, np.array([0, 0, 1, 2]), np.array([0, 1, 2]))
+    # The means are (1, 1/2), (0, 3) and (-1, 0): longer features weigh more.
+    expected = [[1, 1 / np.sqrt(5), -2 / np.sqrt(5)], [1 / np.sqrt(5), 1, 0], [-2 / np.sqrt(5), 0, 1]]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
-    def test_two_classes(self):
-        test = np.array([[1.0, 0], [0, 1]])
-        labels = np.array([0, 1])
-        train = np.repeat(test, 2, axis=0)
-        found = features.geometry(train, np.repeat(labels, 2), test, labels, labels)
-        np.testing.assert_allclose(found.similarity, np.eye(2))
-        assert found.between == 0
-        np.testing.assert_allclose(np.concatenate([found.train, found.test]), 0, atol=1e-12)
 
-    def test_training_and_test_images_of_one_distribution_are_equally_far(self):
-        generator = np.random.default_rng(0)
-        classes = np.arange(300)
-        centres = generator.normal(size=(300, 32))
-        labels = np.repeat(classes, 4)
-        train, test = (centres[labels] + generator.normal(size=(1200, 32)) for _ in range(2))
-        found = features.geometry(train, labels, test, labels, classes)
-        # The mean of three images is a little farther than that of four.
-        assert abs(found.train.mean() - found.test.mean()) < 0.06
+def test_distances_are_to_the_mean_of_the_own_class():
+    rows = np.array([[1.0, 0], [0, 1], [5, 5], [0, 3]])
+    found = features.distances(rows, np.array([0, 0, 1, 2]), np.array([0, 2]))
+    np.testing.assert_allclose(found, [1 - np.sqrt(0.5), 1 - np.sqrt(0.5), 0], atol=1e-12)
 
-    def test_length_does_not_matter(self):
-        generator = np.random.default_rng(1)
-        train, test = generator.normal(size=(2, 12, 5))
-        labels = np.repeat(np.arange(3), 4)
-        scale = generator.uniform(0.5, 2, (12, 1))
-        one = features.geometry(train, labels, test, labels, np.arange(3))
-        two = features.geometry(train * scale, labels, test * scale, labels, np.arange(3))
-        for a, b in zip(one, two, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+def labelled(labels: list[int], num_classes: int) -> Dataset:
+    images = np.zeros((len(labels), 2, 2, 3), np.uint8)
+    return Dataset("s", ArraySource(images), np.array(labels, np.int32), tuple(map(str, range(num_classes))))
+
+
+def test_the_tail_has_what_distances_need():
+    train, test = labelled([0, 0, 0, 1, 1, 2, 3, 3], 4), labelled([0, 1, 2], 4)
+    np.testing.assert_array_equal(features.tail(train, test, np.array([0, 2, 2, 2])), [1])
+    np.testing.assert_array_equal(features.tail(train, test, np.array([0, 1, 2, 2])), [1])  # no rarer one will do
+    assert features.tail(train, labelled([], 4), np.zeros(4, int)).size == 0
+
+
+def test_the_heat_map_goes_from_the_frequent_to_the_rare():
+    train, test = labelled([0, 1, 1, 2, 2, 2, 3], 5), labelled([0, 1, 2, 4], 5)
+    np.testing.assert_array_equal(features.compared(train, test, 10), [2, 1, 0, 4])
+    np.testing.assert_array_equal(features.compared(train, test, 2), [2, 4])

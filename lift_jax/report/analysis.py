@@ -1,5 +1,6 @@
 """The page of `python -m lift_jax.analyze`."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,46 +9,55 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lift_jax.features import Geometry
-from lift_jax.report import comparison, files, page, style
+from lift_jax.report import comparison, page, style
 from lift_jax.report.files import RunFiles
 
 
-def write(workdir: Path, columns: Mapping[str, Geometry], class_names: Sequence[str], sweep: Path | None) -> Path:
+def write(
+    workdir: Path,
+    columns: Mapping[str, Geometry],
+    classes: Sequence[str],
+    tail: Sequence[str],
+    runs: Sequence[RunFiles] = (),
+) -> Path:
     """Writes analysis.html, and its pictures into analysis/.
 
     Args:
         workdir: where.
         columns: what was found, by the name of the network.
-        class_names: of the classes of the heat maps.
-        sweep: folder of runs, or None.
+        classes, tail: names of those in the heat maps, and of those whose distances are shown.
+        runs: of a sweep over the share of tuned parameters, or none.
     """
     folder = workdir / "analysis"
     folder.mkdir(exist_ok=True)
     sections = [_summary(columns)]
     figures: list[tuple[str, str, str, Figure]] = []
     with style.settings():
-        heat = "Cosine similarity of the classes' mean test features, the rarest class last."
-        spread = (
-            "Cosine distance of each image to the mean of its class's training images (of the others, for one of them)."
-        )
-        figures.append(("similarity", "Classes among one another", heat, _heat_maps(columns, len(class_names))))
-        figures.append(("distances", "Images of a tail class", spread, _distances(columns)))
-        if sweep is not None:
-            runs = [files.read(run) for run in comparison.find_runs([sweep])]
-            caption = "Accuracy of the runs of the sweep; the head is not counted, which all of them train."
-            figures.append(("share", "Accuracy and share of tuned parameters", caption, _share(runs)))
+        heat = "Cosine similarity of the classes' mean test features, the most frequent class first."
+        spread = "Cosine distance of each image to the mean of its class in the same split; the lines are the averages."
+        figures.append(("similarity", "Classes among one another", heat, _heat_maps(columns)))
+        figures.append(("distances", "Images of the tail's classes", spread, _distances(columns)))
+        if runs:
+            caption = (
+                "Accuracy of the sweep's runs, averaged over seeds; of several configurations with one share the best. "
+                "The head is not counted, which all of them train."
+            )
+            figures.append(("share", "Accuracy and share of tuned parameters", caption, _share(comparison.group(runs))))
         for name, title, caption, figure in figures:
             style.to_png(figure, folder / f"{name}.png")
             sections.append(page.section(title, page.figure(style.to_svg(figure, name), caption)))
-    listed = page.paragraph(", ".join(class_names))
-    sections.append(page.section("Classes", page.folded(f"{len(class_names)} classes", listed), "wide long"))
+    listed = [
+        page.folded(f"{len(names)} {where}", page.paragraph(", ".join(names)))
+        for names, where in ((classes, "in the heat maps"), (tail, "in the tail"))
+    ]
+    sections.append(page.section("Classes", "".join(listed), "wide long"))
     intro = page.paragraph(
-        f"Features of the {len(class_names)} rarest classes, after figures 3 and 4 of Shi et al. 2024, “Long-Tail "
-        "Learning with Foundation Model: Heavy Fine-Tuning Hurts”. A good tuning makes classes less similar, and "
-        "leaves test images as close to their class as training images are."
+        "Features after figures 3 and 4 of Shi et al. 2024, “Long-Tail Learning with Foundation Model: Heavy "
+        "Fine-Tuning Hurts”. A good tuning makes classes less similar, and leaves the test images of the tail as close "
+        "to one another as the training images are."
     )
     file = workdir / "analysis.html"
-    file.write_text(page.page("Features of the tail", intro, sections), encoding="utf-8")
+    file.write_text(page.page("Features and the tail", intro, sections), encoding="utf-8")
     return file
 
 
@@ -62,11 +72,11 @@ def _summary(columns: Mapping[str, Geometry]) -> str:
         ]
         for name, g in columns.items()
     ]
-    header = ["", "similarity of classes", "distance, training", "distance, test", "test − training"]
-    return page.section("Means", page.table(header, rows), "wide")
+    header = ["means", "similarity of classes", "distance, training", "distance, test", "test − training"]
+    return page.section("In numbers", page.table(header, rows), "wide")
 
 
-def _heat_maps(columns: Mapping[str, Geometry], classes: int) -> Figure:
+def _heat_maps(columns: Mapping[str, Geometry]) -> Figure:
     """One below the other, on one scale."""
     wide = 2 if len(columns) > 1 else 1
     high = -(-len(columns) // wide)
@@ -108,23 +118,22 @@ def _distances(columns: Mapping[str, Geometry]) -> Figure:
     return figure
 
 
-def _share(runs: Sequence[RunFiles]) -> Figure:
-    """Overall accuracy and that of each group over the share of the backbone's parameters that were tuned."""
+def _share(rows: Sequence[comparison.Row]) -> Figure:
+    """Accuracy, overall and of each group, over the share of the backbone's parameters that were tuned."""
+    best: dict[float, comparison.Row] = {}
+    for row in sorted(rows, key=lambda row: statistics.fmean(row.values("accuracy"))):
+        best[tuned_share(row.runs[0])] = row
+    shares = sorted(best)
     figure = style.new_figure(3.4)
     axes = figure.subplots()
-    shares = np.array([tuned_share(run) for run in runs])
-    lines = {"overall": ("accuracy", style.INK)}
-    lines |= {name: (key, style.GROUP_COLORS[name]) for name, key in _GROUP_METRICS.items()}
-    for name, (key, color) in lines.items():
-        values = np.array([run.results[run.headline].get(key, np.nan) for run in runs])
-        known = ~np.isnan(values)
-        places = np.unique(shares[known])
-        if places.size:
-            means = [values[known & (shares == place)].mean() for place in places]
-            axes.plot(places, means, "o-", color=color, markersize=4, linewidth=1.6, label=name)
-    positive = shares[shares > 0]
-    axes.set_xscale("symlog", linthresh=float(positive.min()) if positive.size else 1e-3)
+    for name, key, color in _LINES:
+        values = np.array([statistics.fmean(best[share].values(key)) for share in shares])
+        if not np.isnan(values).all():
+            axes.plot(shares, values, "o-", color=color, markersize=4, linewidth=1.6, label=name)
+    positive = [share for share in shares if share > 0]
+    axes.set_xscale("symlog", linthresh=positive[0] if positive else 1e-3)
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("tuned share of the backbone's parameters, %")
     axes.set_ylabel("accuracy, %")
     handles, labels = axes.get_legend_handles_labels()
@@ -132,7 +141,12 @@ def _share(runs: Sequence[RunFiles]) -> Figure:
     return figure
 
 
-_GROUP_METRICS = {"many": "many_acc", "medium": "med_acc", "few": "few_acc"}
+_LINES = (
+    ("overall", "accuracy", style.INK),
+    ("many", "many_acc", style.MANY),
+    ("medium", "med_acc", style.MEDIUM),
+    ("few", "few_acc", style.FEW),
+)
 
 
 def tuned_share(run: RunFiles) -> float:

@@ -32,7 +32,6 @@ def draw(run: RunFiles) -> Figure:
     above.bar(middles, np.nan_to_num(accuracy), width=width, color=MANY)
     above.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     above.plot(confidence, accuracy, "o", color=INK, markersize=3.5)
-    above.text(3, 97, "below the line: too confident", color=MUTED, va="top")
     above.set_ylim(0, 100)
     above.set_ylabel("accuracy, %")
     below.bar(middles, 100 * total / max(1, total.sum()), width=width, color=GRID, edgecolor=MUTED, linewidth=0.6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lift_jax.report.files import RunFiles, percent
 from lift_jax.report.style import GROUP_COLORS, INK, MUTED, horizontal, new_figure, shorten
@@ -46,6 +47,9 @@ def _dots(run: RunFiles) -> Figure:
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.set_xlim(counts.min() * 0.8, counts.max() * 1.25)
+    few_decades = counts.max() < 200 * counts.min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     for group, color in GROUP_COLORS.items():
         tested = (groups == group) & ~np.isnan(accuracy)
         if tested.any():

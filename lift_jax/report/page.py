@@ -16,13 +16,13 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 .25rem; overflow-wrap:
 h2 { font-size: 1.05rem; margin: 0 0 .5rem; }
 p { margin: .25rem 0 .75rem; max-width: 46rem; }
 .muted, figcaption, caption { color: var(--muted); }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem;
-  align-items: start; }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: 8px; padding: 1rem; min-width: 0; }
-section.wide { grid-column: 1 / -1; }
+main { columns: 2 26rem; column-gap: 1rem; }
+section { background: var(--card); border: 1px solid var(--grid); border-radius: 8px; padding: 1rem; margin: 0 0 1rem;
+  break-inside: avoid; }
+section.wide { column-span: all; margin-top: 1rem; }
 figure { margin: 0; }
 figcaption { font-size: .875rem; margin-top: .5rem; }
-figure > svg { display: block; width: 100%; max-width: 36rem; height: auto; margin: 0 auto; }
+figure > svg { display: block; width: 100%; max-width: 30rem; height: auto; margin: 0 auto; }
 svg text { font-family: inherit !important; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -45,8 +45,8 @@ details > summary { cursor: pointer; }
 details[open] > summary { margin-bottom: .5rem; }
 @media (min-width: 48rem) { .pictures { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); } }
 @media (max-width: 30rem) { body { padding: .75rem .5rem; } section { padding: .75rem; border-radius: 6px; } }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } main { grid-template-columns: 1fr 1fr; }
-  section { break-inside: avoid; } section.long { break-inside: auto; } details > summary { display: none; }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } main { columns: 2; }
+  section.long { break-inside: auto; } details > summary { display: none; }
   details::details-content { content-visibility: visible; } .scroll { overflow: visible; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; } td:not(:first-child) { white-space: normal; }
   section.long table { font-size: 8pt; line-height: 1.2; } section.long td { padding: .1rem .5rem; } }

@@ -23,7 +23,7 @@ _FIGURES = {
     ),
     "calibration": (
         "Calibration",
-        "Bars: accuracy of the predictions with that confidence. Dots: their mean confidence. On the line both agree.",
+        "Bars: accuracy of the predictions with that confidence. Dots: mean confidence; below the line it is too high.",
     ),
 }
 

@@ -21,7 +21,7 @@ SERIES = (MANY, FEW, MEDIUM, "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#767f8
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", MANY: "--many", MEDIUM: "--medium", FEW: "--few"}
 """Colours that the page changes in the dark."""
 
-WIDTH = 4.2
+WIDTH = 3.8
 """Inches: a figure as wide as a phone's screen, with text in its natural size there."""
 
 _SETTINGS: dict[Any, Any] = {
@@ -46,7 +46,7 @@ _SETTINGS: dict[Any, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
-    "savefig.dpi": 200,
+    "savefig.dpi": 220,
 }
 
 
