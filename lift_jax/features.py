@@ -90,12 +90,15 @@ def geometry(
 
     Arguments as those of `of_run`, `similarity` and `distances`.
     """
-    known = []
-    for dataset, split in (train, "training"), (test, "test"):
-        features = of_run(model, dataset, tuned, logs, split)
-        read = ~np.isnan(features).any(axis=1)
-        known.append((features[read], dataset.labels[read]))
-    return Geometry(similarity(*known[1], classes), distances(*known[0], tail), distances(*known[1], tail))
+    (train_rows, train_labels), (test_rows, test_labels) = (
+        _read(of_run(model, dataset, tuned, logs, split), dataset.labels)
+        for dataset, split in ((train, "training"), (test, "test"))
+    )
+    return Geometry(
+        similarity(test_rows, test_labels, classes),
+        distances(train_rows, train_labels, tail),
+        distances(test_rows, test_labels, tail),
+    )
 
 
 def of_run(model: Model, dataset: Dataset, tuned: bool, logs: Logs, split: str) -> Float[np.ndarray, "n d"]:
@@ -118,6 +121,11 @@ def of_run(model: Model, dataset: Dataset, tuned: bool, logs: Logs, split: str) 
     features = np.full((len(dataset), found.shape[1]), np.nan, np.float32)
     features[index] = found
     return features
+
+
+def _read(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    read = ~np.isnan(features).any(axis=1)
+    return features[read], labels[read]
 
 
 def _unit(x: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
