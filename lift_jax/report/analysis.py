@@ -72,8 +72,9 @@ def _summary(columns: Mapping[str, Geometry]) -> str:
         ]
         for name, g in columns.items()
     ]
-    header = ["means", "similarity of classes", "distance, training", "distance, test", "test − training"]
-    return page.section("In numbers", page.table(header, rows), "wide")
+    header = ["means", "similarity", "training", "test", "difference"]
+    note = "Similarity of two different classes; distances of training and test images to their class."
+    return page.section("In numbers", page.table(header, rows) + page.paragraph(note, "muted"), "wide")
 
 
 def _heat_maps(columns: Mapping[str, Geometry]) -> Figure:

@@ -165,43 +165,62 @@ def _text(cells: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _color(number: int) -> str:
-    return style.SERIES[number % len(style.SERIES)]
+def _look(number: int) -> dict[str, Any]:
+    """Colour and marker of a row; no two of 40 rows have both alike."""
+    return {"color": style.SERIES[number % len(style.SERIES)], "marker": "osD^v"[number // len(style.SERIES) % 5]}
 
 
 def _cost(rows: Sequence[Row]) -> Figure:
-    """Accuracy over the number of trained parameters, as in figure 1 of the LIFT paper (Shi et al. 2024)."""
-    figure = style.new_figure(3.4)
-    axes = figure.subplots()
+    """Accuracy over the number of trained parameters, as in figure 1 of Shi et al. 2024, and that of the tail."""
+    panels = {"all test images": "accuracy"}
+    if any(not np.isnan(row.values("few_acc")).any() for row in rows):
+        panels["classes with few training images"] = "few_acc"
+    figure = style.new_figure(0.5 + 2.0 * len(panels) + _legend_height(rows))
     trained = [row.parameters for row in rows if row.parameters]
     none = min(trained, default=1) / 10  # on a logarithmic axis nothing has no place of its own
-    axes.set_xscale("log")
-    for number, row in enumerate(rows):
-        values = row.values("accuracy")
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        x = row.parameters or none
-        axes.errorbar(x, statistics.fmean(values), yerr=spread or None, fmt="o", color=_color(number), capsize=2.5)
-    axes.margins(x=0.12, y=0.15)
-    if len({row.parameters for row in rows}) == 1:
-        axes.set_xlim((trained or [none])[0] / 10, (trained or [none])[0] * 10)
+    drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, key) in zip(drawn, panels.items(), strict=True):
+        axes.set_xscale("log")
+        axes.set_title(title)
+        axes.set_ylabel("accuracy, %")
+        for number, row in enumerate(rows):
+            values = row.values(key)
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            place, mean = row.parameters or none, statistics.fmean(values)
+            axes.errorbar(place, mean, yerr=spread or None, **_look(number), markersize=7, capsize=4, elinewidth=1.4)
+        axes.margins(x=0.12, y=0.2)
+    axes = drawn[-1]
+    decades = 10.0 ** np.arange(np.ceil(np.log10(min(trained, default=1))) - 1, 13)
     if len(trained) < len(rows):
-        axes.axvline(none, color=style.GRID, linewidth=1, zorder=0)
-        axes.text(none, 0.01, " none", color=style.MUTED, transform=axes.get_xaxis_transform())
+        decades = np.concatenate([[none], decades[decades > 2 * none]])
+    low, high = axes.get_xlim()
+    if len({row.parameters for row in rows}) == 1:
+        low, high = low / 10, high * 10
+    axes.set_xticks(decades, ["none" if decade == none else _short(decade) for decade in decades])
+    axes.minorticks_off()
+    axes.set_xlim(low, high)
     axes.set_xlabel("trained parameters")
-    axes.set_ylabel("accuracy, %")
-    _legend(figure, rows)
+    _legend(figure, rows, range(len(rows)))
     return figure
+
+
+def _short(number: float) -> str:
+    """A power of ten as 100, 10k or 1M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:g}{unit}"
+    return f"{number:g}"
 
 
 def _convergence(rows: Sequence[Row]) -> Figure | None:
     curves = {number: row for number, row in enumerate(rows) if len(row.curve("loss")[0])}
     if not curves:
         return None
-    figure = style.new_figure(4.2)
+    figure = style.new_figure(3.8 + _legend_height(rows))
     panels: Sequence[Axes] = figure.subplots(2, 1, sharex=True)
     for axes, key, title in zip(panels, ("loss", "accuracy"), ("loss", "accuracy, %"), strict=True):
         for number, row in curves.items():
-            axes.plot(*row.curve(key), color=_color(number), linewidth=1.6)
+            axes.plot(*row.curve(key), **_look(number), markevery=0.2, markersize=4, linewidth=1.6)
         axes.set_title(title)
         axes.set_ylim(bottom=0)
     panels[-1].set_xlabel("step")
@@ -209,10 +228,17 @@ def _convergence(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _legend(figure: Figure, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> None:
+def _legend_columns(rows: Sequence[Row]) -> int:
+    return 2 if max(len(row.name) for row in rows) <= 18 else 1
+
+
+def _legend_height(rows: Sequence[Row]) -> float:
+    """In inches."""
+    return 0.18 * -(-len(rows) // _legend_columns(rows))
+
+
+def _legend(figure: Figure, rows: Sequence[Row], numbers: Sequence[int]) -> None:
     axes = figure.axes[0]
-    numbers = range(len(rows)) if numbers is None else numbers
-    handles = [axes.plot([], [], "o", color=_color(number))[0] for number in numbers]
+    handles = [axes.plot([], [], linestyle="", **_look(number))[0] for number in numbers]
     names = [style.shorten(rows[number].name, 44) for number in numbers]
-    columns = 2 if max(map(len, names)) <= 20 else 1
-    figure.legend(handles, names, loc="outside upper left", ncols=columns, handletextpad=0.2)
+    figure.legend(handles, names, loc="outside upper left", ncols=_legend_columns(rows), handletextpad=0.2)

@@ -27,7 +27,8 @@ svg text { font-family: inherit !important; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--grid); font-weight: normal; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0;
+  background: var(--card); }
 td:not(:first-child) { white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: 0; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -44,7 +45,8 @@ pre { background: var(--code); padding: .75rem; border-radius: 6px; overflow-x: 
 details > summary { cursor: pointer; }
 details[open] > summary { margin-bottom: .5rem; }
 @media (min-width: 48rem) { .pictures { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); } }
-@media (max-width: 30rem) { body { padding: .75rem .5rem; } section { padding: .75rem; border-radius: 6px; } }
+@media (max-width: 30rem) { body { padding: .75rem .5rem; } section { padding: .75rem; border-radius: 6px; }
+  section.wide table { font-size: .875rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } main { columns: 2; }
   section.long { break-inside: auto; } details > summary { display: none; }
   details::details-content { content-visibility: visible; } .scroll { overflow: visible; }
