@@ -89,7 +89,7 @@ require_config() {
 # require_config_of_repository: that it is one of those which go to other machines.
 require_config_of_repository() {
   require_config
-  [[ $config != /* && -f $root/$config ]] ||
+  [[ $config != /* && ( -f $root/$config || -f $root/configs/$config ) ]] ||
     fail "The config $config is not in the repository; put it into configs/, which goes to the other machines."
 }
 
