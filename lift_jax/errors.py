@@ -1,4 +1,4 @@
-"""The one exception that speaks to the user."""
+"""The one exception that speaks to the user, and what others have to say in it."""
 
 
 class UserError(Exception):
@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints the sentence alone, without a traceback, and exits with status 1.
     """
+
+
+def first_line(error: Exception) -> str:
+    """What a library's exception says, as far as it fits into a sentence; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

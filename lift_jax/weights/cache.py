@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 import tokenizers
 from etils import epath
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
@@ -72,8 +72,9 @@ def load(folder: epath.PathLike) -> Backbone:
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
         name = stored["source"]
     except Exception as error:  # orbax, tensorstore and JSON have no common base
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"The backbone {folder} is damaged or incomplete ({reason}); convert it again.") from error
+        raise UserError(
+            f"The backbone {folder} is damaged or incomplete ({first_line(error)}); convert it again."
+        ) from error
     if content_hash(params) != digest:
         raise UserError(f"The arrays in {folder} are not those that were written there; convert the backbone again.")
     made = _tokenizer(folder / "tokenizer.json", text) if text else None

@@ -6,18 +6,26 @@ from pathlib import Path
 
 import huggingface_hub
 from etils import epath
+from huggingface_hub import errors as hub
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 
 _log = logging.getLogger(__name__)
 
 QUICKSTART = "quickstart"
 """The name of the small CLIP that is part of the package."""
 
-_FILES = (["*.json", "model*.safetensors"], ["open_clip_model.safetensors"], ["*.npz"], ["*pytorch_model.bin"])
+_CONFIGS = ["config.json", "open_clip_config.json", "tokenizer.json", "preprocessor_config.json"]
+_CONFIGS += ["processor_config.json", "model.safetensors.index.json"]
+_WEIGHTS = (["model*.safetensors"], ["open_clip_model.safetensors"], ["*.npz"], ["*pytorch_model.bin"])
 """What is fetched of a hub repository, until there are weights: no weights twice, and pickles only if nothing else."""
 
-_WEIGHTS = ("*.safetensors", "*.npz", "*.bin")
+_REASONS = (
+    (hub.GatedRepoError, "its owners ask for consent: give it at https://huggingface.co/{repo}, then `hf auth login`"),
+    (hub.RevisionNotFoundError, "the repository has no revision {revision}"),
+    (hub.RepositoryNotFoundError, "there is no such repository, or it is private and asks for `hf auth login`"),
+    (hub.LocalEntryNotFoundError, "the hub cannot be reached, and its cache on this machine lacks the model or a part"),
+)
 
 
 def find(name: str) -> Path | epath.Path:
@@ -50,11 +58,12 @@ def find(name: str) -> Path | epath.Path:
     repo, _, revision = name.partition("@")
     try:
         folder = _fetch(repo, revision or None)
-    except Exception as error:  # offline, unknown, gated, refused: the hub's client has no common base for these
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the hub's client, the network and the disk have no common base
+        known = (text.format(repo=repo, revision=revision) for kind, text in _REASONS if isinstance(error, kind))
+        reason = next(known, first_line(error))
         raise UserError(
             f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub ({reason}); "
-            "give the folder of a downloaded model."
+            "check the name, or give the folder of a downloaded model."
         ) from error
     if not revision:
         _log.info("%s is revision %s of its repository; write %s@%s to pin it.", name, folder.name, name, folder.name)
@@ -63,10 +72,10 @@ def find(name: str) -> Path | epath.Path:
 
 def _fetch(repo: str, revision: str | None) -> Path:
     folder = Path()
-    for patterns in _FILES:
-        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+    for weights in _WEIGHTS:
+        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIGS, *weights]))
         revision = revision or folder.name  # the later files from the same revision
-        if any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+        if any(any(folder.glob(pattern)) for pattern in weights):
             break
     files = [*folder.glob("*.npz")]
     return files[0] if len(files) == 1 else folder

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.weights.arrays import Flat
 
 
@@ -29,11 +29,11 @@ def load(file: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{file} is refused, because it holds more than tensors and could run code on this machine when it is read "
-            f"({_first_line(error)}); take the model's safetensors instead."
+            f"({first_line(error)}); take the model's safetensors instead."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise UserError(
-            f"{file} cannot be read ({_first_line(error)}); it is damaged or incomplete, copy it again."
+            f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again."
         ) from error
     return _to_numpy(content)
 
@@ -64,7 +64,3 @@ def _to_numpy(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [_to_numpy(value) for value in content]
     return content
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0]

@@ -1,0 +1,64 @@
+"""Backbones by hub id, through huggingface_hub itself: from a hub on this machine, from the cache, and from neither."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hub_server import COMMIT, GATED, serve
+
+from lift_jax import weights
+
+SCRIPT = """
+import json, logging, sys
+from lift_jax import weights
+from lift_jax.errors import UserError
+logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+for name in sys.argv[1:]:
+    try:
+        print(json.dumps([name, weights.load(name).hash]))
+    except UserError as error:
+        print(json.dumps([name, str(error)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def repositories(tiny_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("repositories")
+    for name in "someone/clip", GATED:
+        shutil.copytree(tiny_folder, root / name)
+    (root / "someone/clip/pytorch_model.bin").write_bytes(b"not needed, and so not fetched")
+    return root
+
+
+def _load(names, home, address, **environment):
+    """What loading each name gives, its hash or a sentence, and what the program says meanwhile."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": address, "JAX_PLATFORMS": "cpu", **environment}
+    child = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *names], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    return dict(map(json.loads, child.stdout.splitlines())), child.stderr
+
+
+def test_hub(repositories, tiny_folder, tmp_path):
+    pinned, expected = f"someone/clip@{COMMIT}", weights.load(tiny_folder).hash
+    with serve(repositories) as address:
+        names = ["someone/clip", pinned, "someone/clip@v2", "someone/nothing", GATED]
+        found, said = _load(names, tmp_path, address)
+    assert found["someone/clip"] == found[pinned] == expected
+    assert "has no revision v2" in found["someone/clip@v2"]
+    assert "no such repository, or it is private" in found["someone/nothing"]
+    assert f"consent: give it at https://huggingface.co/{GATED}" in found[GATED]
+    assert f"write {pinned} to pin it" in said and "Fetching 3 files: 100%" in said
+    assert not list(tmp_path.rglob("pytorch_model.bin"))
+
+    # The server is gone now.
+    for offline in {}, {"HF_HUB_OFFLINE": "1"}:
+        found, _ = _load(["someone/clip", pinned, "someone/else"], tmp_path, address, **offline)
+        assert found["someone/clip"] == found[pinned] == expected
+        assert "cannot be reached" in found["someone/else"]
+    shutil.rmtree(next(tmp_path.rglob("blobs")))
+    found, _ = _load(["someone/clip"], tmp_path, address)
+    assert "lacks the model or a part" in found["someone/clip"]
