@@ -97,7 +97,12 @@ run_program() {
   run "${ssh[@]}" --command "bash lift_jax/launch/worker.sh run $(show --workdir "$workdir" "${program[@]}")"
 }
 
-trap 'exit 130' INT
+# Ends with a sentence; the TPU stays, to be looked at.
+leave() {
+  fail "$1 The TPU $name is still there and costs; to delete it: $(show "${queue[@]}" delete "$name" "${where[@]}" --force)"
+}
+
+trap 'leave "Stopped by hand."' INT
 for ((start = 0; start <= restarts; start++)); do
   status=0
   make_tpu || fail "gcloud could not make the TPU $name; what it says is above."
@@ -105,13 +110,11 @@ for ((start = 0; start <= restarts; start++)); do
   [ "$status" -ne 0 ] || break
   sleep 60 # a TPU that was taken away needs a moment to say so
   if is_final "$status" && [ "$("${vm[@]}" describe "$name" "${where[@]}" --format='value(state)' 2>/dev/null)" = READY ]; then
-    fail "The run ended with status $status, for the reason above; the TPU $name is still there and costs: $(
-      show "${queue[@]}" delete "$name" "${where[@]}" --force
-    )"
+    leave "The run ended with status $status, for the reason above."
   fi
   echo "The run was interrupted (status $status); it is started again." >&2
 done
-[ "$status" -eq 0 ] || fail "The run was interrupted $start times; the TPU $name is still there and costs."
+[ "$status" -eq 0 ] || leave "The run was interrupted $start times."
 if [ -z "$keep" ]; then
   delete_request
 fi
