@@ -177,6 +177,12 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         f"{config.data.name}: {len(train):,} training images of {train.num_classes:,} classes "
         f"({counts.max():,} to {counts.min():,} a class), {len(test):,} test images."
     )
+    loss = losses.make(config.loss, counts, tau=config.tau, scale=config.head_scale)
+    if config.accumulate > 1 and not loss.additive:
+        raise UserError(
+            f"config.loss is {config.loss}, whose regulariser takes the whole batch at once, but config.accumulate is "
+            f"{config.accumulate}; write config.accumulate=1."
+        )
     start = time.monotonic()
     backbone = weights.load(config.backbone, config.resolution or None)
     logs.info(
@@ -198,7 +204,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         mesh=mesh,
         tuning=tuning,
         parts=devices.replicate(parts, mesh),
-        loss=losses.make(config.loss, counts, tau=config.tau, scale=config.head_scale),
+        loss=loss,
         schedule=schedule,
         tx=optimizer.make(schedule, config.momentum, config.weight_decay),
         class_groups=class_groups(config, counts),

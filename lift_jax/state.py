@@ -49,7 +49,12 @@ def label(path: Path, trains: Rule) -> str:
     """The part that the parameter at `path` of a classifier belongs to."""
     if path[0] == HEAD:
         return HEAD
-    return TUNER if trains(path[1:] if path[0] == BACKBONE else path) else FROZEN
+    return TUNER if trains(ruled(path)) else FROZEN
+
+
+def ruled(path: Path) -> Path:
+    """The path by which a `Rule` knows the parameter at `path` of a classifier."""
+    return path[1:] if path[0] == BACKBONE else path
 
 
 def split(params: Tree, trains: Rule) -> Parts:

@@ -89,6 +89,8 @@ def test_features_are_kept_and_those_of_other_images_are_not_taken_for_them(buil
 def test_mistakes_are_named(built, tiny_vit, tmp_path):
     with pytest.raises(UserError, match=r"head_init is 'mean'; write one of text, class_mean, .*10_shot"):
         started(built, tmp_path, head_init="mean")
+    with pytest.raises(UserError, match=r"LADE, whose regulariser takes the whole batch.*accumulate is 2"):
+        lift_experiment.build(lift_config.resolve(digits("tiny", loss="LADE", accumulate=2)), QUIET)
     with pytest.raises(UserError, match="no text tower"):
         started(dataclasses.replace(built, backbone=tiny_vit), tmp_path, head_init="text")
     with pytest.raises(UserError, match=r"head_scale is 30\.0, but the head linear has no scale"):

@@ -22,6 +22,9 @@ def _class_init(key: Array, shape: tuple[int, int]) -> Array:
     return normalize(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0).T).T
 
 
+_he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # Flax's own he_normal is truncated
+
+
 class Head(nn.Module):
     """Features to logits; `kernel` is (features, classes).
 
@@ -43,7 +46,7 @@ class LinearHead(Head):
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
         x = x.astype(jnp.float32)
-        kernel = self.param("kernel", nn.initializers.he_normal(), (x.shape[-1], self.num_classes))
+        kernel = self.param("kernel", _he_normal, (x.shape[-1], self.num_classes))
         bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
         return product(x, kernel) + bias
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import traverse_util
 
-from lift_jax.state import BACKBONE, Parts, Path, Tree, count
+from lift_jax.state import BACKBONE, Parts, Path, Tree, count, ruled
 from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 
 
@@ -34,7 +34,7 @@ def rows(tuning: Tuning, parts: Parts) -> list[Row]:
     total = sum(array.size for array in own.values())
     groups: dict[str, list[Path]] = {}
     for path in trained:
-        groups.setdefault(str(tuning.group(path[1:])), []).append(path)
+        groups.setdefault(str(tuning.group(ruled(path))), []).append(path)
     table = []
     for group, paths in groups.items():
         params = sum(trained[path].size for path in paths)

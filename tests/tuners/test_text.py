@@ -12,7 +12,7 @@ import pytest
 from conftest import flatten
 
 from lift_jax import config as lift_config
-from lift_jax import optimizer, state
+from lift_jax import optimizer, state, tuners
 from lift_jax.errors import UserError
 from lift_jax.experiment import Network, build_network
 from lift_jax.losses import make as make_loss
@@ -109,8 +109,7 @@ def test_gradients_reach_all_that_is_trained_and_nothing_else_changes(tiny_clip)
     after = flatten(state.merge(parts.frozen, *trainable.values()))
     assert set(after) == set(before)
     assert {path for path in before if not np.array_equal(before[path], after[path])} == trained
-    groups = {built.tuning.group(path[1:] if path[0] == "backbone" else path) for path in trained}
-    assert groups == set(EVERYTHING.split("+"))
+    assert {row.group for row in tuners.rows(built.tuning, built.parts)} == set(EVERYTHING.split("+"))
 
 
 def test_class_features_in_advance_change_nothing(tiny_clip):
