@@ -84,10 +84,12 @@ def test_a_command_is_one_that_the_program_takes(page, line, monkeypatch, capsys
 
 def check_main_flags(words: list[str]) -> None:
     for word in words:
-        name = word.removeprefix("--").partition("=")[0]
+        name, _, value = word.removeprefix("--").partition("=")
         if word.startswith("--config."):
             key = name.removeprefix("config.")
-            assert key in CONFIG_KEYS or key in SECTIONS or key.isupper() or key == "KEY", word
+            assert key in CONFIG_KEYS or key in SECTIONS or key.isupper(), word
+            if type(CONFIG_KEYS.get(key)) in (int, float) and not value.isupper():
+                float(value)
         elif word.startswith("--"):
             assert name in flags.FLAGS, word
         elif word.startswith("configs/") and "BENCHMARK" not in word:
@@ -98,12 +100,13 @@ def test_the_check_of_commands_finds_mistakes(monkeypatch, capsys):
     assert len(COMMANDS) > 25
     for wrong in (
         "python -m lift_jax.main --config.learning_rat=1",
+        "python -m lift_jax.main --config.seed=zero",
         "python -m lift_jax.main --mod eval",
         "bash launch/locals.sh",
         "python -m lift_jax.predict --workdirs x",
         "bash launch/tpu.sh --name x -- --config configs/inat.py",
     ):
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, ValueError)):
             test_a_command_is_one_that_the_program_takes(Path("x"), wrong, monkeypatch, capsys)
 
 
