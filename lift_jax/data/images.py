@@ -1,6 +1,7 @@
 """Encoded image files to RGB pixels."""
 
 import io
+import math
 import warnings
 
 import numpy as np
@@ -95,7 +96,8 @@ def jpeg_shape(content: bytes | np.ndarray) -> tuple[int, int] | None:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
     except ValueError:  # Damaged, or merely odd: Pillow knows which.
         return None
-    return (height, width) if colors in ("YCbCr", "Gray") and height * width <= MAX_PIXELS else None
+    shape = int(height), int(width)
+    return shape if colors in ("YCbCr", "Gray") and math.prod(shape) <= MAX_PIXELS else None
 
 
 def largest_reduction(height: float, width: float, needed: int) -> int:

@@ -1,7 +1,9 @@
 """What the training and the test loader share: running in worker processes, decoding, and images that cannot be."""
 
 import atexit
+import multiprocessing
 import os
+import threading
 import weakref
 from typing import Any
 
@@ -41,10 +43,23 @@ def run(dataset: grain.MapDataset, num_workers: int) -> Any:
             flags.FLAGS.mark_as_parsed()
         options = grain.experimental.DatasetOptions(min_shm_size=_SHARED_MEMORY_FROM)
         iterable = grain.experimental.WithOptionsIterDataset(iterable, options)
-        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
+        processes = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
+        iterable = iterable.mp_prefetch(processes, worker_init_fn=_end_with_parent)
     iterator = iter(iterable)
     _OPEN.add(iterator)
     return iterator
+
+
+def _end_with_parent(worker: int, count: int) -> None:
+    """End this worker when the process that started it is killed, which Grain's workers would outlive."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 _OPEN: weakref.WeakSet[Any] = weakref.WeakSet()

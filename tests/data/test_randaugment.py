@@ -1,4 +1,5 @@
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_every_operation_is_drawn_equally_often():
 
 def test_the_loader_augments_by_seed_epoch_and_index_alone():
     dataset = array_dataset(12)
-    settings = dict(seed=3, resolution=8, num_epochs=2, augment=RandAugment(2, 20))
+    settings: Any = dict(seed=3, resolution=8, num_epochs=2, augment=RandAugment(2, 20))
     whole = list(train_loader(dataset, batch_size=4, **settings))
     plain = list(train_loader(dataset, batch_size=4, **{**settings, "augment": None}))
     assert any((one["image"] != other["image"]).any() for one, other in zip(whole, plain, strict=True))
