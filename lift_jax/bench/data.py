@@ -53,7 +53,7 @@ def photographs() -> list[bytes]:
     return files
 
 
-def lift_jax_batches(count: int, workers: int, five_crops: bool) -> Iterable[Any]:
+def lift_jax_batches(count: int, workers: int, five_crops: bool) -> Any:
     """Batches of the package's own loaders."""
     data = Dataset("photographs", Photographs(count), np.zeros(count, np.int32), ("photograph",))
     if five_crops:

@@ -1,6 +1,7 @@
 """A labelled set of images with random access, and what is checked about one before anything is trained on it."""
 
 import dataclasses
+import errno
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -141,8 +142,34 @@ def read_bytes(path: str) -> bytes:
             return epath.Path(path).read_bytes()
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (OSError, ImportError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
+
+
+def list_folder(folder: str) -> set[str]:
+    """Names of what is in a local or remote folder.
+
+    Raises:
+        UserError: the folder does not exist, is none, or cannot be read.
+    """
+    try:
+        if "://" in folder:
+            return {child.name for child in epath.Path(folder).iterdir()}
+        return set(os.listdir(folder or "."))
+    except (OSError, ImportError) as error:
+        raise UserError(f"The folder {folder} cannot be read: {reason(error)}.") from error
+
+
+def is_folder(path: str) -> bool:
+    """Whether a local or remote path is a folder."""
+    return epath.Path(path).is_dir() if "://" in path else os.path.isdir(path)
+
+
+def reason(error: OSError | ImportError) -> str:
+    """What an error of reading says, without the path; for gs:// it may name the package that is missing."""
+    if isinstance(error, FileNotFoundError):
+        return os.strerror(errno.ENOENT)
+    return str(getattr(error, "strerror", None) or error)
 
 
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:

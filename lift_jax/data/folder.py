@@ -1,12 +1,12 @@
 """A folder per class."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from lift_jax.data import imagenet
 from lift_jax.data.classnames import names_of_folders
-from lift_jax.data.dataset import Dataset
-from lift_jax.data.lists import from_paths, list_folder
+from lift_jax.data.dataset import Dataset, is_folder, list_folder
+from lift_jax.data.lists import from_paths
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
 
@@ -78,9 +78,9 @@ def scan(root: str, split: str) -> tuple[list[str], list[str]]:
     paths: list[str] = []
     folders: list[str] = []
     for entry in sorted(list_folder(top)):
-        if entry.startswith(".") or not os.path.isdir(os.path.join(top, entry)):
+        if entry.startswith(".") or not is_folder(os.path.join(top, entry)):
             continue
-        found = _images_below(os.path.join(top, entry))
+        found = sorted(_images_below(os.path.join(top, entry)))
         paths += [os.path.join(split, entry, each) for each in found]
         folders += [entry] * len(found)
     if not paths:
@@ -88,15 +88,12 @@ def scan(root: str, split: str) -> tuple[list[str], list[str]]:
     return paths, folders
 
 
-def _images_below(folder: str) -> Sequence[str]:
-    found = []
-    for where, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
-        folders.sort()
-        within = os.path.relpath(where, folder)
-        images = (each for each in files if each.lower().endswith(EXTENSIONS) and not each.startswith("."))
-        found += [os.path.normpath(os.path.join(within, each)) for each in images]
-    return sorted(found)
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+def _images_below(folder: str) -> Iterator[str]:
+    """Paths relative to the folder; names with another ending than an image's are looked at for being a folder."""
+    for name in list_folder(folder):
+        if name.startswith("."):
+            continue
+        if name.lower().endswith(EXTENSIONS):
+            yield name
+        elif is_folder(os.path.join(folder, name)):
+            yield from (os.path.join(name, each) for each in _images_below(os.path.join(folder, name)))

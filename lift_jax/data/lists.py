@@ -4,11 +4,9 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from etils import epath
-
 from lift_jax.data import imagenet
 from lift_jax.data.classnames import folder_names, read_class_names
-from lift_jax.data.dataset import Dataset, FileSource, check_labels, read_bytes
+from lift_jax.data.dataset import Dataset, FileSource, check_labels, list_folder, read_bytes
 from lift_jax.errors import UserError
 
 
@@ -65,20 +63,6 @@ def check_files(root: str, paths: Sequence[str], where: str) -> None:
             f"{', ...' if len(missing) > len(first) else ''}; "
             f"set config.data.root to the folder that the paths start from."
         )
-
-
-def list_folder(folder: str) -> set[str]:
-    """Names of what is in a local or remote folder.
-
-    Raises:
-        UserError: the folder does not exist, is none, or cannot be read.
-    """
-    try:
-        if "://" in folder:
-            return {child.name for child in epath.Path(folder).iterdir()}
-        return set(os.listdir(folder or "."))
-    except OSError as error:
-        raise UserError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
 
 
 def load_lists(root: str, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:

@@ -16,14 +16,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
+from lift_jax.data import longtail
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
 from lift_jax.data.records import open_builder, read_index
 from lift_jax.errors import UserError
 
-# (training images, classes, largest, smallest) as published.
+# (training images, classes, largest, smallest) as published: Krizhevsky 2009; Liu et al. 2019; the competition of 2018.
 PUBLISHED = {
     "cifar10": (50_000, 10, 5_000, 5_000),
     "cifar100": (50_000, 100, 500, 500),
@@ -31,6 +33,14 @@ PUBLISHED = {
     "i_naturalist2018": (437_513, 8_142, 1_000, 2),
     "places_lt": (62_500, 365, 4_980, 5),
 }
+
+# Training images of the long-tailed subsets at each imbalance: the sums of Cao et al.'s formula.
+LONG_TAILED = {
+    "cifar10": {10: 20_431, 50: 13_996, 100: 12_406},
+    "cifar100": {10: 19_573, 50: 12_608, 100: 10_847},
+}
+
+_NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def prepare(
@@ -52,8 +62,10 @@ def prepare(
         builder = _list_builder(name, data_dir, image_root, train_list, test_list, names) if train_list else None
         (builder or _tfds_builder(name, data_dir)).download_and_prepare(download_config=_download_config(raw_dir))
     except (OSError, RuntimeError) as error:  # array_record's own errors are RuntimeErrors.
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise UserError(f"The disk of {data_dir} is full; make room and run the same command again.") from error
+        if full := next((each for each in _NO_ROOM if each in str(error)), None):
+            raise UserError(
+                f"There is no room in {data_dir} ({full}); make room and run the same command again."
+            ) from error
         raise UserError(f"{name} cannot be prepared in {data_dir}: {error}.") from error
     except AssertionError as error:  # What TFDS raises when files that have to be fetched by hand are not there.
         raise UserError(f"{name} cannot be prepared: {' '.join(str(error).split())}") from error
@@ -66,16 +78,27 @@ def report(name: str, data_dir: str) -> None:
     print(f"{name} {builder.info.version} in {builder.data_dir}")
     for split in builder.info.splits:
         labels, _ = read_index(builder, split)
-        counts = [int((labels == each).sum()) for each in range(builder.info.features["label"].num_classes)]
-        largest, smallest = max(counts), min(counts)
-        line = (
-            f"  {split}: {len(labels):,} images of {len(counts):,} classes, largest {largest:,}, smallest {smallest:,}"
-        )
+        classes = builder.info.features["label"].num_classes
+        line = f"  {split}: {_counts(labels, classes)}"
         if split == "train" and name in PUBLISHED:
-            same = PUBLISHED[name] == (len(labels), len(counts), largest, smallest)
+            sizes = np.bincount(labels, minlength=classes)
+            same = PUBLISHED[name] == (len(labels), classes, sizes.max(), sizes.min())
             published = "{:,} images of {:,} classes, largest {:,}, smallest {:,}".format(*PUBLISHED[name])
             line += " (as published)" if same else f" (published: {published})"
         print(line)
+        for imbalance, total in LONG_TAILED.get(name, {}).items() if split == "train" else ():
+            try:
+                kept = labels[longtail.subset(labels, classes, imbalance)]
+            except UserError as error:
+                print(f"  train at imbalance {imbalance}: {error}")
+                continue
+            note = " (as published)" if len(kept) == total else f" (published: {total:,} images)"
+            print(f"  train at imbalance {imbalance}: {_counts(kept, classes)}{note}")
+
+
+def _counts(labels: np.ndarray, classes: int) -> str:
+    sizes = np.bincount(labels, minlength=classes)
+    return f"{len(labels):,} images of {classes:,} classes, largest {sizes.max():,}, smallest {sizes.min():,}"
 
 
 def _tfds_builder(name: str, data_dir: str) -> Any:

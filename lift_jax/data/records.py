@@ -1,5 +1,6 @@
 """Data sets that TFDS prepared as array_record files, read without TensorFlow."""
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from lift_jax.data import imagenet, inaturalist
 from lift_jax.data.classnames import names_of_folders
-from lift_jax.data.dataset import ArraySource, Dataset, check_labels
+from lift_jax.data.dataset import ArraySource, Dataset, check_labels, reason
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
 
@@ -85,7 +86,10 @@ def open_builder(name: str, data_dir: str) -> Any:
     import tensorflow_datasets as tfds  # Slow to import, and only this format needs it.
 
     top = epath.Path(data_dir or "~/tensorflow_datasets").expanduser() / name
-    versions = [each for each in top.iterdir() if (each / "features.json").exists()] if top.exists() else []
+    try:
+        versions = [each for each in top.iterdir() if (each / "features.json").exists()] if top.exists() else []
+    except (OSError, ImportError) as error:
+        raise UserError(f"{top} cannot be read: {reason(error)}.") from error
     if not versions:
         raise UserError(
             f"{top} holds no prepared data set; run python -m lift_jax.data.prepare {name} --data_dir {top.parent}, "
@@ -142,13 +146,15 @@ def read_index(builder: Any, split: str) -> tuple[Int[np.ndarray, " images"], np
         labels[index] = record["label"]
         name = record[key] if key else f"{index:08d}"
         names.append(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name))
+    part = epath.Path(builder.data_dir) / f"lift_jax_index-{split}.npz.{os.getpid()}"
     try:
-        part = epath.Path(builder.data_dir) / f"lift_jax_index-{split}.npz.{os.getpid()}"
         with part.open("wb") as stream:
             np.savez(stream, labels=labels, names=np.array(names))
         part.replace(file)
     except OSError as error:
         logging.warning("%s cannot be written (%s); the labels are read from the records each time.", file, error)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return labels, np.array(names)
 
 

@@ -5,8 +5,8 @@ import io
 import os
 from collections.abc import Sequence
 
-from lift_jax.data.dataset import Dataset, read_bytes
-from lift_jax.data.lists import from_paths, list_folder
+from lift_jax.data.dataset import Dataset, list_folder, read_bytes
+from lift_jax.data.lists import from_paths
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
 
@@ -30,8 +30,11 @@ def load_tables(
         train_table: the CSV file; "" takes root/train/metadata.csv, whose paths are relative to root/train, and the
             like for the test split, or else root/metadata.csv.
         test_table: the test split's; "" takes the rows of `train_table` whose `split` is test or val, or a held-out
-        share. class_names: file of class names for integer labels, or "". name: name of the data set. val_fraction:
-        share of each class that becomes the test split where there is none. seed: chooses that share.
+            share.
+        class_names: file of class names for integer labels, or "".
+        name: name of the data set.
+        val_fraction: share of each class that becomes the test split where there is none.
+        seed: chooses that share.
 
     Raises:
         UserError: a file or column is missing, or the labels are neither integers 0 to n-1 nor names.
@@ -103,7 +106,7 @@ def _metadata(root: str) -> tuple[str, str, Rows]:
     rows: Rows = []
     for folder in sorted(present):
         split = _SPLITS.get(folder)
-        if split and split not in found and os.path.isfile(os.path.join(root, folder, "metadata.csv")):
+        if split and split not in found and "metadata.csv" in list_folder(os.path.join(root, folder)):
             found[split] = os.path.join(root, folder, "metadata.csv")
             rows += [(os.path.join(folder, path), label, split) for path, label, _ in read_table(found[split])]
     if "train" not in found:

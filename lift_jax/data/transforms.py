@@ -36,12 +36,12 @@ def crop(image: Pixels, box: Box) -> Pixels:
 
 def scaled(box: Box, before: tuple[int, int], after: tuple[int, int]) -> Box:
     """The box in an image that was resized from (height, width) `before` to `after`, rounded to its pixels."""
-    (top, left, height, width), (down, right) = box, (after[0] / before[0], after[1] / before[1])
-    first, last = (
-        (round(top * down), round(left * right)),
-        (round((top + height) * down), round((left + width) * right)),
-    )
-    return *first, max(1, last[0] - first[0]), max(1, last[1] - first[1])
+    result = []
+    for start, length, old, new in zip(box[:2], box[2:], before, after, strict=True):
+        first = min(round(start * new / old), new - 1)
+        result.append((first, max(1, round((start + length) * new / old) - first)))
+    (top, height), (left, width) = result
+    return top, left, height, width
 
 
 def resized_crop(image: Pixels, box: Box, resolution: int, interpolation: str, fidelity: str = "exact") -> Pixels:

@@ -1,6 +1,6 @@
 """One of several hosts, as a process of its own: writes its batches into a file each, from a saved state or the start.
 
-    python host.py FOLDER DATA HOST HOSTS WORKERS
+python host.py FOLDER DATA HOST HOSTS WORKERS
 """
 
 import json
@@ -32,7 +32,7 @@ def main() -> None:
     if state.exists():
         batches.set_state(json.loads(state.read_text()))
     for batch in batches:
-        np.savez(folder / f"{batches.step - 1}.npz", **batch)
+        np.savez(folder / f"{batches.step - 1}.npz", **batch)  # pyright: ignore[reportArgumentType]
         part = folder / "state.part"
         children = [child.pid for child in multiprocessing.active_children()]
         part.write_text(json.dumps(batches.get_state() | {"workers": children}))

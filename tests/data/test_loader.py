@@ -119,7 +119,9 @@ def test_hosts_must_divide_the_batch():
 def test_scaled_decoding_changes_little():
     photograph = Image.open(io.BytesIO(encoded(load_sample_image("china.jpg")))).resize((1280, 854))
     dataset = bytes_dataset([encoded(np.asarray(photograph), quality=95)] * 8)
-    settings: Any = dict(resolution=48, num_epochs=1, crop=RandomResizedCrop(scale=(0.5, 1)))  # so decoded at 1/4 or 1/8
+    settings: Any = dict(
+        resolution=48, num_epochs=1, crop=RandomResizedCrop(scale=(0.5, 1))
+    )  # so decoded at 1/4 or 1/8
     exact, close, scaled = (
         next(loader(dataset, fidelity=fidelity, **settings))["image"].astype(int)
         for fidelity in ("exact", "close", "scaled")

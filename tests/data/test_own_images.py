@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import encoded, picture, write_images
 
-from lift_jax.data import data_defaults, load, train_loader
+from lift_jax.data import data_defaults, load, prepare, train_loader
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
 
@@ -91,6 +91,10 @@ def test_folders_lists_and_tables_give_the_same_batches(config, tmp_path):
         assert_same_batches(batches(config), expected)
         assert load(config)[1].class_counts.tolist() == [2, 0, 2]
         assert load(config)[0].class_names == tuple(CLASSES)
+    lists = [f"--train_list={tmp_path / 'train.txt'}", f"--test_list={tmp_path / 'test.txt'}"]
+    assert prepare.main(["own", f"--data_dir={tmp_path / 'records'}", f"--image_root={tmp_path}", *lists]) == 0
+    config.update(format="tfds", root=str(tmp_path / "records"), train_list="train", test_list="test")
+    assert_same_batches(batches(config), expected)
 
 
 def test_metadata_csv_beside_the_images(config, tmp_path):

@@ -1,8 +1,11 @@
 """Miniatures of the benchmarks, prepared as TFDS records from files in their original layout, and read by our code."""
 
-import errno
 import io
 import json
+import os
+import pathlib
+import re
+import subprocess
 import sys
 import tarfile
 
@@ -100,17 +103,40 @@ def test_failure_leaves_nothing_half_written_and_can_be_repeated(places, capsys)
     assert prepare_places(places) == 0
 
 
-def test_full_disk_is_one_sentence(places, capsys, monkeypatch):
-    def full(self, *args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def limited(root, limit: int) -> subprocess.CompletedProcess:
+    """The command in a process that may write files of so many bytes only, which fails as a full disk does."""
+    code = (
+        "import resource, signal, sys; from lift_jax.data import prepare; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
+        "sys.exit(prepare.main(sys.argv[1:]))"
+    )
+    lists = ["--image_root", str(root), "--train_list", str(root / "train.txt"), "--test_list", str(root / "test.txt")]
+    command = [sys.executable, "-c", code, "places_lt", "--data_dir", str(root / "records"), *lists]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("tensorflow_datasets.core.writer.Writer.finalize", full)
-        assert prepare_places(places) == 1
-    assert "is full; make room and run the same command again" in capsys.readouterr().err
+
+def test_no_room_is_one_sentence_and_leaves_nothing_half_written(places):
+    result = limited(places, 4000)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert re.search(r"There is no room in .*records \(File too large\); make room and run the same", result.stderr)
+    assert not [path for path in (places / "records").rglob("*") if path.is_file()]
     with pytest.raises(UserError, match="holds no prepared data set"):
         open_builder("places_lt", str(places / "records"))
-    assert prepare_places(places) == 0
+    assert limited(places, 10**9).returncode == 0
+    assert len(load(records_config(places / "records", "places_lt"))[0]) == len(TRAIN)
+
+
+def test_the_published_counts_of_the_long_tailed_subsets_follow_from_the_formula():
+    published = json.loads((pathlib.Path(__file__).parent / "reference" / "cifar100_lt.json").read_text())
+    for name, classes in ("cifar10", 10), ("cifar100", 100):
+        images, published_classes, largest, _ = prepare.PUBLISHED[name]
+        assert published_classes == classes and images == classes * largest
+        for imbalance, total in prepare.LONG_TAILED[name].items():
+            assert sum(int(largest * (1 / imbalance) ** (c / (classes - 1))) for c in range(classes)) == total
+            if name == "cifar100":
+                assert published[str(imbalance)]["total"] == total
 
 
 def test_what_is_missing_is_named(tmp_path, capsys):
@@ -135,6 +161,18 @@ def offline(monkeypatch, downloads) -> None:
     pytest.importorskip("tensorflow")
     monkeypatch.setattr(DownloadManager, "download_and_extract", lambda self, urls: downloads(urls))
     monkeypatch.setattr(DownloadManager, "download", lambda self, urls: downloads(urls))
+
+
+def batch_without_tensorflow(records, name: str) -> None:
+    """Reads and decodes in a process of its own, where TensorFlow is installed and must not be imported."""
+    code = (
+        "import sys; from lift_jax.data import data_defaults, load, train_loader; data = data_defaults(); "
+        f"data.update(name={name!r}, format='tfds', root={str(records)!r}); "
+        "batch = next(train_loader(load(data)[0], batch_size=4, seed=0, resolution=8, num_epochs=1)); "
+        "assert batch['mask'].all() and 'tensorflow' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -174,6 +212,7 @@ def test_cifar(tmp_path, monkeypatch, name, folder, label_bytes):
     kept = longtail.subset(labels, classes, 3)
     np.testing.assert_array_equal(train.labels, labels[kept])
     assert train.class_names[:2] == ("thing_0", "thing_1")
+    batch_without_tensorflow(tmp_path / "records", name)
     for index in range(len(train)):
         np.testing.assert_array_equal(train.source[index], images[kept[index]].transpose(1, 2, 0))
 
@@ -206,6 +245,7 @@ def test_imagenet_lt(tmp_path, monkeypatch):
     (tmp_path / "names.txt").write_text("".join(f"{wnid} name {number}\n" for number, wnid in enumerate(wnids)))
     data = records_config(tmp_path / "records", "imagenet_lt", class_names=str(tmp_path / "names.txt"))
     train, test = load(data)
+    batch_without_tensorflow(tmp_path / "records", "imagenet_lt")
     assert len(train) == 1000 and test.labels.tolist() == [1, 2, 3, 4]
     assert train.labels.tolist() == list(range(1000)) and train.class_names[7] == "name 7"
 
@@ -241,6 +281,7 @@ def test_inaturalist(tmp_path, monkeypatch):
     assert prepare.main(["i_naturalist2018", "--data_dir", str(tmp_path / "records")]) == 0
     data = records_config(tmp_path / "records", "i_naturalist2018")
     train, test = load(data)
+    batch_without_tensorflow(tmp_path / "records", "i_naturalist2018")
     assert train.num_classes == 8142 and len(train) == 8142 and test.class_counts[:5].tolist() == [1] * 5
     data.update(level="kingdom", class_names=str(tmp_path / "categories.json"))
     train, test = load(data)
