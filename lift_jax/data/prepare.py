@@ -97,6 +97,8 @@ def report(name: str, data_dir: str) -> None:
 
 
 def _counts(labels: np.ndarray, classes: int) -> str:
+    if (labels < 0).any():  # The test split of i_naturalist2018.
+        return f"{len(labels):,} images without labels"
     sizes = np.bincount(labels, minlength=classes)
     return f"{len(labels):,} images of {classes:,} classes, largest {sizes.max():,}, smallest {sizes.min():,}"
 
