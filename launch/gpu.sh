@@ -14,23 +14,17 @@ set -euo pipefail
 # shellcheck source=launch/remote.sh
 source "$(dirname "$0")/remote.sh"
 
-gpus='' cuda=12 restarts=10
+gpus='' restarts=10
 parse_flags "workdir gpus cuda restarts" "" "$@"
 require workdir
 require_count restarts
 require_config
-[[ $cuda == 12 || $cuda == 13 ]] || fail "--cuda is $cuda; write 12 or 13."
+require_cuda
 require_tool nvidia-smi "it comes with NVIDIA's driver, which the GPUs need"
 
-export LIFT_JAX_ACCELERATOR=cuda$cuda
 python=$root/.venv/bin/python
 settings=("PYTHONPATH=$root" ${gpus:+"CUDA_VISIBLE_DEVICES=$gpus"})
-if [ -n "$dry_run" ]; then
-  show python3 -m venv "$root/.venv"
-  show "$python" -m pip install -r "$root/requirements.txt" "jax[cuda$cuda]"
-else
-  make_program_environment
-fi
+make_cuda_environment
 run env "${settings[@]}" "$python" -c 'import jax; print(*jax.devices("gpu"))' ||
   fail "JAX finds no GPU, for the reason above; nvidia-smi shows the driver and the CUDA version that it supports."
 trap 'exit 130' INT

@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 dry_run='' # set by --dry-run
 program=() # what comes after --: the flags of lift_jax.main
 workdir='' # that of the run
+cuda=12    # the version for JAX's packages
 
 fail() {
   echo "error: $*" >&2
@@ -93,6 +94,11 @@ require_config_of_repository() {
     fail "The config $config is not in the repository; put it into configs/, which goes to the other machines."
 }
 
+# require_cuda: that JAX has packages for it.
+require_cuda() {
+  [[ $cuda == 12 || $cuda == 13 ]] || fail "--cuda is $cuda; write 12 or 13."
+}
+
 # require_bucket: that the run's folder is in a bucket, where all machines and the next ones see it.
 require_bucket() {
   require workdir
@@ -131,6 +137,16 @@ run_with_input() {
     printf "%s <<'END'\n%s\nEND\n" "$(show "$@")" "$text"
   else
     "$@" <<<"$text"
+  fi
+}
+
+# make_cuda_environment: the program's environment with JAX for CUDA $cuda, or how it is made.
+make_cuda_environment() {
+  if [ -n "$dry_run" ]; then
+    show python3 -m venv "$root/.venv"
+    show "$root/.venv/bin/python" -m pip install -r "$root/requirements.txt" "jax[cuda$cuda]"
+  else
+    LIFT_JAX_ACCELERATOR=cuda$cuda make_program_environment
   fi
 }
 

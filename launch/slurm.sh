@@ -21,24 +21,19 @@ set -euo pipefail
 # shellcheck source=launch/remote.sh
 source "$(dirname "$0")/remote.sh"
 
-nodes=1 gpus_per_node=1 time='' partition='' account='' qos='' cpus_per_gpu=8 cuda=12 name=lift_jax restarts=100
+nodes=1 gpus_per_node=1 time='' partition='' account='' qos='' cpus_per_gpu=8 name=lift_jax restarts=100
 parse_flags "nodes gpus-per-node workdir time partition account qos cpus-per-gpu cuda name restarts" "" "$@"
 require workdir
 require_count nodes gpus-per-node cpus-per-gpu restarts
 require_config
-[[ $cuda == 12 || $cuda == 13 ]] || fail "--cuda is $cuda; write 12 or 13."
+require_cuda
 require_tool sbatch "run this on a login node of the cluster"
 
 logs=$workdir
 if [[ $workdir == gs://* ]]; then
   logs=$root/runs
 fi
-if [ -n "$dry_run" ]; then
-  show python3 -m venv "$root/.venv"
-  show "$root/.venv/bin/python" -m pip install -r "$root/requirements.txt" "jax[cuda$cuda]"
-else
-  LIFT_JAX_ACCELERATOR=cuda$cuda make_program_environment
-fi
+make_cuda_environment
 run mkdir -p "$logs"
 
 # Signals go to the processes of srun (no B: before TERM), which save a checkpoint and end. A status above 2 says that

@@ -256,6 +256,30 @@ def test_a_worker_ends_the_run_whose_connection_was_lost(tools, worker):
     assert done.stdout == f"{worker}\n<-m><lift_jax.main><--workdir><gs://b/my run>"
 
 
+GPU_PYTHON = """#!/bin/sh
+[ "$2" = lift_jax.main ] || exit 0
+echo "$*" >>"$HOME/asked"
+read -r status others <"$HOME/statuses"
+echo "$others" >"$HOME/statuses"
+exit "$status"
+"""
+
+
+@pytest.mark.parametrize(
+    "statuses, outcome, runs", [("0", 0, 1), ("1 0", 1, 1), ("137 75 0", 0, 3), ("75 75 75 0", 1, 3)]
+)
+def test_a_run_on_gpus_that_is_killed_is_started_again(tools, worker, statuses, outcome, runs):
+    (worker / ".venv" / "bin" / "python").write_text(GPU_PYTHON)
+    (worker / "requirements.txt").write_text("")
+    (tools / "nvidia-smi").symlink_to("cat")
+    (tools / "statuses").write_text(statuses + "\n")
+    arguments = ["--workdir", "runs/inat", "--restarts", "2"]
+    done = launch(tools, worker / "launch" / "gpu.sh", *arguments, *PROGRAM)
+    assert done.returncode == outcome, done.stderr
+    asked = (tools / "asked").read_text().splitlines()
+    assert asked == [f"-m lift_jax.main --workdir runs/inat {' '.join(PROGRAM[1:])}"] * runs
+
+
 OLD_PYTHON = """#!/bin/sh
 echo "$*" >>"$HOME/asked"
 case "$*" in
