@@ -3,7 +3,7 @@
 import logging
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +20,9 @@ DATA = "data"
 T = TypeVar("T")
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes along one axis, over which batches are sharded."""
-    return Mesh(np.asarray(jax.devices()), (DATA,))
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """All devices of all processes, or those given, along one axis, over which batches are sharded."""
+    return Mesh(np.asarray(devices or jax.devices()), (DATA,))
 
 
 def check_batch(batch_size: int, accumulate: int) -> None:
@@ -81,6 +81,7 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
     # JAX tells that it looked for other kinds of devices, and how it connects, which is of no interest to most.
     for name in "jax._src.xla_bridge", "jax._src.distributed":
         logging.getLogger(name).setLevel(logging.WARNING)
+    silence_libtpu()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lift_jax" / "xla"
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -104,6 +105,13 @@ def _of_a_cluster() -> bool:
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     tasks = os.environ.get("SLURM_NTASKS", "1") if "SLURM_PROCID" in os.environ else "1"
     return len(hosts) > 1 or int(tasks) > 1 or "MEGASCALE_COORDINATOR_ADDRESS" in os.environ
+
+
+def silence_libtpu() -> None:
+    """Keeps libtpu, where it is installed and no TPU is at hand, from warning that it finds no slice."""
+    if os.environ.get("TPU_SKIP_MDS_QUERY"):  # JAX has found no chip
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 
 def agree(**values: object) -> None:

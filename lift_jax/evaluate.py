@@ -1,7 +1,7 @@
 """Evaluation: views averaged on the device, every example counted once, through pmap on all local devices."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -77,15 +77,16 @@ class Evaluator:
     Args:
         classifier: images to logits.
         pixels: what the device does with the images first.
+        local: devices of this host; all by default.
     """
 
-    def __init__(self, classifier: Classifier, pixels: Input):
+    def __init__(self, classifier: Classifier, pixels: Input, local: Sequence[Any] | None = None):
         def step(params: Tree, batch: dict[str, Array]) -> tuple[metrics.Counts, tuple[Array, Array]]:
             logits = mean_logits(classifier, pixels, params, batch)
             counts = jax.lax.psum(metrics.count(logits, batch["label"], batch["mask"]), _AXIS)
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 
-        self._step = _pmap(step)
+        self.step = _pmap(step, local)
         self._classifier = classifier
 
     def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:
@@ -99,7 +100,7 @@ class Evaluator:
         """
         total, rows = None, []
         params = with_features(self._classifier, params)
-        for batch, counts, (prediction, confidence) in _run(self._step, params, loader, logs, desc):
+        for batch, counts, (prediction, confidence) in _run(self.step, params, loader, logs, desc):
             # On the host the sums are 64 bits wide and do not saturate, however large the test set is.
             wide = jax.tree.map(lambda x: np.asarray(x, np.float64 if x.dtype.kind == "f" else np.int64), counts)
             total = wide if total is None else total + wide
@@ -164,12 +165,12 @@ def extract_features(
     return features, labels, index
 
 
-def _pmap(step: Callable) -> Callable:
+def _pmap(step: Callable, local: Sequence[Any] | None = None) -> Callable:
     """A step over (parameters, a device's batch) to (sums over this host's devices, a result a row).
 
     The hosts evaluate each on its own, for they have batches of different number and shape.
     """
-    local = jax.local_devices()
+    local = local or jax.local_devices()
     return jax.pmap(step, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=local)
 
 

@@ -30,6 +30,7 @@ from lift_jax.errors import UserError
 from lift_jax.evaluate import Input
 from lift_jax.logs import Logs
 from lift_jax.models.heads import HEADS, Classifier, Head, ZeroShotHead
+from lift_jax.models.resnet import ResNet
 from lift_jax.state import Parts, TrainState
 from lift_jax.weights import Backbone
 
@@ -193,7 +194,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
     devices.agree(config=config.to_json(), data=(train.labels.tobytes(), test.labels.tobytes()), backbone=backbone.hash)
     mesh = devices.make_mesh()
     logs.info(tuners.summary(tuning, parts))
-    schedule = optimizer.cosine(config.lr, config.num_epochs, -(-len(train) // config.batch_size), config.schedule)
+    loss, schedule, tx = objective(config, counts)
     return Experiment(
         config=config,
         train=train,
@@ -206,9 +207,19 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         parts=devices.replicate(parts, mesh),
         loss=loss,
         schedule=schedule,
-        tx=optimizer.make(schedule, config.momentum, config.weight_decay),
+        tx=tx,
         class_groups=class_groups(config, counts),
     )
+
+
+def objective(
+    config: ml_collections.FrozenConfigDict, class_counts: np.ndarray
+) -> tuple[losses.Loss, Callable[[Any], jax.Array], optax.GradientTransformation]:
+    """Loss, learning rate by the step, and optimizer for training images of these numbers a class."""
+    steps_per_epoch = -(-int(class_counts.sum()) // config.batch_size)
+    schedule = optimizer.cosine(config.lr, config.num_epochs, steps_per_epoch, config.schedule)
+    loss = losses.make(config.loss, class_counts, tau=config.tau, scale=config.head_scale)
+    return loss, schedule, optimizer.make(schedule, config.momentum, config.weight_decay)
 
 
 class Network(NamedTuple):
@@ -229,7 +240,12 @@ def build_network(config: ml_collections.FrozenConfigDict, backbone: Backbone, c
     dtype = jnp.dtype(config.dtype)
     tuning = tuners.build(config.method, config.tuner, backbone.vision, len(class_names), backbone.text)
     head, others = _head(config, backbone, tuning, class_names)
-    classifier = Classifier(backbone.vision.clone(dtype=dtype, tuners=tuning.tuners), head)
+    vision = backbone.vision.clone(dtype=dtype, tuners=tuning.tuners)
+    if config.remat != "none":
+        if isinstance(vision, ResNet):
+            raise UserError(f"config.remat is {config.remat!r}, which is for transformers; with a ResNet leave it out.")
+        vision = vision.clone(remat=config.remat)
+    classifier = Classifier(vision, head)
     key = jax.random.key(config.seed)
     shape = (backbone.resolution, backbone.resolution, 3)
     params = state.complete(classifier, backbone.params["vision"], shape, key, others)

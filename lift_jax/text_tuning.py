@@ -36,7 +36,7 @@ def make(
     """
     assert backbone.text is not None, "lift_jax.tuners.build has seen to it"
     # All classes at every step: what their texts leave behind for the backward pass would take most of the memory.
-    tower = backbone.text.clone(dtype=jnp.dtype(config.dtype), remat=True, tuners=tuning.tower)
+    tower = backbone.text.clone(dtype=jnp.dtype(config.dtype), remat="full", tuners=tuning.tower)
     scale = float(np.exp(backbone.params["logit_scale"]))
     head = TextHead(len(class_names), scale, tower=tower, tuners=tuning.head, name=TEXT)
     params = {

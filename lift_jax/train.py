@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from lift_jax import devices, state
@@ -30,11 +33,19 @@ class StepMetrics(NamedTuple):
 
 
 def make_step(
-    classifier: Classifier, loss: Loss, tx: optax.GradientTransformation, pixels: Input, *, accumulate: int, flip: bool
+    classifier: Classifier,
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    pixels: Input,
+    *,
+    accumulate: int,
+    flip: bool,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Tree, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]:
     """One step of training, to be jitted over a sharded batch.
 
-    Only what is trained is differentiated: no gradient of a frozen array is computed, stored, or reduced over devices.
+    Only what is trained is differentiated: no gradient of a frozen array is computed or stored. The gradients of tuner
+    and head cross the network once, as float32 and with the metrics; besides them only the loss's normaliser does.
 
     Args:
         classifier: images to logits.
@@ -43,41 +54,78 @@ def make_step(
         pixels: what the device does with the images first.
         accumulate: number of micro-batches.
         flip: whether images are mirrored at random.
+        mesh: over which the batch is sharded; all devices by default.
     """
 
-    def forward(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> tuple[Array, Array]:
+    def forward(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> tuple[Array, StepMetrics]:
         params = state.merge(frozen, *trainable.values())
         images = views.normalize(batch["image"], pixels.mean, pixels.std, pixels.dtype)
         logits: Any = classifier.apply({"params": params}, images)
         logits = logits.astype(jnp.float32)
         correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch["label"]) & batch["mask"])
-        return loss(logits, batch["label"], batch["mask"], normaliser), correct
+        value = loss(logits, batch["label"], batch["mask"], normaliser)
+        return value, StepMetrics(value, correct, jnp.sum(batch["mask"]))
+
+    differentiate = jax.grad(forward, has_aux=True)
+
+    def differentiate_rows(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+        """Gradient and metrics, summed over the micro-batches."""
+        if accumulate == 1:
+            return differentiate(trainable, frozen, batch, normaliser)
+
+        def micro(total: tuple, part: Batch) -> tuple[tuple, None]:
+            return jax.tree.map(jnp.add, total, differentiate(trainable, frozen, part, normaliser)), None
+
+        # Every micro-batch takes every so many-th row, so that each lies on all devices.
+        parts = {k: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
+        none = jnp.zeros((), jnp.int32)
+        zero = jax.tree.map(jnp.zeros_like, trainable), StepMetrics(jnp.zeros(()), none, none)
+        return jax.lax.scan(micro, zero, parts)[0]
+
+    def differentiate_shard(*args: Any) -> Any:
+        flat, unravel = ravel_pytree(differentiate_rows(*args))
+        return unravel(jax.lax.psum(flat, devices.DATA))
+
+    if (
+        loss.additive
+    ):  # else the loss of a device's rows is no share of the batch's, and XLA finds what has to be summed
+        of_shard, whole = PartitionSpec(devices.DATA), PartitionSpec()
+        differentiate_batch: Any = jax.shard_map(
+            differentiate_shard,
+            mesh=mesh or devices.make_mesh(),
+            in_specs=(whole, whole, of_shard, whole),
+            out_specs=whole,
+            check_vma=False,
+        )
+    else:
+        differentiate_batch = differentiate_rows
 
     def step(train_state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, StepMetrics]:
         batch = {name: batch[name] for name in ("image", "label", "mask")}
         if flip:
             batch["image"] = views.flip(batch["image"], jax.random.fold_in(key, train_state.step))
-        normaliser = loss.normaliser(batch["label"], batch["mask"])
-        differentiate = jax.value_and_grad(forward, has_aux=True)
         start = train_state.trainable
-
-        def micro(total: tuple, part: Batch) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, differentiate(start, frozen, part, normaliser)), None
-
-        if accumulate == 1:
-            (value, correct), gradient = differentiate(start, frozen, batch, normaliser)
-        else:
-            # Every micro-batch takes every so many-th row, so that each lies on all devices.
-            parts = {k: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
-            zero = ((jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, start))
-            ((value, correct), gradient), _ = jax.lax.scan(micro, zero, parts)
+        normaliser = loss.normaliser(batch["label"], batch["mask"])
+        gradient, metrics = differentiate_batch(start, frozen, batch, normaliser)
         updates, opt_state = tx.update(gradient, train_state.opt_state, start)
         trainable: Any = optax.apply_updates(start, updates)
-        return TrainState(train_state.step + 1, trainable, opt_state), StepMetrics(
-            value, correct, jnp.sum(batch["mask"])
-        )
+        return TrainState(train_state.step + 1, trainable, opt_state), metrics
 
     return step
+
+
+def jitted_step(
+    config: ml_collections.FrozenConfigDict,
+    classifier: Classifier,
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    pixels: Input,
+    mesh: Mesh,
+) -> Any:
+    """The step of a run, as its config says; the state that it is given is used up. Arguments as of `make_step`."""
+    flip = config.crop == "random_resized"
+    step = make_step(classifier, loss, tx, pixels, accumulate=config.accumulate, flip=flip, mesh=mesh)
+    return jax.jit(step, donate_argnums=0)
 
 
 def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> TrainState:
@@ -98,16 +146,8 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> Train
         logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
     logs.resume(loader.step)
 
-    step = jax.jit(
-        make_step(
-            experiment.classifier,
-            experiment.loss,
-            experiment.tx,
-            experiment.pixels,
-            accumulate=config.accumulate,
-            flip=config.crop == "random_resized",
-        ),
-        donate_argnums=0,
+    step = jitted_step(
+        config, experiment.classifier, experiment.loss, experiment.tx, experiment.pixels, experiment.mesh
     )
     key = devices.replicated_key(config.seed, experiment.mesh)
     every = config.checkpoint_every or loader.steps_per_epoch

@@ -2,7 +2,11 @@
 
 from typing import NamedTuple
 
+import ml_collections
+
+from lift_jax.experiment import Network
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.tuners.methods import tuners_of
 
 
 class Operations(NamedTuple):
@@ -19,6 +23,17 @@ class Operations(NamedTuple):
     @property
     def total(self) -> int:
         return self.forward + self.backward
+
+
+def operations(config: ml_collections.FrozenConfigDict, network: Network) -> Operations | None:
+    """Of a run; None if it is none of those that are counted here: AdaptFormer in all blocks of a ViT with a class token."""
+    vision = network.classifier.backbone
+    assert isinstance(vision, VisionTransformer)
+    if tuners_of(config.method) != ("adaptformer",) or config.tuner.partial or vision.pool != "class":
+        return None
+    tuner = network.parts.tuner["backbone"]["block_0"]["tuner_adaptformer"]
+    dim = tuner["down_proj"]["kernel"].shape[-1]
+    return adaptformer(vision, network.pixels.resolution, dim, network.classifier.head.num_classes)
 
 
 def adaptformer(vision: VisionTransformer, resolution: int, dim: int, num_classes: int) -> Operations:

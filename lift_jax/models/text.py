@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lift_jax.models.sites import BlockTuners, no_tuners
-from lift_jax.models.transformer import Block, layer_norm
+from lift_jax.models.transformer import Remat, layer_norm, rematerialised
 
 
 def _same(x: Array) -> Array:
@@ -26,8 +26,7 @@ class TextTransformer(nn.Module):
         causal: True for CLIP's tower, where a token sees those before it and the end-of-text token is the feature;
             False for SigLIP's, where all see all, the padding included, and the last position is the feature.
         dtype: of the activations.
-        remat: whether the backward pass computes each block anew, in a fraction of the memory.
-        tuners: gives the tuners of block i (see `lift_jax.models.sites`). Tokens that they put in come after the first.
+        remat, tuners: as in `VisionTransformer`; tokens that the tuners put in come after the first.
     """
 
     vocab_size: int
@@ -41,7 +40,7 @@ class TextTransformer(nn.Module):
     end_of_text: int | None = None
     causal: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
-    remat: bool = False
+    remat: Remat = "none"
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @nn.compact
@@ -59,8 +58,7 @@ class TextTransformer(nn.Module):
         positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width))
         x = (embedded(table[tokens]) + positions[:length]).astype(self.dtype)
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
-        # Argument 2 of Block.__call__, the length, is a number of the program, not of the data.
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = rematerialised(self.remat)
         for i in range(self.depth):
             x = block(*size, causal=self.causal, tuners=self.tuners(i), name=f"block_{i}")(x, length)
         x = layer_norm(self.epsilon, x.dtype, name="ln_final")(x)

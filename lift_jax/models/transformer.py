@@ -1,6 +1,7 @@
 """The pre-norm transformer block that the vision and the text tower share."""
 
 from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -37,6 +38,11 @@ def layer_norm(epsilon: float, dtype: jnp.dtype, name: str | None = None) -> nn.
     reference keeps where the mean is large.
     """
     return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
+
+
+Remat = Literal["none", "minimal", "full"]
+"""What the backward pass computes anew instead of keeping it (Chen et al. 2016, arXiv 1604.06174): nothing; all but the
+outputs of linear layers, that is attention, norms and activations; or all but the inputs of the blocks."""
 
 
 class Linear(nn.Module):
@@ -108,3 +114,12 @@ class Block(nn.Module):
         h = Linear(self.mlp_dim, name="mlp_in")(h, sites)
         h = Linear(width, name="mlp_out")(ACTIVATIONS[self.activation](h), sites)
         return x + sites.mlp(x, h)
+
+
+def rematerialised(remat: Remat) -> type[Block]:
+    """`Block`, with what its backward pass keeps; to be called with its `length` in the second place."""
+    if remat == "none":
+        return Block
+    # A linear layer's product is the one that has no batch dimension; attention's have.
+    policy: Any = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "minimal" else None
+    return nn.remat(Block, policy=policy, static_argnums=(2,))  # the length is a number of the program, not of the data

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.sites import BlockTuners, no_tuners
-from lift_jax.models.transformer import Block, layer_norm
+from lift_jax.models.transformer import Remat, layer_norm, rematerialised
 
 
 class VisionTransformer(nn.Module):
@@ -27,6 +27,7 @@ class VisionTransformer(nn.Module):
         patch_bias: whether the patch embedding has a bias (the ImageNet-21K ViT has one, CLIP does not).
         pool: "class" for the class token; "attention" for SigLIP's head, whose transformer has no class token.
         dtype: of the activations. Layer norm and softmax statistics are float32 in any case.
+        remat: what the backward pass computes anew (see `lift_jax.models.transformer.Remat`).
         tuners: gives the tuners of block i (see `lift_jax.models.sites`).
     """
 
@@ -41,6 +42,7 @@ class VisionTransformer(nn.Module):
     patch_bias: bool = False
     pool: Literal["class", "attention"] = "class"
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    remat: Remat = "none"
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @nn.compact
@@ -50,11 +52,10 @@ class VisionTransformer(nn.Module):
         if self.pre_norm:
             x = layer_norm(self.epsilon, x.dtype, name="ln_pre")(x)
         length = x.shape[1]
+        block = rematerialised(self.remat)
+        size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         for i in range(self.depth):
-            block = Block(
-                self.num_heads, self.mlp_dim, self.activation, self.epsilon, tuners=self.tuners(i), name=f"block_{i}"
-            )
-            x = block(x, length=length)
+            x = block(*size, tuners=self.tuners(i), name=f"block_{i}")(x, length)
         ln_post = layer_norm(self.epsilon, x.dtype, name="ln_post")
         if self.pool == "class":
             return ln_post(x[:, 0])

@@ -13,7 +13,7 @@ from lift_jax.weights.folder import has_arrays, read_json
 from lift_jax.weights.positions import resize_positions
 from lift_jax.weights.source import find
 
-__all__ = ["Backbone", "content_hash", "load"]
+__all__ = ["Backbone", "content_hash", "load", "resize"]
 
 
 def load(name: str, resolution: int | None = None) -> Backbone:
@@ -23,9 +23,7 @@ def load(name: str, resolution: int | None = None) -> Backbone:
         UserError: if it cannot be found or read, or the patch size does not divide the resolution.
     """
     backbone = dataclasses.replace(_read(find(name)), name=name)
-    if not resolution or resolution == backbone.resolution:
-        return backbone
-    return _resized(backbone, resolution)
+    return resize(backbone, resolution) if resolution else backbone
 
 
 def _read(place: epath.Path | Path) -> Backbone:
@@ -42,7 +40,14 @@ def _read(place: epath.Path | Path) -> Backbone:
     return timm.load(place) if "architecture" in config else huggingface.load(place)
 
 
-def _resized(backbone: Backbone, resolution: int) -> Backbone:
+def resize(backbone: Backbone, resolution: int) -> Backbone:
+    """The backbone for images of `resolution` pixels a side, its positions resized.
+
+    Raises:
+        UserError: if the patch size does not divide the resolution.
+    """
+    if resolution == backbone.resolution:
+        return backbone
     patch = backbone.vision.patch_size
     if resolution % patch:
         near = max(patch, round(resolution / patch) * patch)

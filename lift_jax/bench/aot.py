@@ -1,0 +1,82 @@
+r"""Compiles the training and the evaluation step for TPUs that need not be here, and says what they would need.
+
+    python -m lift_jax.bench.aot --config configs/inat.py --topology v5e-256 [--batch 128] [--classes N] [--fit]
+        [--config.KEY=VALUE ...]
+
+Neither data nor weights are read: the shapes follow from the config, and the number of classes from its data set or from
+--classes. A topology is an accelerator type of Google Cloud (v5e-16; v4 and v5p count two cores a chip: v4-32 has 16
+chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
+
+All numbers are of one chip. The roofline time is the longer of operations / peak and bytes accessed / bandwidth of the
+memory, by the compiler's counts: a step can hardly be faster, and real ones are slower.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from lift_jax import command_line
+from lift_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/inat.py.")
+_TOPOLOGY = flags.DEFINE_string("topology", "cpu", "An accelerator type such as v5e-256, or cpu for this machine.")
+_BATCH = flags.DEFINE_integer("batch", 128, "Training images a chip.", lower_bound=1)
+_CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes; by default that of the config's data set.")
+_FIT = flags.DEFINE_boolean("fit", False, "Find the largest training batch a chip for each value of config.remat.")
+
+CLASSES = {
+    "i_naturalist2018": 8142,
+    "imagenet_lt": 1000,
+    "places_lt": 365,
+    "cifar100": 100,
+    "cifar10": 10,
+    "digits": 10,
+}
+"""Of the benchmarks, by config.data.name."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs what the flags say."""
+    if len(argv) > 1:
+        raise UserError(f"The argument {argv[1]!r} belongs to no flag; see --help.")
+    if _CONFIG.value is None:
+        raise UserError("No config is given; write --config FILE, such as --config configs/inat.py.")
+    config, name = _CONFIG.value, _TOPOLOGY.value
+    num_classes = _CLASSES.value or CLASSES.get(config.data.name, 0)
+    if num_classes < 1:
+        raise UserError(
+            f"The number of classes of config.data.name={config.data.name!r} is not known without its data; write "
+            "--classes N."
+        )
+    import jax
+
+    from lift_jax import config as lift_config
+    from lift_jax.bench import plan, tpus
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # the time of compiling is wanted
+    if config.dtype == "auto" and name != "cpu":
+        config.dtype = "bfloat16"
+    resolved = lift_config.resolve(config)
+    if name == "cpu":
+        target = plan.Target(name, None, jax.devices(), jax.devices())
+    else:
+        target = plan.Target(name, tpus.parse(name)[0], *tpus.slice_devices(name))
+    lines = plan.fit if _FIT.value else plan.both
+    for line in lines(resolved, num_classes, target, _BATCH.value):
+        print(line, flush=True)
+
+
+def entry_point() -> None:
+    """The command."""
+    try:
+        app.run(main, flags_parser=command_line.parse)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,76 @@
+"""What the compiler says of a program: operations, memory, and what crosses the network."""
+
+import math
+import re
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+_COLLECTIVE = re.compile(
+    r"= (?P<result>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\("
+)
+_ARRAY = re.compile(r"(?P<dtype>[a-z]+\d+\w*|pred)\[(?P<shape>[\d,]*)\]")
+
+
+class Program(NamedTuple):
+    """A compiled program; all numbers are of one device.
+
+    Attributes:
+        seconds: that the compiler took.
+        flops: floating-point operations.
+        accessed: bytes read and written by its instructions.
+        arguments, temporaries, outputs: bytes of memory; outputs that take their argument's place count nothing.
+        code: bytes of the program itself.
+        collectives: of each kind the number of instructions and the bytes of their results.
+    """
+
+    seconds: float
+    flops: float
+    accessed: float
+    arguments: int
+    temporaries: int
+    outputs: int
+    code: int
+    collectives: dict[str, tuple[int, int]]
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory that the program needs while it runs."""
+        return self.arguments + self.temporaries + self.outputs + self.code
+
+
+def compile(lowered: Any) -> Program:
+    """Compiles what `jax.jit(...).lower(...)` gives."""
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - start
+    costs, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    return Program(
+        seconds=seconds,
+        flops=costs["flops"],
+        accessed=costs["bytes accessed"],
+        arguments=memory.argument_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes,
+        outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        code=memory.generated_code_size_in_bytes,
+        collectives=collectives(compiled.as_text()),
+    )
+
+
+def collectives(hlo: str) -> dict[str, tuple[int, int]]:
+    """Of each kind of collective in a program's text the number of instructions and the bytes of their results."""
+    number, size = Counter(), Counter()
+    for match in _COLLECTIVE.finditer(hlo):
+        number[match["kind"]] += 1
+        size[match["kind"]] += sum(_bytes(array) for array in _ARRAY.finditer(match["result"]))
+    return {kind: (number[kind], size[kind]) for kind in number}
+
+
+def _bytes(array: re.Match[str]) -> int:
+    name = {"pred": "bool", "f": "float", "s": "int", "u": "uint"}
+    dtype = re.sub(r"^(pred|f|s|u)(?=\d|$)", lambda m: name[m[1]], array["dtype"]).replace("bf16", "bfloat16")
+    size = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    return math.prod(int(n) for n in array["shape"].split(",") if n) * np.dtype(size).itemsize
