@@ -70,8 +70,8 @@ def default() -> ml_collections.ConfigDict:
     config.tau = 1.0  # of the logit adjustment
     config.seed = 0  # of the order, the crops and flips, and the initialisation
     config.dtype = "auto"  # of frozen weights and activations; auto: bfloat16 on TPU and GPU, float32 on CPU
-    # What the backward pass computes anew, so that larger batches fit (lift_jax.bench.aot --fit): none; minimal, all but
-    # the linear layers of the transformer; full, all but the inputs of its blocks.
+    # What the backward pass computes anew, so that larger batches fit (lift_jax.bench.aot --fit): none; minimal, all
+    # but the linear layers of the transformer; full, all but the inputs of its blocks.
     config.remat = "none"
     config.recipes = ml_collections.ConfigDict(
         {

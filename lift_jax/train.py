@@ -86,19 +86,17 @@ def make_step(
         flat, unravel = ravel_pytree(differentiate_rows(*args))
         return unravel(jax.lax.psum(flat, devices.DATA))
 
-    if (
-        loss.additive
-    ):  # else the loss of a device's rows is no share of the batch's, and XLA finds what has to be summed
+    # Where the loss of a device's rows is no share of the batch's, XLA finds out what has to be summed.
+    differentiate_batch: Any = differentiate_rows
+    if loss.additive:
         of_shard, whole = PartitionSpec(devices.DATA), PartitionSpec()
-        differentiate_batch: Any = jax.shard_map(
+        differentiate_batch = jax.shard_map(
             differentiate_shard,
             mesh=mesh or devices.make_mesh(),
             in_specs=(whole, whole, of_shard, whole),
             out_specs=whole,
             check_vma=False,
         )
-    else:
-        differentiate_batch = differentiate_rows
 
     def step(train_state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, StepMetrics]:
         batch = {name: batch[name] for name in ("image", "label", "mask")}

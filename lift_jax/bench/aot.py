@@ -3,8 +3,8 @@ r"""Compiles the training and the evaluation step for TPUs that need not be here
     python -m lift_jax.bench.aot --config configs/inat.py --topology v5e-256 [--batch 128] [--classes N] [--fit]
         [--config.KEY=VALUE ...]
 
-Neither data nor weights are read: the shapes follow from the config, and the number of classes from its data set or from
---classes. A topology is an accelerator type of Google Cloud (v5e-16; v4 and v5p count two cores a chip: v4-32 has 16
+Neither data nor weights are read: the shapes follow from the config, and the number of classes from its data set or
+from --classes. A topology is an accelerator type of Google Cloud (v5e-16; v4 and v5p count two cores a chip: v4-32 has 16
 chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
 
 All numbers are of one chip. The roofline time is the longer of operations / peak and bytes accessed / bandwidth of the

@@ -26,10 +26,11 @@ class Operations(NamedTuple):
 
 
 def operations(config: ml_collections.FrozenConfigDict, network: Network) -> Operations | None:
-    """Of a run; None if it is none of those that are counted here: AdaptFormer in all blocks of a ViT with a class token."""
+    """Of a run with AdaptFormer in all blocks of a ViT with a class token; None for others."""
     vision = network.classifier.backbone
-    assert isinstance(vision, VisionTransformer)
-    if tuners_of(config.method) != ("adaptformer",) or config.tuner.partial or vision.pool != "class":
+    if not isinstance(vision, VisionTransformer) or vision.pool != "class":
+        return None
+    if tuners_of(config.method) != ("adaptformer",) or config.tuner.partial:
         return None
     tuner = network.parts.tuner["backbone"]["block_0"]["tuner_adaptformer"]
     dim = tuner["down_proj"]["kernel"].shape[-1]

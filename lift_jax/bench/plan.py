@@ -1,7 +1,7 @@
 """What the steps of a config need of a chip, in lines to be printed; and the largest batch that fits."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, get_args
 
 import jax
 import ml_collections
@@ -91,7 +91,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
     yield f"fastest by the roofline: {max(found)[1]}"
 
 
-def _search(at, chip: Chip, size: int) -> tuple[int, Program | None]:
+def _search(at: Callable[[int], Program | None], chip: Chip, size: int) -> tuple[int, Program | None]:
     """The largest batch that compiles, in steps of a sixteenth or `_UNIT`, and its program."""
     best, most = (0, None), None
     size = _floor(size)
@@ -120,7 +120,7 @@ def _floor(size: float) -> int:
     return max(_UNIT, int(size) // _UNIT * _UNIT)
 
 
-def _compiled(lowered) -> Program | None:
+def _compiled(lowered: Any) -> Program | None:
     """None if the program does not fit into the memory."""
     try:
         return program.compile(lowered)
@@ -130,7 +130,7 @@ def _compiled(lowered) -> Program | None:
         raise
 
 
-def _fitting(lowered, what: str) -> Program:
+def _fitting(lowered: Any, what: str) -> Program:
     compiled = _compiled(lowered)
     if compiled is None:
         raise UserError(f"{what} does not fit into the memory; write a smaller --batch, or --fit to find the largest.")
