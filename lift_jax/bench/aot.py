@@ -4,8 +4,8 @@ r"""Compiles the training and the evaluation step for TPUs that need not be here
         [--config.KEY=VALUE ...]
 
 Neither data nor weights are read: the shapes follow from the config, and the number of classes from its data set or
-from --classes. A topology is an accelerator type of Google Cloud (v5e-16; v4 and v5p count two cores a chip: v4-32 has 16
-chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
+from --classes. A topology is a generation and a size of TPUs as Google Cloud counts them (v5e-16; for v4 and v5p two
+cores a chip: v4-32 has 16 chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
 
 All numbers are of one chip. The roofline time is the longer of operations / peak and bytes accessed / bandwidth of the
 memory, by the compiler's counts: a step can hardly be faster, and real ones are slower.
@@ -21,7 +21,7 @@ from lift_jax import command_line
 from lift_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/inat.py.")
-_TOPOLOGY = flags.DEFINE_string("topology", "cpu", "An accelerator type such as v5e-256, or cpu for this machine.")
+_TOPOLOGY = flags.DEFINE_string("topology", "cpu", "TPUs such as v5e-256, or cpu for this machine.")
 _BATCH = flags.DEFINE_integer("batch", 128, "Training images a chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes; by default that of the config's data set.")
 _FIT = flags.DEFINE_boolean("fit", False, "Find the largest training batch a chip for each value of config.remat.")

@@ -41,7 +41,7 @@ _CHIPS_OF_A_SLICE = (8, 16, 32, 64, 128, 256)
 
 
 def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
-    """The chip and the shape of the slice `name`, which Google Cloud calls the accelerator type, such as v5e-256.
+    """The chip and the shape of the slice `name`, such as v5e-256.
 
     Raises:
         UserError: if there is no such chip or no slice of that size.
