@@ -4,21 +4,26 @@ Decodes JPEG files of 500 x 375 pixels, made from the photographs that scikit-le
 (random resized crop to 224) and test batches (five crops) of them, on one core. Beside it, if torch and torchvision are
 installed, torchvision's pipeline on the same files, and as the limit plain decoding. The rounds alternate, and the best
 of each counts, in seconds of processor time, so that other programs on the machine disturb little. With --workers, two
-worker processes are compared with one, in wall time.
+worker processes are compared with one, in wall time. With --decoders, decoding alone by every JPEG decoder that is
+installed (Pillow, simplejpeg, OpenCV, imagecodecs, PyTurboJPEG). With --fidelities, what each costs and how far its
+training crops are from the exact ones, also for photographs of four times the pixels.
 """
 
 import argparse
+import contextlib
+import functools
 import io
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lift_jax.data import images, test_loader, train_loader
+from lift_jax.data import data_defaults, images, test_loader, train_loader
 from lift_jax.data.dataset import Dataset
+from lift_jax.data.resampling import FIDELITIES
 
 HEIGHT, WIDTH, RESOLUTION, EXPAND, BATCH = 375, 500, 224, 24, 64
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -27,8 +32,8 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 class Photographs:
     """JPEG files in memory, repeated to any number."""
 
-    def __init__(self, count: int):
-        self.files = photographs()
+    def __init__(self, count: int, enlarge: int = 1):
+        self.files = photographs(enlarge)
         self.count = count
 
     def __len__(self) -> int:
@@ -38,8 +43,12 @@ class Photographs:
         return self.files[index % len(self.files)]
 
 
-def photographs() -> list[bytes]:
-    """Sixteen cut-outs of two photographs, of 500 x 375 pixels in their original resolution, as JPEG of quality 90."""
+def photographs(enlarge: int = 1) -> list[bytes]:
+    """Sixteen cut-outs of two photographs, of 500 x 375 pixels in their original resolution, as JPEG of quality 90.
+
+    Arguments:
+        enlarge: factor by which their sides are enlarged before they are encoded.
+    """
     from sklearn.datasets import load_sample_image
 
     files = []
@@ -48,20 +57,24 @@ def photographs() -> list[bytes]:
         for number in range(8):
             top, left = 6 * number, 17 * number
             buffer = io.BytesIO()
-            Image.fromarray(photograph[top : top + HEIGHT, left : left + WIDTH]).save(buffer, "JPEG", quality=90)
+            cutout = Image.fromarray(photograph[top : top + HEIGHT, left : left + WIDTH])
+            cutout = cutout.resize((enlarge * WIDTH, enlarge * HEIGHT), Image.Resampling.BICUBIC)
+            cutout.save(buffer, "JPEG", quality=90)
             files.append(buffer.getvalue())
     return files
 
 
-def lift_jax_batches(count: int, workers: int, five_crops: bool) -> Any:
-    """Batches of the package's own loaders."""
-    data = Dataset("photographs", Photographs(count), np.zeros(count, np.int32), ("photograph",))
+def lift_jax_batches(
+    count: int, workers: int, five_crops: bool, fidelity: str = data_defaults().fidelity, enlarge: int = 1
+) -> Any:
+    """Batches of the package's own loaders, the test images always with the default fidelity."""
+    data = Dataset("photographs", Photographs(count, enlarge), np.zeros(count, np.int32), ("photograph",))
     if five_crops:
         return test_loader(
             data, batch_size=BATCH, resolution=RESOLUTION, expand=EXPAND, mode="fivecrop", num_workers=workers
         )
     return train_loader(
-        data, batch_size=BATCH, seed=0, resolution=RESOLUTION, num_epochs=1, fidelity="close", num_workers=workers
+        data, batch_size=BATCH, seed=0, resolution=RESOLUTION, num_epochs=1, fidelity=fidelity, num_workers=workers
     )
 
 
@@ -158,10 +171,69 @@ def workers(count: int, rounds: int) -> None:
     print(f"2 workers: {best[1] / best[2]:.2f} times one")
 
 
+def decoders(rounds: int) -> None:
+    """Print the time of every decoder that is installed, and whether its pixels are Pillow's."""
+    files = photographs()
+    reference = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
+    functions = dict(_decoders())
+    best = measure({name: functools.partial(map, each, files * 16) for name, each in functions.items()}, rounds)
+    for name, took in sorted(best.items(), key=lambda item: item[1]):
+        same = all((functions[name](file) == pixels).all() for file, pixels in zip(files, reference, strict=True))
+        pixels = "the pixels of Pillow" if same else "other pixels"
+        print(f"{name:12s} {1e3 * took / (16 * len(files)):.2f} ms an image, {pixels}")
+
+
+def _decoders() -> Iterator[tuple[str, Callable[[bytes], np.ndarray]]]:
+    yield "Pillow", lambda file: np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    with contextlib.suppress(ImportError):
+        import simplejpeg
+
+        yield "simplejpeg", lambda file: simplejpeg.decode_jpeg(file, "RGB")
+    with contextlib.suppress(ImportError):
+        import cv2  # pyright: ignore[reportMissingImports]
+
+        cv2.setNumThreads(1)
+        yield "OpenCV", lambda file: cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB)
+    with contextlib.suppress(ImportError):
+        import imagecodecs  # pyright: ignore[reportMissingImports]
+
+        yield "imagecodecs", imagecodecs.jpeg8_decode
+    with contextlib.suppress(ImportError, RuntimeError):  # It needs the system's libturbojpeg besides.
+        import turbojpeg  # pyright: ignore[reportMissingImports]
+
+        turbo = turbojpeg.TurboJPEG()
+        yield "PyTurboJPEG", lambda file: turbo.decode(file, pixel_format=turbojpeg.TJPF_RGB)
+
+
+def fidelities(count: int, rounds: int) -> None:
+    """Print what each fidelity costs, and its differences from the exact pixels."""
+    for enlarge in 1, 2:
+        cases = {each: functools.partial(lift_jax_batches, count, 0, False, each, enlarge) for each in FIDELITIES}
+        best = measure(cases, rounds)
+        exact = next(cases["exact"]())["image"].astype(int)
+        print(f"training crops of {enlarge * WIDTH} x {enlarge * HEIGHT} pixels:")
+        for name, took in best.items():
+            off = np.abs(next(cases[name]())["image"] - exact)
+            print(
+                f"  {name:7s} {1e3 * took / count:.2f} ms an image; grey levels from the exact ones: "
+                f"mean {off.mean():.3f}, 99 of 100 at most {np.quantile(off, 0.99):.0f}, largest {off.max()}"
+            )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, default=512, help="images a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", action="store_true", help="compare one with two worker processes")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--workers", action="store_true", help="compare one with two worker processes")
+    kind.add_argument("--decoders", action="store_true", help="compare JPEG decoders")
+    kind.add_argument("--fidelities", action="store_true", help="compare config.data.fidelity's values")
     given = parser.parse_args()
-    workers(given.count, given.rounds) if given.workers else one_core(given.count, given.rounds)
+    if given.workers:
+        workers(given.count, given.rounds)
+    elif given.decoders:
+        decoders(given.rounds)
+    elif given.fidelities:
+        fidelities(given.count, given.rounds)
+    else:
+        one_core(given.count, given.rounds)

@@ -159,6 +159,22 @@ def test_folders_without_images_and_missing_folders(config, tmp_path):
         load(config)
 
 
+def test_a_folder_that_may_not_be_read_is_named(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    (tmp_path / "train" / "ant").chmod(0)
+    config.root = "."
+    user = os.geteuid()
+    try:
+        if user == 0:  # who may read everything
+            os.seteuid(65534)
+        with pytest.raises(UserError, match=r"The folder .*train/ant cannot be read: Permission denied"):
+            load(config)
+    finally:
+        os.seteuid(user)
+        (tmp_path / "train" / "ant").chmod(0o755)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
