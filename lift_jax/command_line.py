@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +25,19 @@ _ALSO_CALLED = {
     "wd": "weight_decay",
 }
 """What other programs call some keys."""
+
+
+def helped(doc: str | None, own: Iterable[flags.FlagHolder]) -> bool:
+    """Whether the command line asks for help, which then is printed: a program's docstring and its own flags.
+
+    absl would tell of the console script instead of the program, and end with status 1.
+    """
+    if not {"-h", "-help", "--help"} & set(sys.argv):
+        return False
+    print(doc or "")
+    for flag in own:
+        print(flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  "))
+    return True
 
 
 def parse(argv: Sequence[str]) -> list[str]:

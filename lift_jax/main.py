@@ -77,17 +77,10 @@ def main(argv: Sequence[str]) -> None:
         run(config, workdir, mode, checkpoint)
 
 
-def _help() -> str:
-    """The file's docstring and the flags; absl's own would tell of the console script, and end with status 1."""
-    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
-    flag_lines = [flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  ") for flag in own]
-    return "\n".join([__doc__ or "", *flag_lines])
-
-
 def entry_point() -> None:
     """The console command `lift_jax`."""
-    if {"-h", "-help", "--help"} & set(sys.argv):
-        print(_help())
+    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
+    if command_line.helped(__doc__, own):
         return
     try:
         app.run(main, flags_parser=command_line.parse)

@@ -71,6 +71,8 @@ def main(argv: Sequence[str]) -> None:
 
 def entry_point() -> None:
     """The command."""
+    if command_line.helped(__doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FIT)):
+        return
     try:
         app.run(main, flags_parser=command_line.parse)
     except UserError as error:
