@@ -72,8 +72,8 @@ def _summary(columns: Mapping[str, Geometry]) -> str:
         ]
         for name, g in columns.items()
     ]
-    header = ["means", "similarity", "training", "test", "difference"]
-    note = "Similarity of two different classes; distances of training and test images to their class."
+    header = ["means", "similarity", "training", "test", "gap"]
+    note = "Similarity of two different classes; distances of training and test images, and their gap."
     return page.section("In numbers", page.table(header, rows) + page.paragraph(note, "muted"), "wide")
 
 
@@ -131,10 +131,15 @@ def _share(rows: Sequence[comparison.Row]) -> Figure:
         values = np.array([statistics.fmean(best[share].values(key)) for share in shares])
         if not np.isnan(values).all():
             axes.plot(shares, values, "o-", color=color, markersize=4, linewidth=1.6, label=name)
-    positive = [share for share in shares if share > 0]
-    axes.set_xscale("symlog", linthresh=positive[0] if positive else 1e-3)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    positive = [share for share in shares if share > 0] or [1.0]
+    ticks = 10.0 ** np.arange(np.floor(np.log10(positive[0])), np.ceil(np.log10(positive[-1])) + 1)
+    if shares[0] > 0:
+        axes.set_xscale("log")
+    else:
+        axes.set_xscale("symlog", linthresh=positive[0])
+        ticks = np.concatenate([[0], ticks[ticks >= positive[0]]])
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel("tuned share of the backbone's parameters, %")
     axes.set_ylabel("accuracy, %")
     handles, labels = axes.get_legend_handles_labels()
