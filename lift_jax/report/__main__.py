@@ -26,7 +26,7 @@ def _draw(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.report",
         description="Draws the report of a run anew, from the files in its folder; `python -m lift_jax.report compare "
-        "--help` tells of several runs. The pictures of single images need the data set, and are left out.",
+        "--help` tells of several runs. The pictures of single images are those of the run's last report.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     given = parser.parse_args(arguments)

@@ -2,17 +2,19 @@
 
 import base64
 import io
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from lift_jax.data import Dataset
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
 from lift_jax.report.files import RunFiles
+
+FOLDER = "report"
+"""Of a run, for the pictures."""
 
 _SIDE = 160
 
@@ -39,31 +41,51 @@ def tail_group(run: RunFiles) -> int:
     return max(np.asarray(run.record.class_groups)[run.predictions["label"]], default=0)
 
 
-def worst(run: RunFiles, test: Dataset, top: int = 12) -> list[Example]:
+def mistakes(run: RunFiles) -> Int[np.ndarray, " n"]:
+    """The rows of the wrong predictions in the tail."""
+    tail = np.asarray(run.record.class_groups)[run.predictions["label"]] == tail_group(run)
+    return np.flatnonzero(tail & ~run.right)
+
+
+def worst(run: RunFiles, test: Dataset | None, top: int = 12) -> list[Example]:
     """Wrong predictions in the tail, the most confident first, no more than three of a class.
 
     Args:
         run: its files.
-        test: the test split, for the pictures.
+        test: the test split, for the pictures; without it those that `save` has left in the run's folder are taken.
         top: how many.
     """
-    columns = run.predictions
-    tail = np.asarray(run.record.class_groups)[columns["label"]] == tail_group(run)
-    rows = np.flatnonzero(tail & ~run.right)
+    columns, rows = run.predictions, mistakes(run)
     chosen: list[Example] = []
     of_class: dict[int, int] = {}
     for row in rows[np.argsort(-columns["confidence"][rows], kind="stable")]:
         label = int(columns["label"][row])
         if len(chosen) == top or of_class.get(label, 0) == 3:
             continue
-        try:
-            picture = thumbnail(pixels(test, int(columns["index"][row]), run.config["data"]["exif_rotate"]))
-        except UserError:
+        index = int(columns["index"][row])
+        picture = _saved(run, index) if test is None else _of(test, index, run.config["data"]["exif_rotate"])
+        if picture is None:
             continue
         of_class[label] = of_class.get(label, 0) + 1
         prediction, confidence = int(columns["prediction"][row]), float(columns["confidence"][row])
-        chosen.append(Example(int(columns["index"][row]), label, prediction, confidence, picture))
+        chosen.append(Example(index, label, prediction, confidence, picture))
     return chosen
+
+
+def _of(test: Dataset, index: int, exif_rotate: bool) -> np.ndarray | None:
+    """An image's picture, None if it cannot be read."""
+    try:
+        return thumbnail(pixels(test, index, exif_rotate))
+    except UserError:
+        return None
+
+
+def _saved(run: RunFiles, index: int) -> np.ndarray | None:
+    """The picture that an earlier report has left, or None."""
+    for file in (run.workdir / FOLDER).glob(f"worst_*_{index}.png"):
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB"))
+    return None
 
 
 def thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "side side 3"]:
@@ -82,10 +104,12 @@ def data_uri(picture: UInt8[np.ndarray, "side side 3"]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def save(examples: list[Example], folder: Path, run: RunFiles) -> None:
-    """Writes the pictures as files whose names say what they are and what they were taken for."""
-    names = run.record.class_names
+def save(examples: list[Example], run: RunFiles) -> None:
+    """Writes the pictures, and no others, as files whose names say what they are and what they were taken for."""
+    folder, names = run.workdir / FOLDER, run.record.class_names
+    for old in folder.glob("worst_*.png"):
+        old.unlink()
     for number, example in enumerate(examples, start=1):
         what = f"{number:02d}_{names[example.label]}_taken_for_{names[example.prediction]}"
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in what)[:120]
-        Image.fromarray(example.picture).save(folder / f"worst_{safe}.png")
+        Image.fromarray(example.picture).save(folder / f"worst_{safe}_{example.index}.png")

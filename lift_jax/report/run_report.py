@@ -33,7 +33,7 @@ def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) 
 
     Args:
         workdir: the run's folder, evaluated.
-        test: the test split, for pictures of the worst mistakes; without it there are none.
+        test: the test split, for pictures of the worst mistakes; without it those of an earlier report are kept.
         logs: gets the figures for TensorBoard.
 
     Returns:
@@ -43,12 +43,10 @@ def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) 
         UserError: if the folder is no evaluated run of this version.
     """
     run = files.read(workdir)
-    folder = workdir / "report"
+    folder = workdir / examples.FOLDER
     folder.mkdir(exist_ok=True)
-    pictures = examples.worst(run, test) if test is not None else []
-    for old in folder.glob("worst_*.png"):
-        old.unlink()
-    examples.save(pictures, folder, run)
+    pictures = examples.worst(run, test)
+    examples.save(pictures, run)
     sections = [_metrics(run)]
     arrays: dict[str, np.ndarray] = {}
     with style.settings():
@@ -62,7 +60,7 @@ def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) 
             arrays[f"report/{name}"] = style.to_png(drawn, folder / f"{name}.png")
             sections.append(page.section(title, page.figure(style.to_svg(drawn, name), caption)))
     sections.append(_trained(run))
-    if test is not None:
+    if pictures or not examples.mistakes(run).size:
         sections.append(_worst(run, pictures))
     sections += [_class_table(run), _origin(run)]
     if logs is not None:

@@ -39,7 +39,7 @@ class VPT(Tuner):
     @nn.compact
     def tokens(self, x: Float[Array, "b t d"], length: int) -> Float[Array, "b s d"]:
         prompt = self.param("prompt", self.init, (self.length, x.shape[-1])).astype(x.dtype)
-        prompt = jnp.broadcast_to(prompt, (len(x), *prompt.shape))
+        prompt = jnp.broadcast_to(prompt, (x.shape[0], *prompt.shape))
         extra = x.shape[1] - length
         if self.after_class:
             return jnp.concatenate([x[:, :1], prompt, x[:, 1 + extra :]], axis=1)

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import lift_jax
 from lift_jax import config as lift_config
-from lift_jax import state, tuners
+from lift_jax import inference, state, tuners
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 from lift_jax.export import __main__ as command
@@ -51,6 +51,19 @@ def test_stablehlo_runs_without_the_project_and_says_the_same(workdir, tmp_path,
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     ours = stablehlo.read(tmp_path / "model.stablehlo")(np.concatenate([images, images]))  # any number of images
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ours[:3], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["vpt_deep", "lora+ssf_attn", "clip_adapter"])
+def test_batches_of_any_size_with_other_tuners(tiny_folder, tmp_path, method):
+    config = lift_config.default()
+    config.update(backbone=tiny_folder, method=method, dtype="float32", interpolation="bicubic")
+    names = ("cat", "dog", "hen")
+    model = inference.assemble(config, names, None, lambda backbone, network: network.parts)
+    run = stablehlo.read(stablehlo.write(model, tmp_path))
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    expected = model.predict(images, tte=False)
+    for number in 1, 3:
+        np.testing.assert_allclose(jax.nn.softmax(run(images[:number])), expected[:number], atol=1e-5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax2onnx") is None, reason="needs jax2onnx and onnxruntime")
