@@ -14,6 +14,7 @@ import contextlib
 import functools
 import io
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -132,6 +133,8 @@ def measure(cases: dict[str, Callable[[], Iterable[Any]]], rounds: int) -> dict[
 
 def one_core(count: int, rounds: int) -> None:
     """Print images a second of one core, and the ratio to torchvision's."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
     cases: dict[str, Callable[[], Iterable[Any]]] = {
         "decoding alone": lambda: decoded(count),
         "lift_jax, training crops": lambda: lift_jax_batches(count, 0, False),

@@ -46,7 +46,7 @@ def scaled(box: Box, before: tuple[int, int], after: tuple[int, int]) -> Box:
 
 def resized_crop(image: Pixels, box: Box, resolution: int, interpolation: str, fidelity: str = "exact") -> Pixels:
     """The part inside a box, resized to a square of `resolution`; pixels outside the box have no influence."""
-    return resample(np.ascontiguousarray(crop(image, box)), resolution, resolution, interpolation, fidelity)
+    return resample(crop(image, box), resolution, resolution, interpolation, fidelity)
 
 
 def center_offset(size: int, resolution: int) -> int:

@@ -36,7 +36,7 @@ def pixels(dataset: Dataset, index: int, exif_rotate: bool) -> UInt8[np.ndarray,
 
 def run(dataset: grain.MapDataset, num_workers: int) -> Any:
     """Iterate over a map in worker processes, each with one thread, or in threads if there are none."""
-    threads = 0 if num_workers else min(8, os.cpu_count() or 1)
+    threads = 0 if num_workers else min(8, _usable_cores())
     iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if num_workers:
         if not flags.FLAGS.is_parsed():  # Outside of an absl program; Grain reads its flags before it starts a worker.
@@ -48,6 +48,11 @@ def run(dataset: grain.MapDataset, num_workers: int) -> Any:
     iterator = iter(iterable)
     _OPEN.add(iterator)
     return iterator
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on: a job scheduler, or `taskset`, may have given it a part of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_parent(worker: int, count: int) -> None:

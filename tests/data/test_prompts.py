@@ -1,8 +1,10 @@
 import json
+import logging
 
 import pytest
+from etils import epath
 
-from lift_jax.data import prompts
+from lift_jax.data import imagenet, prompts
 from lift_jax.errors import UserError
 
 
@@ -43,6 +45,31 @@ def test_clean(name, words):
 def test_template_without_a_place_for_the_name(template):
     with pytest.raises(UserError, match=r"config\.prompt has the template"):
         prompts.build(["hen"], template)
+
+
+def test_wordnet_ids_that_are_not_imagenets_are_warned_about(caplog):
+    with caplog.at_level(logging.WARNING, "absl"):
+        assert imagenet.readable(["n01440764", "n02119789"]) == ["n01440764", "n02119789"]
+    assert "The class names are WordNet ids such as n01440764" in caplog.text
+    assert imagenet.readable(["tench", "kit fox"]) == ["tench", "kit fox"]
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_imagenets_ids_become_open_clips_names():
+    pytest.importorskip("open_clip")
+    from tensorflow_datasets.datasets.imagenet2012 import imagenet_common
+
+    wnids = epath.Path(imagenet_common.label_names_file()).read_text().split()
+    names = imagenet.readable(wnids)
+    assert len(names) == len(set(wnids)) == 1000
+    known = {
+        "n01440764": "tench",
+        "n01644900": "tailed frog",
+        "n01774384": "southern black widow",
+        "n15075141": "toilet paper",
+    }
+    assert {wnid: names[wnids.index(wnid)] for wnid in known} == known
 
 
 def test_descriptors(tmp_path):
