@@ -30,6 +30,7 @@ _CHOICES = {
     "crop": ("random_resized", "square"),
     "crop_schedule": tuple(SCHEDULES),
     "dtype": ("auto", "float32", "bfloat16"),
+    "tte.mode": ("fivecrop", "tencrop", "random"),
     "remat": ("none", "minimal", "full"),
 }
 
@@ -110,15 +111,16 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
     for key, value in recipe.items():
         if config[key] is None:
             config[key] = value
+    values = flatten(config)
     for key, choices in _CHOICES.items():
-        if config[key] not in choices:
-            raise UserError(f"config.{key} is {config[key]!r}; write one of {', '.join(choices)}.")
-    for key in "batch_size", "accumulate", "num_epochs", "eval_batch_size", "log_every", "keep":
-        if config[key] < 1:
-            raise UserError(f"config.{key} is {config[key]}; it is a whole number of at least 1.")
-    for key in "lr", "momentum", "weight_decay", "resolution", "checkpoint_every":
-        if config[key] < 0:
-            raise UserError(f"config.{key} is {config[key]}; it must not be negative.")
+        if values[key] not in choices:
+            raise UserError(f"config.{key} is {values[key]!r}; write one of {', '.join(choices)}.")
+    for key in "batch_size", "accumulate", "num_epochs", "eval_batch_size", "tte.views", "log_every", "keep":
+        if values[key] < 1:
+            raise UserError(f"config.{key} is {values[key]}; it is a whole number of at least 1.")
+    for key in "lr", "momentum", "weight_decay", "resolution", "tte.expand", "checkpoint_every":
+        if values[key] < 0:
+            raise UserError(f"config.{key} is {values[key]}; it must not be negative.")
     if config.batch_size % config.accumulate:
         raise UserError(
             f"config.batch_size is {config.batch_size}, which config.accumulate={config.accumulate} does not divide."
