@@ -9,5 +9,6 @@
     reference      checkpoint.pth.tar of the authors' implementation; needs torch
 
 The first two take uint8 images [batch, side, side, 3] and give float32 logits [batch, classes]; the normalisation is
-inside. What comes before is in model.json beside them: the short side is resized, and the centre is cropped.
+inside. What comes before is in model.json beside them: the short side is resized, and the centre is cropped. It is left
+to the program that decodes the photograph; inside, each size of photographs would have to be compiled anew.
 """
