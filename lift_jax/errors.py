@@ -10,4 +10,5 @@ class UserError(Exception):
 
 def first_line(error: Exception) -> str:
     """What a library's exception says, as far as it fits into a sentence; its type if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 300 else f"{line[:300]}…"

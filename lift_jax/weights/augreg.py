@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights.arrays import Entry, Stored, read, reshaped, same, unused
 from lift_jax.weights.backbone import Backbone, content_hash
@@ -57,8 +57,8 @@ def _arrays(file: Path) -> dict[str, Stored]:
     try:
         with zipfile.ZipFile(file) as archive:
             return {name.removesuffix(".npy"): _stored(archive, file, name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise UserError(f"{file} cannot be read ({error}); it is damaged or incomplete, copy it again.") from error
+    except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise anything
+        raise _damaged(file, error) from error
 
 
 def _stored(archive: zipfile.ZipFile, file: Path, name: str) -> Stored:
@@ -73,8 +73,12 @@ def _load(file: Path, name: str) -> np.ndarray:
     try:
         with np.load(file, allow_pickle=False) as archive:
             return archive[name]
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise UserError(f"{file} cannot be read ({error}); it is damaged or incomplete, copy it again.") from error
+    except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise anything
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again.")
 
 
 def _table(vision: VisionTransformer, positions: int) -> list[Entry]:

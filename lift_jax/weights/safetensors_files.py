@@ -8,7 +8,7 @@ import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16, which such files oft
 import numpy as np
 import safetensors
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.weights.arrays import Stored
 
 
@@ -45,7 +45,9 @@ def arrays(*files: Path) -> dict[str, Stored]:
                     shape = tuple(archive.get_slice(name).get_shape())
                     found[name] = Stored(shape, functools.partial(_load, file, name))
         except (safetensors.SafetensorError, OSError) as error:
-            raise UserError(f"{file} cannot be read ({error}); it is damaged or incomplete, copy it again.") from error
+            raise UserError(
+                f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again."
+            ) from error
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.weights.arrays import Stored
 
 _DTYPES = {
@@ -35,10 +35,11 @@ _DTYPES = {
 
 def is_archive(file: Path) -> bool:
     """Whether a file is a TorchScript archive: a zip file with code."""
-    if not zipfile.is_zipfile(file):
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError):  # no zip file, or a damaged one
         return False
-    with zipfile.ZipFile(file) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def arrays(file: Path) -> dict[str, Stored]:
@@ -53,8 +54,12 @@ def arrays(file: Path) -> dict[str, Stored]:
             root = pickled.removesuffix("data.pkl")
             with archive.open(pickled) as stream:
                 module = _Unpickler(stream, file, root).load()
-    except (zipfile.BadZipFile, StopIteration, EOFError, KeyError, pickle.UnpicklingError, OSError) as error:
-        raise UserError(f"{file} cannot be read ({error}); it is damaged or incomplete, copy it again.") from error
+    except UserError:
+        raise
+    except Exception as error:  # damaged bytes make zipfile and pickle raise anything
+        raise UserError(
+            f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again."
+        ) from error
     return dict(_walk(module, ""))
 
 
@@ -105,8 +110,10 @@ def _load(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[
     try:
         with zipfile.ZipFile(storage.file) as archive:
             flat = np.frombuffer(archive.read(storage.name), storage.dtype)[offset:]
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{storage.file} cannot be read ({error}); it is damaged, copy it again.") from error
+    except Exception as error:  # as in `arrays`
+        raise UserError(
+            f"{storage.file} cannot be read ({first_line(error)}); it is damaged, copy it again."
+        ) from error
     last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if min(stride, default=0) < 0 or (0 not in shape and not 0 <= last < len(flat)):
         raise UserError(f"{storage.file} has an array that does not fit its bytes; it is damaged, copy it again.")
