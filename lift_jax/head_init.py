@@ -105,7 +105,7 @@ def tokenize(backbone: Backbone, texts: Sequence[str]) -> Int[np.ndarray, "n l"]
     """Token ids, without the padding that has no effect; a multiple of 8 long, or the whole context.
 
     Raises:
-        UserError: if the backbone came without its tokenizer.
+        UserError: if the backbone came without its tokenizer, or with another model's.
     """
     tokenizer = backbone.tokenizer
     assert backbone.text is not None, "whoever asks has a text tower"
@@ -115,6 +115,11 @@ def tokenize(backbone: Backbone, texts: Sequence[str]) -> Int[np.ndarray, "n l"]
             "beside the weights, or start the head from images, with config.head_init=class_mean."
         )
     tokens = tokenizer(texts)
+    if tokens.max(initial=0) >= backbone.text.vocab_size:
+        raise UserError(
+            f"The tokenizer.json of the backbone {backbone.name} gives the id {tokens.max()}, but its text tower knows "
+            f"{backbone.text.vocab_size}; take the one of the same model."
+        )
     if not backbone.text.causal:
         return tokens
     # What follows the end of a text has no effect and can go: class names fill a fifth of CLIP's 77 tokens.

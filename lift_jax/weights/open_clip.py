@@ -111,7 +111,7 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     """Writes a CLIP so that `load`, and open_clip, read it; it is the layout for CLIP's ResNets.
 
     Raises:
-        UserError: if the backbone is not a CLIP with both towers.
+        UserError: if the backbone is not a CLIP with both towers, or open_clip has none with its options.
     """
     folder, vision, text = Path(folder), backbone.vision, backbone.text
     if text is None or not text.causal:
@@ -130,11 +130,18 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     t = dict(context_length=text.context_length, vocab_size=text.vocab_size, width=text.width)
     t |= dict(heads=text.num_heads, layers=text.depth, mlp_ratio=text.mlp_dim / text.width)
     model = dict(embed_dim=embed, quick_gelu=text.activation == "quick_gelu", vision_cfg=v, text_cfg=t)
+    # For open_clip the end of a text is its largest id, and some options of both towers are one.
+    ends = None, text.vocab_size - 1
+    if networks(model, CONFIG)[:2] != (vision, text.clone(end_of_text=None)) or text.end_of_text not in ends:
+        raise UserError(
+            f"open_clip has no model like {backbone.name}, whose activations, epsilon or end of text are others; "
+            "write it in transformers' layout or as an orbax checkpoint."
+        )
     config = dict(model_cfg=model, preprocess_cfg=dict(mean=list(backbone.mean), std=list(backbone.std)))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     flat = write(_table(vision, text, backbone.resolution, embed), backbone.params)
     arrays = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
     safetensors.numpy.save_file(arrays, folder / FILES[0], metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     if backbone.tokenizer is not None:
         (folder / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")

@@ -60,10 +60,12 @@ def save(folder: str | Path, backbone: Backbone, tuner: Tree) -> None:
 
 
 def _config(backbone: Backbone, rank: int, layers: set[str]) -> dict[str, Any]:
+    name, _, revision = backbone.name.partition("@")  # of a hub id
     return dict(
         peft_type="LORA",
         task_type=None,
-        base_model_name_or_path=backbone.name,
+        base_model_name_or_path=name,
+        revision=revision or None,
         r=rank,
         lora_alpha=1,  # peft multiplies by lora_alpha / r, LIFT by 1 / r
         lora_dropout=0.0,

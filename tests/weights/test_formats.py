@@ -1,5 +1,6 @@
 """Formats and what is wrong with files, without peers: every mistake is one sentence that names the thing."""
 
+import dataclasses
 import gzip
 import io
 import json
@@ -16,7 +17,7 @@ import safetensors.numpy
 from comparison import features, outputs, random_images, random_tokens
 from conftest import make_clip
 
-from lift_jax import weights
+from lift_jax import head_init, weights
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import cache, convert, huggingface, open_clip, torchscript
@@ -114,7 +115,7 @@ def test_truncated(folder, share):
 def test_tampered_orbax(clip, tmp_path):
     cache.save(tmp_path / "new", clip)
     changed = dict(clip.params) | {"logit_scale": clip.params["logit_scale"] + 1}
-    cache.save(tmp_path / "other", Backbone(**{**vars(clip), "params": changed}))
+    cache.save(tmp_path / "other", dataclasses.replace(clip, params=changed))
     shutil.rmtree(tmp_path / "new" / "params")
     shutil.copytree(tmp_path / "other" / "params", tmp_path / "new" / "params")
     _sentence(tmp_path / "new", "not those that were written")
@@ -157,10 +158,33 @@ def test_damaged_json(folder, name):
     _sentence(folder, name)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
     _sentence(folder, f"has no {name}")
+
+
+def test_without_its_tokenizer_a_clip_is_a_backbone_for_images(folder, tmp_path, clip, caplog):
+    (folder / "tokenizer.json").unlink()
+    assert convert.main([str(folder), str(tmp_path / "new")]) == 0
+    assert f"There is no tokenizer in {folder}" in caplog.text
+    backbone = weights.load(str(tmp_path / "new"))
+    assert backbone.hash == clip.hash
+    with pytest.raises(UserError, match=r"has no tokenizer\.json"):
+        head_init.tokenize(backbone, ["a cat"])
+
+
+def test_the_tokenizer_of_another_model(clip):
+    larger = dataclasses.replace(clip, text=clip.text.clone(vocab_size=10))
+    with pytest.raises(UserError, match="gives the id 15, but its text tower knows 10"):
+        head_init.tokenize(larger, ["a cat"])
+
+
+def test_open_clip_has_one_activation_for_both_towers(clip, tmp_path):
+    other = dataclasses.replace(clip, text=clip.text.clone(activation="gelu"))
+    with pytest.raises(UserError, match="open_clip has no model like"):
+        open_clip.save_backbone(tmp_path / "new", other)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_missing_shard(folder):
@@ -176,7 +200,7 @@ def test_another_resolution_than_patches(folder):
 
 def test_no_text_tower(tmp_path, clip):
     params = {"vision": clip.params["vision"]}
-    alone = Backbone(**{**vars(clip), "params": params, "text": None, "tokenizer": None})
+    alone = dataclasses.replace(clip, params=params, text=None, tokenizer=None)
     huggingface.save_backbone(tmp_path, alone)
     with pytest.raises(UserError, match="no text tower"):
         weights.load(str(tmp_path)).clip()
