@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lift_jax import state, weights
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import cache, huggingface, open_clip
 
@@ -41,7 +41,12 @@ def convert(source: str, destination: str, form: str | None = None, dtype: str =
     if form is None:
         form = "orbax" if remote else "open_clip" if isinstance(backbone.vision, ResNet) else "transformers"
     save = {"transformers": huggingface.save_backbone, "open_clip": open_clip.save_backbone, "orbax": cache.save}[form]
-    save(destination if remote else Path(destination).absolute(), backbone, jnp.dtype(dtype))
+    try:
+        save(destination if remote else Path(destination).absolute(), backbone, jnp.dtype(dtype))
+    except UserError:
+        raise
+    except Exception as error:  # disks and buckets have no common base
+        raise UserError(f"{destination} cannot be written ({first_line(error)}); name another place.") from error
     again = weights.load(destination if remote else str(Path(destination).absolute()))
     if np.dtype(dtype) == np.float32 and again.hash != backbone.hash:
         raise UserError(f"What was written to {destination} is not what was read; the disk may be full or damaged.")

@@ -42,7 +42,11 @@ def find(name: str) -> Path | epath.Path:
         return Path(__file__).parent.parent / "quickstart" / "glyph_clip"
     if "://" in name:
         place = epath.Path(name)
-        if not (place / "backbone.json").exists():
+        try:
+            found = (place / "backbone.json").exists()
+        except Exception as error:  # a package that is absent, the network, rights: they have no common base
+            raise UserError(f"The backbone {name} cannot be opened: {first_line(error)}.") from error
+        if not found:
             raise UserError(
                 f"There is no backbone in {name}; in a bucket it is an orbax checkpoint, as "
                 f"`python -m lift_jax.weights.convert SOURCE {name}` writes it."

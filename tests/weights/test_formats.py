@@ -105,6 +105,18 @@ def test_convert_into_a_full_folder(folder, capsys):
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_convert_to_where_nothing_can_be_written(folder, capsys):
+    (folder / "file").touch()
+    assert convert.main([str(folder), str(folder / "file" / "new")]) == 1
+    assert "cannot be written (" in capsys.readouterr().err
+
+
+def test_a_file_system_that_is_not_known(tmp_path, capsys):
+    _sentence("nowhere://bucket/clip", "cannot be opened")
+    assert convert.main(["quickstart", "nowhere://bucket/clip"]) == 1
+    assert "cannot be written (" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_truncated(folder, share):
     file = folder / "model.safetensors"

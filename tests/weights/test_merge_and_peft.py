@@ -1,5 +1,8 @@
 """A run's result outside of this program: merged into a plain backbone, and as an adapter of peft."""
 
+import dataclasses
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +68,13 @@ def test_peft_reads_the_adapter(clip, method, tmp_path):
     model = library.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     with torch.no_grad():
         assert_close(expected, model.base_model.model.vision_model(t(images)).pooler_output)
+
+
+def test_an_adapter_names_the_pinned_revision_of_its_base(clip, tmp_path):
+    tuned = tune(clip, "lora", dim=2)
+    peft.save(tmp_path, dataclasses.replace(clip, name="someone/clip@v2"), tuned.parts.tuner["backbone"])
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("someone/clip", "v2")
 
 
 def test_other_tuners_are_no_adapter(clip, tmp_path):
