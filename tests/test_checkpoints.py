@@ -23,6 +23,7 @@ from lift_jax.run import run
             {"tuner": {"dim": 8, "scale": None}},
             r"config\.tuner\.dim \(4, here 8\)",
         ),
+        ({"backbone_hash": "a" * 64}, {"backbone_hash": "b" * 64}, r"the backbone's weights \(a+\.\.\., here b+"),
         ({"head_scale": 25.0}, {"head_scale": 30.0}, r"config\.head_scale \(25\.0, here 30\.0\)"),
         ({"class_names": ["cat", "dog"]}, {"class_names": ["dog", "cat"]}, "class names .2 classes from cat, here"),
     ],

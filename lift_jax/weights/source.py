@@ -41,10 +41,10 @@ def find(name: str) -> Path | epath.Path:
     if name == QUICKSTART:
         return Path(__file__).parent.parent / "quickstart" / "glyph_clip"
     if "://" in name:
-        place = epath.Path(name)
         try:
+            place = epath.Path(name)
             found = (place / "backbone.json").exists()
-        except Exception as error:  # a package that is absent, the network, rights: they have no common base
+        except Exception as error:  # an unknown kind, a package that is absent, the network, rights
             raise UserError(f"The backbone {name} cannot be opened: {first_line(error)}.") from error
         if not found:
             raise UserError(

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -70,14 +70,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif not file.is_file():
             self._refuse(404, "EntryNotFound")
         else:
-            self._send(file.read_bytes(), ETag=f'"{_digest(file)}"', **{"X-Repo-Commit": COMMIT})
+            self._send(file.read_bytes(), {"ETag": f'"{_digest(file)}"', "X-Repo-Commit": COMMIT})
 
     def _refuse(self, status: int, code: str) -> None:
-        self._send(b"", status, **{"X-Error-Code": code})
+        self._send(b"", {"X-Error-Code": code}, status)
 
-    def _send(self, content: bytes, status: int = 200, **headers: str) -> None:
+    def _send(self, content: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
