@@ -45,6 +45,28 @@ Remat = Literal["none", "minimal", "full"]
 outputs of linear layers, that is attention, norms and activations; or all but the inputs of the blocks."""
 
 
+@jax.custom_vjp
+def matmul(x: Float[Array, "*b i"], kernel: Float[Array, "i o"]) -> Float[Array, "*b o"]:
+    """x kernel. Its gradient with respect to the kernel, x' g, is taken as that and not as the transpose of g' x.
+
+    XLA for the CPU copies a factor that is to be transposed, and computes with the copy whatever leads to it. For g
+    that was the gradient of the residual stream through all later blocks, anew in each block.
+    """
+    return x @ kernel
+
+
+def _matmul_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ kernel, (x, kernel)
+
+
+def _matmul_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    return g @ kernel.T, jnp.einsum("...i,...o->io", x, g)
+
+
+matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
 class Linear(nn.Module):
     """An affine map at a site: the tuners may change its weight, and its output given its input."""
 
@@ -56,7 +78,7 @@ class Linear(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel, bias = sites.weight(name, kernel, bias)
-        y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        y = matmul(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
         return sites.linear(name, x, y)
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lift_jax.models.transformer import layer_norm
+from lift_jax.models.transformer import layer_norm, matmul
 
 # PyTorch's kaiming_normal with a = sqrt(5): standard deviation sqrt(1 / (3 fan_in)).
 kaiming_normal = nn.initializers.variance_scaling(1 / 3, "fan_in", "normal")
@@ -15,8 +15,16 @@ kaiming_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 def bottleneck(x: Float[Array, "b t d"], dim: int, down_init: nn.initializers.Initializer) -> Float[Array, "b t d"]:
     """up(relu(down(ln(x)))), to be called in a compact method; `up` starts at zero, and so does the result."""
     x_hat = layer_norm(1e-5, x.dtype, name="ln")(x)
-    h = jax.nn.relu(nn.Dense(dim, dtype=x.dtype, kernel_init=down_init, name="down_proj")(x_hat))
-    return nn.Dense(x.shape[-1], dtype=x.dtype, kernel_init=nn.initializers.zeros, name="up_proj")(h)
+    h = jax.nn.relu(_dense(dim, x.dtype, down_init, "down_proj")(x_hat))
+    return _dense(x.shape[-1], x.dtype, nn.initializers.zeros, "up_proj")(h)
+
+
+def _dense(features: int, dtype: jnp.dtype, kernel_init: nn.initializers.Initializer, name: str) -> nn.Dense:
+    return nn.Dense(features, dtype=dtype, kernel_init=kernel_init, dot_general=_contract, name=name)
+
+
+def _contract(x: Array, kernel: Array, dimensions: object, **options: object) -> Array:
+    return matmul(x, kernel)  # what `nn.Dense` asks for
 
 
 def learnable_scale(module: nn.Module, dtype: jnp.dtype) -> Float[Array, " 1"]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.sites import LinearName, Tuner
+from lift_jax.models.transformer import matmul
 
 # The reference applies PyTorch's kaiming_uniform with a = sqrt(5) to an (in, r) array, whose fan it takes to be r:
 # uniform in +-1 / sqrt(r).
@@ -26,7 +27,7 @@ class LowRank(nn.Module):
     def __call__(self, x: Float[Array, "b t i"]) -> Float[Array, "b t o"]:
         a = self.param("lora_A", _a_init, (x.shape[-1], self.rank))
         b = self.param("lora_B", nn.initializers.zeros, (self.rank, self.features))
-        return x @ a.astype(x.dtype) @ b.astype(x.dtype) / self.rank
+        return matmul(matmul(x, a.astype(x.dtype)), b.astype(x.dtype)) / self.rank
 
 
 class LoRA(Tuner):
