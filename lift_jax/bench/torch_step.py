@@ -1,0 +1,109 @@
+"""The steps of `lift_jax.bench.step` in PyTorch, on transformers' CLIPVisionModel."""
+
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+from transformers import CLIPVisionModel  # pyright: ignore[reportMissingImports]
+
+from lift_jax import state
+from lift_jax.bench import step
+from lift_jax.weights import huggingface, layout
+
+if TYPE_CHECKING:
+    from lift_jax.bench.step import Workload
+
+
+class AdaptedMLP(nn.Module):
+    """In the place of a block's MLP, and of the layer norm before it, which AdaptFormer's branch does not pass."""
+
+    def __init__(self, norm: nn.Module, mlp: nn.Module, params: state.Tree):
+        super().__init__()
+        self.norm, self.mlp = norm, mlp
+        width, dim = params["down_proj"]["kernel"].shape
+        self.ln, self.down, self.up = nn.LayerNorm(width), nn.Linear(width, dim), nn.Linear(dim, width)
+        self.scale = nn.Parameter(_tensor(params["scale"]))
+        _load(self.ln, params["ln"]["scale"], params["ln"]["bias"])
+        for linear, own in (self.down, params["down_proj"]), (self.up, params["up_proj"]):
+            _load(linear, own["kernel"].T, own["bias"])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mlp(self.norm(x)) + self.scale * self.up(F.relu(self.down(self.ln(x))))
+
+    def trained(self) -> dict[str, Any]:
+        """The adapter's parameters as a block of the package's tree has them."""
+        dense = {
+            name: {"kernel": _array(linear.weight.T), "bias": _array(linear.bias)}
+            for name, linear in (("down_proj", self.down), ("up_proj", self.up))
+        }
+        norm = {"scale": _array(self.ln.weight), "bias": _array(self.ln.bias)}
+        return {"tuner_adaptformer": {**dense, "ln": norm, "scale": _array(self.scale)}}
+
+
+class TorchStep:
+    """The peer: weights as in the workload's tree; whatever is not trained asks for no gradient."""
+
+    def __init__(self, workload: "Workload"):
+        parts = workload.parts()
+        frozen, tuners = parts.frozen["backbone"], parts.tuner["backbone"]
+        with tempfile.TemporaryDirectory() as folder:
+            config = dict(model_type="clip_vision_model", image_size=workload.resolution)
+            config |= layout.tower_config(workload.vision) | dict(patch_size=workload.vision.patch_size)
+            huggingface.save(folder, config, {"vision": frozen})
+            self.backbone = CLIPVisionModel.from_pretrained(folder).requires_grad_(False)
+        blocks: Any = self.backbone.encoder.layers
+        for i, block in enumerate(blocks):
+            adapter = tuners[f"block_{i}"]["tuner_adaptformer"]
+            block.mlp = AdaptedMLP(block.layer_norm2, block.mlp, adapter)
+            block.layer_norm2 = nn.Identity()
+        self._adapted = [block.mlp for block in blocks]
+        self.head = nn.Parameter(_tensor(parts.head["head"]["kernel"].T))
+        trained = [p for p in self.backbone.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.SGD(
+            [*trained, self.head], step.LR, momentum=step.MOMENTUM, weight_decay=step.WEIGHT_DECAY
+        )
+        rows = workload.rows()
+        self._images, self._labels = torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]).long()
+        self._mean, self._std = torch.tensor(huggingface.CLIP_MEAN), torch.tensor(huggingface.CLIP_STD)
+        counts = torch.from_numpy(workload.class_counts).float()
+        self._log_prior = torch.log(counts / counts.sum())
+        self._square = torch.ones(step.PEAK_SIDE, step.PEAK_SIDE)
+
+    def _logits(self) -> torch.Tensor:
+        images = ((self._images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
+        features = self.backbone(images).pooler_output
+        return 25.0 * F.normalize(features) @ F.normalize(self.head).T
+
+    def train(self) -> float:
+        self._optimizer.zero_grad()
+        loss = F.cross_entropy(self._logits() + self._log_prior, self._labels)
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
+
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            confidence, prediction = self._logits().softmax(dim=-1).max(dim=-1)
+        return prediction.numpy(), confidence.numpy()
+
+    def product(self) -> None:
+        torch.mm(self._square, self._square)
+
+    def trained(self) -> dict[str, Any]:
+        blocks = {f"block_{i}": mlp.trained() for i, mlp in enumerate(self._adapted)}
+        return {state.TUNER: {"backbone": blocks}, state.HEAD: {"head": {"kernel": _array(self.head.T)}}}
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy().copy()
+
+
+def _load(module: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
+    module.load_state_dict({"weight": _tensor(weight), "bias": _tensor(bias)})
