@@ -118,7 +118,9 @@ class JaxStep:
         self._frozen = parts.frozen
         trainable: Any = {state.TUNER: parts.tuner, state.HEAD: parts.head}
         self._state = TrainState(
-            devices.replicate(jnp.zeros((), jnp.int32), mesh), trainable, devices.replicate(jax.jit(tx.init)(trainable), mesh)
+            devices.replicate(jnp.zeros((), jnp.int32), mesh),
+            trainable,
+            devices.replicate(jax.jit(tx.init)(trainable), mesh),
         )
         self._key = devices.replicated_key(0, mesh)
         self._batch = devices.shard_batch(workload.rows(), mesh)
@@ -162,6 +164,7 @@ class Apart:
         self._pool = concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=_set_side, initargs=(name, workload)
         )
+        self._pool.submit(int).result()  # ready before anything is measured
 
     def seconds(self, method: str) -> float:
         """How long a call of the method takes."""
