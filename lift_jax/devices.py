@@ -108,10 +108,11 @@ def _of_a_cluster() -> bool:
 
 
 def silence_libtpu() -> None:
-    """Keeps libtpu, where it is installed and no TPU is at hand, from warning that it finds no slice."""
+    """Keeps libtpu, where it is installed and no TPU is at hand, from warning and from letting in one process alone."""
     if os.environ.get("TPU_SKIP_MDS_QUERY"):  # JAX has found no chip
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 
 
 def agree(**values: object) -> None:

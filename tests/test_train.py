@@ -165,3 +165,12 @@ def test_groups_of_cifar_are_those_of_imbalance_100():
     own = ml_collections.FrozenConfigDict({"class_groups": ""})
     np.testing.assert_array_equal(experiment.class_groups(own, np.array([101, 100, 20, 19])), [0, 1, 1, 2])
     assert metrics.GROUPS == ("many", "med", "few")
+
+
+@pytest.mark.parametrize("remat", ["minimal", "full"])
+def test_what_is_computed_anew_changes_no_gradient(tiny_folder, built, remat):
+    batch = random_batch(8)
+    kept, values = one_step(built, batch)
+    anew, anew_values = one_step(build(small_config(tiny_folder, remat=remat)), batch)
+    assert_close(kept, anew, 1e-7)
+    np.testing.assert_allclose(values.loss, anew_values.loss, rtol=1e-6)

@@ -1,0 +1,94 @@
+"""Compiling for TPUs that are not here: shapes from a config, slices, and what is read from a compiled program."""
+
+import importlib.util
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from lift_jax import config as lift_config
+from lift_jax.bench import architectures, ideal, plan, program, steps, tpus
+from lift_jax.errors import UserError
+
+
+@pytest.fixture
+def tiny_config(tiny_folder):
+    """LIFT on the tiny CLIP, in bfloat16 as on a TPU."""
+    config = lift_config.default()
+    config.backbone = tiny_folder
+    config.dtype = "bfloat16"
+    return lift_config.resolve(config)
+
+
+@pytest.mark.parametrize(
+    "name, chips", [("v5e-8", 8), ("v5e-256", 256), ("v6e-64", 64), ("v4-32", 16), ("v5p-512", 256)]
+)
+def test_a_slice_has_as_many_chips_as_its_name_says(name, chips):
+    _, shape = tpus.parse(name)
+    assert math.prod(shape) == chips
+    assert max(shape) <= 2 * min(shape)  # as square as powers of two can be
+
+
+@pytest.mark.parametrize("name", ["v5e", "v5e-7", "v5e-512", "v4-8", "v4-9", "v7-8", "gpu-8"])
+def test_a_slice_that_does_not_exist_is_named_with_those_that_do(name):
+    with pytest.raises(UserError, match=rf"--topology is '{name}'; .*(16|v5e)"):
+        tpus.parse(name)
+
+
+def test_backbones_without_weights_have_the_parameters_of_the_known_models():
+    for name, millions in [("openai/clip-vit-base-patch16", 85.8), ("openai/clip-vit-large-patch14-336", 303.5)]:
+        params = architectures.backbone(name).params["vision"]
+        assert sum(np.size(x) for x in jax.tree.leaves(params)) / 1e6 == pytest.approx(millions + 0.4, abs=0.5)
+    with pytest.raises(UserError, match=r"config\.backbone is 'openai/clip'.*config\.json"):
+        architectures.backbone("openai/clip")
+
+
+def test_methods_that_need_more_than_shapes_say_so(tiny_config):
+    config = lift_config.default()
+    config.update(tiny_config.to_dict())
+    config.method = "zero_shot"
+    with pytest.raises(UserError, match="zero_shot"):
+        steps.network(lift_config.resolve(config), 5)
+
+
+def test_collectives_are_counted_with_the_bytes_of_their_results():
+    text = """
+  %all-reduce.20 = (f32[8142,768]{1,0:T(8,128)S(1)}, /*index=1*/bf16[768]{0:T(1024)}, f32[]{:T(128)}) all-reduce(%a, %b)
+  %psum.6 = s32[16]{0} all-reduce-start(%concatenate.9), channel_id=1
+  %done = s32[16]{0} all-reduce-done(%psum.6)
+  %gather = pred[2,8]{1,0} all-gather(%x), dimensions={0}
+"""
+    assert program.collectives(text) == {
+        "all-reduce": (2, 4 * 8142 * 768 + 2 * 768 + 4 + 4 * 16),
+        "all-gather": (1, 16),
+    }
+
+
+def test_the_compiled_step_holds_no_gradient_of_a_frozen_array():
+    """With all of them it would be about 1.5 times the ideal."""
+    config = lift_config.default()
+    config.update(backbone="openai/clip-vit-base-patch32", resolution=64, dtype="float32")
+    config.tuner.dim = 64
+    resolved = lift_config.resolve(config)
+    network = steps.network(resolved, 100)
+    least = ideal.operations(resolved, network)
+    assert least is not None
+    lowered = steps.training(resolved, network, jax.devices()[:1], 2)
+    assert program.compile(lowered).flops / (2 * least.total) < 1.15
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
+)
+def test_the_steps_of_a_tiny_model_compile_for_a_slice(tiny_config):
+    target = plan.Target("v5e-8", tpus.parse("v5e-8")[0], *tpus.slice_devices("v5e-8"))
+    assert len(target.everywhere) == 8
+    network = steps.network(tiny_config, 10)
+    compiled = program.compile(steps.training(tiny_config, network, target.everywhere, 64))
+    trained = sum(np.size(x) for x in jax.tree.leaves((network.parts.tuner, network.parts.head)))
+    number, size = compiled.collectives.pop("all-reduce")
+    assert number <= 2 and not compiled.collectives
+    assert 4 * trained <= size <= 4 * (trained + 4)  # the gradients in float32, the metrics, and the normaliser
+    report = "\n".join(plan.both(tiny_config, 10, target, 8))
+    assert "training step, 8 images a chip" in report and "evaluation step" in report
