@@ -8,7 +8,7 @@ from --classes. A topology is a generation and a size of TPUs as Google Cloud co
 cores a chip: v4-32 has 16 chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
 
 All numbers are of one chip. The roofline time is the longer of operations / peak and bytes accessed / bandwidth of the
-memory, by the compiler's counts, in which arrays that stay on the chip are bytes accessed too: an estimate, no measurement.
+memory, by the compiler's counts, in which arrays that stay on the chip are bytes accessed too: an estimate.
 """
 
 import sys
