@@ -89,7 +89,7 @@ def _run(given: argparse.Namespace) -> None:
     else:
         exported = {"stablehlo": stablehlo.read, "onnx": onnx.read}[given.format](file)
     difference, limit = verify.difference(model, exported, dataset), TOLERANCE[model.config.dtype]
-    if difference > limit:
+    if not difference <= limit:  # it may be NaN
         raise UserError(
             f"The predictions of {file} differ from the run's by up to {difference:.1e}, more than {limit:.0e}; "
             "do not use it."

@@ -43,4 +43,4 @@ def difference(model: Model, exported: Run, dataset: Dataset) -> float:
         own.update(zip(indices.tolist(), rows, strict=True))
     if not own:
         raise UserError("None of the images could be read, so that nothing was checked.")
-    return max(float(np.abs(theirs[index] - own[index]).max()) for index in own)
+    return float(np.max([np.abs(theirs[index] - own[index]).max() for index in own]))

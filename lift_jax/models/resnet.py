@@ -41,7 +41,7 @@ def _conv(x: Array, features: int, side: int, stride: int, name: str) -> Array:
 
 
 def _average(x: Array, stride: int) -> Array:
-    return nn.avg_pool(x, (stride, stride), (stride, stride)) if stride > 1 else x
+    return nn.avg_pool(x, window_shape=(stride, stride), strides=(stride, stride)) if stride > 1 else x
 
 
 class Bottleneck(nn.Module):
