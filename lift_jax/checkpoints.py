@@ -1,16 +1,21 @@
 """Checkpoints in a workdir, by orbax: what is trained, and what it belongs to."""
 
 import json
-from pathlib import Path
-from typing import Any
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
 
-from lift_jax.errors import UserError
+from lift_jax import devices, storage
+from lift_jax.errors import UserError, first_line
+from lift_jax.logs import Logs
 from lift_jax.state import TrainState
-
-FOLDER = "checkpoints"
 
 # What a checkpoint and the run that restores it must have in common, and what to do where they differ.
 _IDENTITY = {
@@ -24,23 +29,57 @@ _IDENTITY = {
 }
 
 
-class Checkpoints:
-    """The checkpoints of one workdir; use it as a context manager, or call `close`.
+class Saved(NamedTuple):
+    """The content of a checkpoint.
 
-    Each has the trainable parameters, the optimizer's state, the step and the data iterator's state. Of the frozen
-    backbone it has the name and the content hash.
+    Attributes:
+        state: the trainable parameters, the optimizer's state and the step.
+        iterator: the state of the data iterator.
+        unread: loss, right answers and examples of the steps that no line of metrics.jsonl tells of yet.
+    """
+
+    state: TrainState
+    iterator: dict[str, int]
+    unread: Sequence[Sequence[float]] = ()
+
+
+class DamagedError(UserError):
+    """A checkpoint that cannot be read, or whose arrays are not those that were saved."""
+
+
+class Checkpoints:
+    """Saves the checkpoints of one workdir; use it as a context manager, or call `close`.
+
+    The newest `keep` stay, and the best: that of the lowest mean training loss since the checkpoint before it. There
+    are no images beside those of training and test, and the test set chooses nothing: a run's results are those of its
+    last step.
 
     Args:
         workdir: the run's folder.
         identity: what the parameters belong to (see `lift_jax.experiment.identity`).
         keep: how many of the newest stay.
+        step: at which the run goes on. Checkpoints of later steps are damaged, and put aside as `STEP.damaged`.
     """
 
-    def __init__(self, workdir: Path, identity: dict[str, Any], keep: int = 2):
+    def __init__(self, workdir: epath.PathLike, identity: dict[str, Any], keep: int = 2, step: int = 0):
         self._identity = identity
-        self._folder = workdir.resolve() / FOLDER
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        folder = _folder(workdir)
+        if jax.process_index() == 0:
+            for damaged in (s for s in steps(workdir) if s > step):
+                aside = folder / f"{damaged}.damaged"
+                if aside.exists():
+                    aside.rmtree()
+                (folder / str(damaged)).rename(aside)
+        devices.wait_for_all("damaged checkpoints are put aside")
+        best = policies.BestN(get_metric_fn=_loss, reverse=True, n=1)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+            best_fn=_loss,
+            best_mode="min",
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        self._manager = ocp.CheckpointManager(folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -48,91 +87,147 @@ class Checkpoints:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits for saves that are under way."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and ends the threads that save."""
         self._manager.close()
 
     @property
-    def newest(self) -> int | None:
-        """The step of the newest complete checkpoint, None if there is none."""
-        return self._manager.latest_step()
+    def best(self) -> int | None:
+        """The step of the best checkpoint."""
+        return self._manager.best_step()
 
-    def save(self, state: TrainState, iterator: dict[str, int]) -> None:
-        """Begins to save; training may go on meanwhile."""
-        step = int(state.step)
+    def save(self, content: Saved, loss: float) -> None:
+        """Begins to save; training may go on meanwhile. A step that is saved already is not saved again.
+
+        Args:
+            content: of the checkpoint.
+            loss: by which the best checkpoint is found.
+        """
+        step = int(content.state.step)
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                iterator=ocp.args.JsonSave(iterator),
-                identity=ocp.args.JsonSave(self._identity),
-            ),
-        )
-
-    def restore(self, like: TrainState, step: int | None = None) -> tuple[TrainState, dict[str, int]]:
-        """The newest checkpoint, or that of `step`, with the state's arrays placed as those of `like`.
-
-        Raises:
-            UserError: if there is none, it cannot be read, or it belongs to another backbone, method, tuner, head or
-                class list.
-        """
-        step = self.newest if step is None else step
-        if step is None:
-            raise UserError(f"There is no checkpoint in {self._folder}; train first, or name one with --checkpoint.")
-        return restore(self._folder / str(step), like, self._identity)
+        run = {
+            "iterator": content.iterator,
+            "unread": content.unread,
+            "identity": self._identity,
+            "checksum": _checksum(jax.device_get(content.state)),
+        }
+        items = ocp.args.Composite(state=ocp.args.StandardSave(content.state), run=ocp.args.JsonSave(run))
+        self._manager.save(step, args=items, metrics={"loss": loss})
 
 
-def restore(folder: Path, like: TrainState, identity: dict[str, Any]) -> tuple[TrainState, dict[str, int]]:
-    """The checkpoint in `folder` (see `Checkpoints.restore`)."""
-    folder = folder.resolve()
+def steps(workdir: epath.PathLike) -> list[int]:
+    """The steps of a run's complete checkpoints, ascending."""
+    folder = _folder(workdir)
+    if not folder.exists():
+        return []
+    return sorted(found.step for found in ocp.path.step.standard_name_format().find_all(folder))
+
+
+def newest(workdir: epath.PathLike) -> epath.Path | None:
+    """The folder of the newest complete checkpoint of a run, None if there is none."""
+    found = steps(workdir)
+    return _folder(workdir) / str(found[-1]) if found else None
+
+
+def restore_newest(workdir: epath.PathLike, like: TrainState, identity: dict[str, Any], logs: Logs) -> Saved | None:
+    """The newest checkpoint of a run that is whole, or None; those that are damaged are passed over with a warning.
+
+    Args:
+        workdir, like, identity: see `restore`.
+        logs: for the warning.
+    """
+    for step in reversed(steps(workdir)):
+        try:
+            return restore(_folder(workdir) / str(step), like, identity)
+        except DamagedError as error:
+            logs.warning(f"{error} It is passed over.")
+    return None
+
+
+def restore(folder: epath.PathLike, like: TrainState, identity: dict[str, Any]) -> Saved:
+    """The checkpoint in `folder`.
+
+    Args:
+        folder: such as RUN/checkpoints/150.
+        like: has the arrays' shapes, types and places.
+        identity: what the parameters must belong to (see `lift_jax.experiment.identity`).
+
+    Raises:
+        DamagedError: the same on all processes: if one of them cannot read it.
+        UserError: if there is none, or it belongs to another backbone, method, tuner, head or class list.
+    """
+    folder = epath.Path(folder).resolve()
     if not folder.is_dir():
         raise UserError(
             f"The checkpoint {folder} does not exist; --checkpoint names a folder such as RUN/checkpoints/150."
         )
-    handler = ocp.CompositeCheckpointHandler()
-    with ocp.Checkpointer(handler) as checkpointer:
+    problem = ""
+    with _reader() as reader:
         try:
-            saved = checkpointer.restore(
-                folder, args=ocp.args.Composite(iterator=ocp.args.JsonRestore(), identity=ocp.args.JsonRestore())
-            )
-            _check_identity(folder, saved["identity"], identity)
-            arrays = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            state = checkpointer.restore(folder, args=ocp.args.Composite(state=ocp.args.StandardRestore(arrays)))
+            run = reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+            _check_identity(folder, run["identity"], identity)
+            template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+            state = reader.restore(folder, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
+            if _checksum(state) != run["checksum"]:
+                problem = "its arrays are not those that were saved"
         except UserError:
             raise
         except Exception as error:  # orbax, tensorstore and JSON have no common base
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(
-                f"The checkpoint {folder} is damaged or incomplete ({reason}); delete it to go on from the one before."
-            ) from error
-    return state["state"], saved["iterator"]
+            problem = first_line(error)
+    if not devices.all_agree(not problem):
+        problem = problem or "another process cannot read it"
+        raise DamagedError(
+            f"The checkpoint {folder} is damaged or incomplete ({problem}); delete it to go on from the one before."
+        )
+    return Saved(
+        jax.tree.map(lambda x, place: jax.device_put(x, place.sharding), state, like), run["iterator"], run["unread"]
+    )
 
 
-def identity(folder: Path) -> dict[str, Any]:
+def identity(folder: epath.PathLike) -> dict[str, Any]:
     """What the parameters of the checkpoint in `folder` belong to; the names of its classes, for example.
 
     Raises:
         UserError: if it is damaged or incomplete.
     """
-    folder = folder.resolve()
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    folder = epath.Path(folder).resolve()
+    with _reader() as reader:
         try:
-            return checkpointer.restore(folder, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
+            return reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]["identity"]
         except Exception as error:  # see `restore`
-            raise UserError(f"The checkpoint {folder} is damaged or incomplete ({type(error).__name__}).") from error
+            raise DamagedError(f"The checkpoint {folder} is damaged or incomplete ({first_line(error)}).") from error
 
 
-def newest(workdir: Path) -> Path | None:
-    """The folder of the newest complete checkpoint of a run, None if there is none."""
-    if not (workdir / FOLDER).is_dir():
-        return None
-    with Checkpoints(workdir, {}) as saved:
-        return None if saved.newest is None else workdir / FOLDER / str(saved.newest)
+def _folder(workdir: epath.PathLike) -> epath.Path:
+    return epath.Path(workdir).resolve() / storage.CHECKPOINTS
 
 
-def _check_identity(folder: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
+def _reader() -> ocp.Checkpointer:
+    """Reads on this process alone: where one cannot read, the others must not wait for it."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"reader_{me}")
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _checksum(state: TrainState) -> int:
+    """Of the arrays' bytes."""
+    total = 0
+    for array in jax.tree.leaves(state):
+        total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
+    return total
+
+
+def _loss(metrics: dict[str, float]) -> float:
+    return metrics["loss"] if math.isfinite(metrics["loss"]) else math.inf
+
+
+def _check_identity(folder: epath.Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
     own = json.loads(json.dumps(own))
     for key, what in _IDENTITY.items():
         there, here = saved.get(key, "not recorded"), own[key]

@@ -92,7 +92,9 @@ def default() -> ml_collections.ConfigDict:
     # The run itself.
     config.log_every = 10  # steps
     config.checkpoint_every = 0  # steps; 0: at the end of every epoch
-    config.keep = 2  # newest checkpoints that are kept
+    config.checkpoint_minutes = 10.0  # since the last checkpoint, at the next log_every; 0: never
+    config.keep = 2  # newest checkpoints that are kept, and the one of the lowest training loss
+    config.fsdp = False  # keep the frozen weights in pieces over the devices, for backbones that do not fit on one
     config.report = True  # draw report.html and report/*.png at the end; see lift_jax.report
     config.sweep = ""  # a grid of runs instead of one: "method=lift,lora seed=0,1,2"
     return config.lock()
@@ -118,7 +120,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
     for key in "batch_size", "accumulate", "num_epochs", "eval_batch_size", "tte.views", "log_every", "keep":
         if values[key] < 1:
             raise UserError(f"config.{key} is {values[key]}; it is a whole number of at least 1.")
-    for key in "lr", "momentum", "weight_decay", "resolution", "tte.expand", "checkpoint_every":
+    for key in "lr", "momentum", "weight_decay", "resolution", "tte.expand", "checkpoint_every", "checkpoint_minutes":
         if values[key] < 0:
             raise UserError(f"config.{key} is {values[key]}; it must not be negative.")
     if config.batch_size % config.accumulate:

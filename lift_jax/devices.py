@@ -1,9 +1,14 @@
-"""One mesh over all devices: where arrays are."""
+"""One mesh over all devices: where arrays are, and what the processes tell each other."""
 
+import contextlib
+import glob
+import importlib.util
 import logging
 import os
+import sys
+import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +47,19 @@ def replicate(tree: T, mesh: Mesh) -> T:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def shard(tree: T, mesh: Mesh) -> T:
+    """Each host array in pieces over the devices, along the longest of its axes that they divide; else replicated."""
+
+    def place(array: np.ndarray) -> jax.Array:
+        axes = [axis for axis, length in enumerate(array.shape) if length % mesh.size == 0]
+        spec: list[str | None] = [None] * array.ndim
+        if axes:
+            spec[max(axes, key=lambda axis: array.shape[axis])] = DATA
+        return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*spec)))
+
+    return jax.tree.map(place, tree)
+
+
 def replicated_key(seed: int, mesh: Mesh) -> PRNGKeyArray:
     """The random key of `seed` on every device; a key that exists already could not be put on other hosts' devices."""
     return jax.jit(lambda: jax.random.key(seed), out_shardings=NamedSharding(mesh, PartitionSpec()))()
@@ -54,8 +72,13 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
 
 
 def local_replicas(tree: Any) -> Any:
-    """Replicated global arrays as arrays over this process's devices alone, without a copy: what pmap takes."""
+    """Global arrays as arrays over this process's devices alone, whole on each: what pmap takes.
+
+    Replicated arrays are not copied; those that `shard` cut are put together.
+    """
     sharding = NamedSharding(Mesh(np.asarray(jax.local_devices()), (DATA,)), PartitionSpec())
+    if not all(array.is_fully_replicated for array in jax.tree.leaves(tree)):
+        tree = jax.jit(lambda x: x, out_shardings=NamedSharding(make_mesh(), PartitionSpec()))(tree)
 
     def local(array: jax.Array) -> jax.Array:
         shards = {shard.device: shard.data for shard in array.addressable_shards}
@@ -84,27 +107,57 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
     silence_libtpu()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lift_jax" / "xla"
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     explicit = (coordinator, num_processes, process_id)
     if any(x is not None for x in explicit) and None in explicit:
         raise UserError("--coordinator, --num_processes and --process_id belong together; give all three or none.")
-    if coordinator is not None or _of_a_cluster():
-        timeout = int(os.environ.get("LIFT_JAX_CONNECT_SECONDS", "300"))
+    if coordinator is None and not _of_a_cluster():
+        return
+    timeout = int(os.environ.get("LIFT_JAX_CONNECT_SECONDS", "300"))
+    with _deadline(timeout, f"see that all are started and can reach {coordinator or 'the first one'}."):
         try:
-            jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout)
+            # JAX's own deadline, which comes later, would end the process with a stack of C++.
+            jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout + 60)
         except Exception as error:  # gRPC's and the cluster detectors' have no common base
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"The processes of this run did not find each other within {timeout} s ({reason}); see that all are "
-                f"started and can reach {coordinator or 'the first one'}."
+                f"The processes of this run did not find each other ({reason}); see that all are started and can reach "
+                f"{coordinator or 'the first one'}."
             ) from error
 
 
+@contextlib.contextmanager
+def _deadline(seconds: float, remedy: str) -> Iterator[None]:
+    """Ends the process with a sentence if the other processes are not found in time."""
+
+    def give_up() -> None:
+        print(f"error: The processes of this run did not find each other within {seconds} s; {remedy}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)  # the main thread waits inside JAX and hears nothing
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _of_a_cluster() -> bool:
-    """Whether the environment is that of one of several processes."""
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
-    tasks = os.environ.get("SLURM_NTASKS", "1") if "SLURM_PROCID" in os.environ else "1"
-    return len(hosts) > 1 or int(tasks) > 1 or "MEGASCALE_COORDINATOR_ADDRESS" in os.environ
+    """Whether the environment is that of one of several processes, which JAX then finds by itself."""
+    environment = os.environ
+    if "MEGASCALE_COORDINATOR_ADDRESS" in environment:  # several TPU slices
+        return True
+    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+        return True
+    hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
+    if hosts is not None:  # GKE
+        return "," in hosts
+    # A Cloud TPU VM does not tell its pod in the environment: JAX asks the metadata server, also where it is alone.
+    chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
+    on_tpu = bool(chips) and importlib.util.find_spec("libtpu") is not None
+    return on_tpu and "cpu" not in environment.get("JAX_PLATFORMS", "") and "TPU_SKIP_MDS_QUERY" not in environment
 
 
 def silence_libtpu() -> None:
@@ -130,3 +183,48 @@ def agree(**values: object) -> None:
         raise UserError(
             f"The processes of this run disagree on {', '.join(different)}; start all with the same command and data."
         )
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What all processes do alike, and each by itself: if one of them fails, all fail with its sentence.
+
+    Raises:
+        UserError: the same on every process.
+    """
+    problem: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        problem = error
+    if jax.process_count() > 1:
+        told = np.zeros(_SENTENCE, np.uint8)
+        text = str(problem or "").encode()[:_SENTENCE]
+        told[: len(text)] = np.frombuffer(text, np.uint8)
+        everyones = multihost_utils.process_allgather(told)
+        failed = [process for process, row in enumerate(everyones) if row.any()]
+        if failed:
+            sentence = everyones[failed[0]].tobytes().rstrip(b"\0").decode(errors="replace")
+            raise UserError(f"Process {failed[0]} of {jax.process_count()}: {sentence}") from problem
+    elif problem is not None:
+        raise problem
+
+
+_SENTENCE = 1000
+"""Bytes of a sentence that one process tells the others."""
+
+
+def all_agree(value: bool) -> bool:
+    """Whether `value` is true on all processes."""
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(value)))) if jax.process_count() > 1 else value
+
+
+def first_says(value: bool) -> bool:
+    """The first process's `value`, on all of them."""
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value))) if jax.process_count() > 1 else value
+
+
+def wait_for_all(what: str) -> None:
+    """Goes on when all processes have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

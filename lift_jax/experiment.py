@@ -89,6 +89,10 @@ class Experiment:
         """The classifier's parameters in a state."""
         return state.merge(self.parts.frozen, *train_state.trainable.values())
 
+    def release_backbone(self) -> None:
+        """Lets go of the loaded weights, once the head has its start: training needs those on the devices alone."""
+        self.backbone = dataclasses.replace(self.backbone, params={})
+
     def train_loader(self) -> TrainLoader:
         """This host's training batches."""
         c = self.config
@@ -171,8 +175,11 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
     Raises:
         UserError: for whatever does not fit.
     """
+    devices.agree(config=config.to_json())
     devices.check_batch(config.batch_size, config.accumulate)
-    train, test = load_data(config.data, config.seed)
+    with devices.together():
+        train, test = load_data(config.data, config.seed)
+    logs.stage("data")
     counts = train.class_counts
     logs.info(
         f"{config.data.name}: {len(train):,} training images of {train.num_classes:,} classes "
@@ -185,17 +192,20 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
             f"{config.accumulate}; write config.accumulate=1."
         )
     start = time.monotonic()
-    backbone = weights.load(config.backbone, config.resolution or None)
+    with devices.together():
+        backbone = weights.load(config.backbone, config.resolution or None)
+        tuning, classifier, pixels, parts = build_network(config, backbone, train.class_names)
     logs.info(
         f"Backbone {backbone.name}: {state.count(backbone.params['vision']):,} parameters, "
         f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
     )
-    tuning, classifier, pixels, parts = build_network(config, backbone, train.class_names)
-    devices.agree(config=config.to_json(), data=(train.labels.tobytes(), test.labels.tobytes()), backbone=backbone.hash)
+    split = [(each.class_names, each.labels.tobytes()) for each in (train, test)]
+    devices.agree(data=split, backbone=backbone.hash)
     mesh = devices.make_mesh()
+    place = devices.shard if config.fsdp else devices.replicate
     logs.info(tuners.summary(tuning, parts))
     loss, schedule, tx = objective(config, counts)
-    return Experiment(
+    experiment = Experiment(
         config=config,
         train=train,
         test=test,
@@ -204,12 +214,14 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         pixels=pixels,
         mesh=mesh,
         tuning=tuning,
-        parts=devices.replicate(parts, mesh),
+        parts=Parts(place(parts.frozen, mesh), *devices.replicate(parts[1:], mesh)),
         loss=loss,
         schedule=schedule,
         tx=tx,
         class_groups=class_groups(config, counts),
     )
+    logs.stage("backbone")
+    return experiment
 
 
 def objective(
@@ -261,7 +273,7 @@ def build_network(config: ml_collections.FrozenConfigDict, backbone: Backbone, c
 def _cast(path: tuple[Any, ...], array: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
     """Weights of the towers to `dtype`; projections stay float32, tokens and a mask's indices whole numbers."""
     tower = path[0].key == state.BACKBONE or path[1].key == "tower"
-    return array.astype(dtype) if tower and jnp.issubdtype(array.dtype, jnp.floating) else array
+    return array.astype(dtype, copy=False) if tower and jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 def class_groups(config: ml_collections.FrozenConfigDict, counts: np.ndarray) -> np.ndarray:

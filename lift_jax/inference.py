@@ -200,7 +200,8 @@ def load(
     known = record.read(folder) if (folder / record.FILE).is_file() else None
     saved = Path(checkpoint) if checkpoint is not None else None
     if config.method != "zero_shot":
-        saved = saved or checkpoints.newest(folder)
+        if saved is None and (newest := checkpoints.newest(folder)) is not None:
+            saved = Path(newest)
         if saved is None:
             raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
         if not saved.exists():
@@ -327,7 +328,7 @@ def _restored(
     tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay)
     opt_state = devices.replicate(jax.jit(tx.init)(trainable), mesh)
     like = TrainState(devices.replicate(jnp.zeros((), jnp.int32), mesh), trainable, opt_state)
-    restored, _ = checkpoints.restore(folder, like, identity(config, backbone, names))
+    restored = checkpoints.restore(folder, like, identity(config, backbone, names)).state
     return Parts(parts.frozen, restored.trainable[state.TUNER], restored.trainable[state.HEAD])
 
 

@@ -18,7 +18,8 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -45,13 +46,28 @@ class Logs:
         enabled: whether this process speaks; pass `jax.process_index() == 0`. Errors are printed in any case, unless
             there is no workdir either: then it changes no logger and need not be closed.
         to_stderr: prints on standard error instead, where standard output belongs to a command's result.
+        push: copies the workdir to where it belongs, if that is not on a disk (see `lift_jax.storage`).
+        launched: when the program was (see `process_start`), for `started`; None takes the present.
 
     Raises:
         UserError: the workdir cannot be made or written.
     """
 
-    def __init__(self, workdir: str | os.PathLike | None, *, enabled: bool = True, to_stderr: bool = False):
+    def __init__(
+        self,
+        workdir: str | os.PathLike | None,
+        *,
+        enabled: bool = True,
+        to_stderr: bool = False,
+        push: Callable[[], None] = lambda: None,
+        launched: float | None = None,
+    ):
         self._enabled = enabled
+        self._push = push
+        self._stages: dict[str, float] = {}
+        self._stage_began = self._launched = time.monotonic() if launched is None else launched
+        if launched is not None:
+            self.stage("imports")
         self._folder = Path(workdir) if workdir is not None and enabled else None
         self._written: set[tuple[int, str]] = set()
         self._purge_step: int | None = None
@@ -70,6 +86,18 @@ class Logs:
     def warning(self, sentence: str) -> None:
         """Prints a sentence after "warning:" and keeps it in console.log."""
         _LOGGER.warning("%s", sentence)
+
+    def stage(self, name: str) -> None:
+        """Notes that what was done since the last stage was `name`."""
+        now = time.monotonic()
+        self._stages[name] = now - self._stage_began
+        self._stage_began = now
+
+    def started(self) -> None:
+        """Tells where the time from the launch to the end of the first step went, stage by stage."""
+        self.stage("compilation and first step")
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._stages.items())
+        self.info(f"The first step was done {self._stage_began - self._launched:.1f} s after the launch: {parts}.")
 
     def progress(
         self, total: int, desc: str, *, initial: int = 0, unit: str = "steps", line_every: float = 30.0
@@ -145,9 +173,10 @@ class Logs:
         temporary.replace(path)
 
     def flush(self) -> None:
-        """Hands TensorBoard's events to the disk; metrics.jsonl is written line by line anyway."""
+        """Hands TensorBoard's events to the disk (metrics.jsonl is written line by line), and all to the bucket."""
         if self._tensorboard is not None:
             self._tensorboard.flush()
+        self._push()
 
     def close(self) -> None:
         """Closes the files and gives the loggers back as they were."""
@@ -162,6 +191,7 @@ class Logs:
             absl_logging.set_verbosity(self._levels_before[1])
             _LOGGER.propagate = True
         self._handlers = []
+        self._push()
 
     def __enter__(self) -> "Logs":
         return self
@@ -200,6 +230,17 @@ class Logs:
     def _add(self, logger: logging.Logger, handler: logging.Handler) -> None:
         logger.addHandler(handler)
         self._handlers.append((logger, handler))
+
+
+def process_start() -> float:
+    """When this process was launched, by the clock of `time.monotonic`; where Linux does not tell, now."""
+    now = time.monotonic()
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return now
+    return now - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 class _Console(logging.Handler):

@@ -18,7 +18,6 @@ lift_jax/config.py says what each is. The configs of the project, configs/NAME.p
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -59,22 +58,24 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
     # Imported here: `--help` and a mistyped flag need no JAX.
     import jax
+    from etils import epath
 
     from lift_jax import devices, sweep
+    from lift_jax.logs import process_start
     from lift_jax.run import default_workdir, run
 
     config = _CONFIG.value
     devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if jax.process_count() > 1 and _WORKDIR.value is None:
         raise UserError("Several processes write into one run's folder; write --workdir DIR, the same for all.")
-    workdir = Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    workdir = epath.Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
     by_hand = config_flags.get_override_values(flags.FLAGS["config"])
     mode: Any = _MODE.value  # absl keeps it to the two that there are
-    checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
+    checkpoint = epath.Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
     if config.sweep:
         sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint)
     else:
-        run(config, workdir, mode, checkpoint)
+        run(config, workdir, mode, checkpoint, process_start())
 
 
 def entry_point() -> None:

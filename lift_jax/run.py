@@ -2,20 +2,18 @@
 
 import contextlib
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 
 from lift_jax import checkpoints as ckpt
 from lift_jax import config as lift_config
-from lift_jax import devices, metrics, record
+from lift_jax import devices, metrics, preemption, record, storage
 from lift_jax import experiment as lift_experiment
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Evaluator, Predictions
@@ -31,18 +29,24 @@ Results = dict[str, dict[str, float]]
 
 
 def run(
-    config: ml_collections.ConfigDict, workdir: Path, mode: Mode = "train", checkpoint: Path | None = None
+    config: ml_collections.ConfigDict,
+    workdir: epath.PathLike,
+    mode: Mode = "train",
+    checkpoint: epath.PathLike | None = None,
+    launched: float | None = None,
 ) -> Results:
     """Trains and evaluates, or evaluates only.
 
     Args:
         config: see `lift_jax.config.default`.
-        workdir: gets config.json, run.json, console.log, metrics.jsonl, tensorboard/, checkpoints/, eval.json,
-            predictions.npz, and, with config.report, report.html and report/.
+        workdir: a folder, or a bucket such as gs://BUCKET/RUN; gets config.json, run.json, console.log, metrics.jsonl,
+            tensorboard/, checkpoints/, eval.json, predictions.npz, and, with config.report, report.html and report/.
         mode: "train" goes on from the newest checkpoint in the workdir if there is one, and evaluates at the end;
             "eval" restores and evaluates.
         checkpoint: the one to evaluate, instead of the newest: a folder, or the reference implementation's
             checkpoint.pth.tar.
+        launched: when the program was (see `lift_jax.logs.process_start`), for the line that says how long the start
+            took; None takes the present.
 
     Returns:
         The sections of eval.json: `plain`, and `tte` where test-time ensembling is enabled.
@@ -50,23 +54,41 @@ def run(
     Raises:
         UserError: for any mistake in what the user gave. A workdir that was made for the run is then removed, unless
             training has begun.
+        SystemExit: with `preemption.EXIT_CODE`, if the process was told to stop by SIGTERM.
     """
-    resolved = lift_config.resolve(config)
-    with _workdir(workdir), Logs(workdir, enabled=jax.process_index() == 0) as logs:
+    with devices.together():
+        resolved = lift_config.resolve(config)
+    first = jax.process_index() == 0
+    with (
+        storage.opened(workdir) as folder,
+        Logs(folder.local, enabled=first, push=folder.push, launched=launched) as logs,
+        preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
+    ):
         experiment = lift_experiment.build(resolved, logs)
-        _write_config(workdir, resolved, logs)
-        if jax.process_index() == 0:
-            write_json(
-                workdir / record.FILE, record.content(record.of(experiment, workdir if mode == "eval" else None))
-            )
+        _write_config(folder.local, resolved, logs)
+        if first:
+            earlier = folder.local if mode == "eval" else None
+            write_json(folder.local / record.FILE, record.content(record.of(experiment, earlier)))
         if mode == "eval" or resolved.method == "zero_shot":
-            params = _restored(experiment, workdir, checkpoint, logs)
+            params = _restored(experiment, folder, checkpoint, logs)
         else:
-            with ckpt.Checkpoints(workdir, experiment.identity, resolved.keep) as saved:
-                if saved.newest is None:
-                    initialize_head(experiment, workdir, logs)
-                params = experiment.params_of(train(experiment, saved, logs))
-        return evaluate(experiment, params, workdir, logs)
+            params = experiment.params_of(_trained(experiment, folder, logs))
+        with preemption.leaving(logs.info):
+            return evaluate(experiment, params, folder.local, logs)
+
+
+def _trained(experiment: Experiment, folder: storage.Folder, logs: Logs) -> TrainState:
+    """The state at the end of the training, which begins at the newest checkpoint if there is one."""
+    saved = ckpt.restore_newest(folder.path, experiment.initial_state(), experiment.identity, logs)
+    if saved is None:
+        initialize_head(experiment, folder.local, logs)
+    experiment.release_backbone()
+    logs.stage("head start" if saved is None else "checkpoint")
+    step = 0 if saved is None else int(saved.state.step)
+    with ckpt.Checkpoints(folder.path, experiment.identity, experiment.config.keep, step) as checkpoints:
+        train_state = train(experiment, checkpoints, logs, saved)
+    logs.info(f"Of the checkpoints that were kept, that of step {checkpoints.best} has the lowest training loss.")
+    return train_state
 
 
 def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs: Logs) -> Results:
@@ -103,42 +125,25 @@ def _report(experiment: Experiment, workdir: Path, logs: Logs) -> None:
         logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
-def _restored(experiment: Experiment, workdir: Path, checkpoint: Path | None, logs: Logs) -> dict[str, Any]:
+def _restored(
+    experiment: Experiment, folder: storage.Folder, checkpoint: epath.PathLike | None, logs: Logs
+) -> dict[str, Any]:
     if experiment.config.method == "zero_shot":
-        initialize_head(experiment, workdir, logs)
+        initialize_head(experiment, folder.local, logs)
         return experiment.params
-    like: TrainState = experiment.initial_state()
-    if checkpoint is not None and checkpoint.is_file():
-        parts = reference.load(checkpoint, experiment.tuning, jax.device_get(experiment.parts))
+    if checkpoint is not None and epath.Path(checkpoint).is_file():
+        parts = reference.load(Path(checkpoint), experiment.tuning, jax.device_get(experiment.parts))
         logs.info(f"Evaluating {checkpoint}, a checkpoint of the reference implementation.")
         return merge(*devices.replicate(parts, experiment.mesh))
+    like = experiment.initial_state()
     if checkpoint is not None:
-        restored, _ = ckpt.restore(checkpoint, like, experiment.identity)
+        saved = ckpt.restore(checkpoint, like, experiment.identity)
     else:
-        with ckpt.Checkpoints(workdir, experiment.identity) as saved:
-            restored, _ = saved.restore(like)
-    logs.info(f"Evaluating the checkpoint of step {int(restored.step)}.")
-    return merge(experiment.parts.frozen, *restored.trainable.values())
-
-
-@contextlib.contextmanager
-def _workdir(workdir: Path) -> Iterator[None]:
-    """Makes the folder and sees that it can be written to; takes a new one away if the run fails before training."""
-    new = not workdir.exists()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"The workdir {workdir} cannot be written to ({error.strerror}); name another with --workdir."
-        ) from error
-    try:
-        yield
-    except UserError:
-        if new and jax.process_index() == 0 and not any((workdir / ckpt.FOLDER).glob("*")):
-            shutil.rmtree(workdir, ignore_errors=True)
-        raise
+        saved = ckpt.restore_newest(folder.path, like, experiment.identity, logs)
+    if saved is None:
+        raise UserError(f"There is no checkpoint in {folder.path}; train first, or name one with --checkpoint.")
+    logs.info(f"Evaluating the checkpoint of step {int(saved.state.step)}.")
+    return experiment.params_of(saved.state)
 
 
 def _write_config(workdir: Path, config: ml_collections.FrozenConfigDict, logs: Logs) -> None:
@@ -149,7 +154,7 @@ def _write_config(workdir: Path, config: ml_collections.FrozenConfigDict, logs: 
         write_json(workdir / "config.json", config.to_dict())
 
 
-def differences(workdir: Path, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
+def differences(workdir: Path | epath.Path, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
     """The keys in which a resolved config differs from that of the last run in a workdir, with old and new value."""
     try:
         last = json.loads((workdir / "config.json").read_text(encoding="utf-8"))

@@ -100,6 +100,7 @@ def complete(
     """
     loaded = {BACKBONE: dict(backbone), **(others or {})}
     old = traverse_util.flatten_dict(loaded)
+    paths = set(old)  # what is compiled stays in memory, and must not keep the arrays there
 
     @jax.jit
     def absent(loaded: Tree) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def complete(
             mutable=["params"],
         )
         flat = traverse_util.flatten_dict(variables["params"])
-        return {"/".join(path): array for path, array in flat.items() if path not in old}
+        return {"/".join(path): array for path, array in flat.items() if path not in paths}
 
     new = {tuple(name.split("/")): array for name, array in absent(loaded).items()}
     return traverse_util.unflatten_dict({**old, **new})

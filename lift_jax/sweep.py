@@ -6,14 +6,14 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+from etils import epath
 
 from lift_jax import config as lift_config
-from lift_jax import initialize, losses, metrics, tuners
+from lift_jax import initialize, losses, metrics, storage, tuners
 from lift_jax.command_line import nearest_key
 from lift_jax.errors import UserError
 from lift_jax.run import Mode, Results, differences
@@ -21,7 +21,10 @@ from lift_jax.run import run as run_one
 
 Grid = dict[str, tuple[Any, ...]]
 
-_WITHOUT_EFFECT = {"checkpoint_every", "data.num_workers", "eval_batch_size", "keep", "log_every", "report"}
+_WITHOUT_EFFECT = {
+    "checkpoint_every", "checkpoint_minutes", "data.num_workers", "eval_batch_size", "fsdp", "keep", "log_every",
+    "report",
+}  # fmt: skip
 """Keys on which no result depends."""
 
 
@@ -51,10 +54,10 @@ def parse(text: str) -> Grid:
 
 def run(
     config: ml_collections.ConfigDict,
-    workdir: Path,
+    workdir: epath.PathLike,
     by_hand: Iterable[str] = (),
     mode: Mode = "train",
-    checkpoint: Path | None = None,
+    checkpoint: epath.PathLike | None = None,
 ) -> None:
     """Runs the grid `config.sweep`, each combination in a folder of its own below `workdir`, and prints the table.
 
@@ -71,8 +74,9 @@ def run(
         UserError: if a combination is not valid, or was done with other settings.
     """
     grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
-    plan: dict[Path, tuple[str, ml_collections.ConfigDict]] = {}
-    done: dict[Path, Results] = {}
+    workdir = epath.Path(workdir)
+    plan: dict[epath.Path, tuple[str, ml_collections.ConfigDict]] = {}
+    done: dict[epath.Path, Results] = {}
     for combination in itertools.product(*grid.values()):
         chosen = dict(zip(grid, combination, strict=True))
         one = ml_collections.ConfigDict(config.to_dict())
@@ -93,7 +97,7 @@ def run(
     if jax.process_index() == 0:
         print(summary(results))
     if config.report and jax.process_index() == 0:
-        _compare(list(plan), workdir / "comparison.html")
+        _compare([folder.name for folder in plan], workdir)
 
 
 def _checked(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
@@ -105,7 +109,7 @@ def _checked(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
     return resolved
 
 
-def _refuse_others(folder: Path, config: ml_collections.FrozenConfigDict) -> None:
+def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:
     """Refuses a result that is there but belongs to another config: the table would show it under a wrong name."""
     changed = {key: values for key, values in differences(folder, config).items() if key not in _WITHOUT_EFFECT}
     if changed:
@@ -113,13 +117,15 @@ def _refuse_others(folder: Path, config: ml_collections.FrozenConfigDict) -> Non
         raise UserError(f"{folder} was done with {said}; name another folder with --workdir, or remove this one.")
 
 
-def _compare(folders: Sequence[Path], page: Path) -> None:
+def _compare(names: Sequence[str], workdir: epath.Path) -> None:
     """The runs side by side as a page. Whatever goes wrong with it, the runs are there."""
     try:
         from lift_jax.report import compare  # matplotlib takes a second to import
 
-        compare(folders, page)
-        print(f"Comparison: {page}")
+        with storage.fetched(workdir) as folder:
+            compare([folder.local / name for name in names], folder.local / "comparison.html")
+            folder.push()
+        print(f"Comparison: {workdir / 'comparison.html'}")
     except Exception as error:
         print(f"warning: The comparison could not be drawn ({type(error).__name__}: {error}).")
 

@@ -1,6 +1,7 @@
 """The training job: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from lift_jax import devices, state
-from lift_jax.checkpoints import Checkpoints
+from lift_jax import devices, preemption, state
+from lift_jax.checkpoints import Checkpoints, Saved
 from lift_jax.data import views
 from lift_jax.evaluate import Input
 from lift_jax.experiment import Experiment
@@ -126,21 +127,27 @@ def jitted_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> TrainState:
-    """Trains from the newest checkpoint, or from the start, to the last epoch.
+def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs, saved: Saved | None = None) -> TrainState:
+    """Trains to the last epoch; stops before where the cluster takes the machine away.
+
+    Args:
+        experiment: the run's.
+        checkpoints: gets one every config.checkpoint_every steps or config.checkpoint_minutes, and at the end.
+        logs: gets loss and accuracy every config.log_every steps and at the end of an epoch.
+        saved: the checkpoint to go on from; None starts anew.
 
     Returns:
         The state after the last step.
 
     Raises:
         UserError: if an image cannot be read or the checkpoint belongs to another run.
+        SystemExit: with `preemption.EXIT_CODE`, once a checkpoint is written, if the process was told to stop.
     """
     config = experiment.config
     loader = experiment.train_loader()
-    train_state = experiment.initial_state()
-    if checkpoints.newest is not None:
-        train_state, iterator = checkpoints.restore(train_state)
-        loader.set_state(iterator)
+    train_state = experiment.initial_state() if saved is None else saved.state
+    if saved is not None:
+        loader.set_state(saved.iterator)
         logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
     logs.resume(loader.step)
 
@@ -149,45 +156,78 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs) -> Train
     )
     key = devices.replicated_key(config.seed, experiment.mesh)
     every = config.checkpoint_every or loader.steps_per_epoch
-    while loader.step < loader.num_steps:
-        epoch, done = divmod(loader.step, loader.steps_per_epoch)
-        with logs.progress(loader.steps_per_epoch, f"epoch {epoch + 1}/{config.num_epochs}", initial=done) as bar:
-            running = _Running()
-            for _ in range(done, loader.steps_per_epoch):
-                batch = next(loader)
-                sharded = devices.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, experiment.mesh)
-                train_state, metrics = step(train_state, experiment.parts.frozen, sharded, key)
-                running.add(metrics)
-                images = int(batch["mask"].sum()) * jax.process_count()
-                last = loader.step % loader.steps_per_epoch == 0
-                saves = loader.step % every == 0 or loader.step == loader.num_steps
-                # A checkpoint ends a reading: a run that goes on from it reads what the one before would have.
-                if loader.step % config.log_every == 0 or last or saves:
-                    loss, accuracy = running.read()
-                    bar.update(1, images=images, loss=loss, accuracy=accuracy)
-                    lr = float(experiment.schedule(loader.step - 1))
-                    values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
-                    logs.scalars(loader.step, values, epoch=epoch + 1)
-                else:
-                    bar.update(1, images=images)
-                if saves:
-                    checkpoints.save(train_state, loader.get_state())
+    running = _Running(saved.unread if saved is not None else ())
+    first, last_save = loader.step + 1, time.monotonic()
+    with preemption.watching() as told_to_stop:
+        while loader.step < loader.num_steps:
+            epoch, done = divmod(loader.step, loader.steps_per_epoch)
+            with logs.progress(loader.steps_per_epoch, f"epoch {epoch + 1}/{config.num_epochs}", initial=done) as bar:
+                for _ in range(done, loader.steps_per_epoch):
+                    batch = next(loader)
+                    sharded = devices.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, experiment.mesh)
+                    with jax.transfer_guard("disallow"):
+                        train_state, metrics = step(train_state, experiment.parts.frozen, sharded, key)
+                    running.add(metrics)
+                    if loader.step == first:
+                        jax.block_until_ready(metrics)
+                        logs.started()
+                    images = int(batch["mask"].sum()) * jax.process_count()
+                    reads = loader.step % config.log_every == 0 or loader.step % loader.steps_per_epoch == 0
+                    if reads:
+                        loss, accuracy = running.read()
+                        bar.update(1, images=images, loss=loss, accuracy=accuracy)
+                        lr = float(experiment.schedule(loader.step - 1))
+                        values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
+                        logs.scalars(loader.step, values, epoch=epoch + 1)
+                    else:
+                        bar.update(1, images=images)
+                    due = loader.step % every == 0 or loader.step == loader.num_steps
+                    if reads and config.checkpoint_minutes:  # clocks differ, but all save at the same step
+                        due |= devices.first_says(time.monotonic() - last_save > 60 * config.checkpoint_minutes)
+                    stops = told_to_stop(loader.step)
+                    if due or stops:
+                        logs.flush()  # before the checkpoint is there, so that what it continues is
+                        unread, loss = running.save()
+                        checkpoints.save(Saved(train_state, loader.get_state(), unread), loss)
+                        last_save = time.monotonic()
+                    if stops:
+                        checkpoints.wait()
+                        logs.info(preemption.SENTENCE)
+                        raise SystemExit(preemption.EXIT_CODE)
     return train_state
 
 
 class _Running:
-    """Mean loss and accuracy since the last reading; nothing is fetched from the devices before it."""
+    """Loss and accuracy of the last steps; nothing is fetched from the devices before it is asked for.
 
-    def __init__(self):
-        self._metrics: list[StepMetrics] = []
+    Args:
+        unread: loss, right answers and examples of the steps since the last reading, of a run that goes on.
+    """
+
+    def __init__(self, unread: Sequence[Sequence[float]]):
+        self._on_devices: list[StepMetrics] = []
+        self._unread = list(unread)
+        self._unsaved: list[Sequence[float]] = []
 
     def add(self, metrics: StepMetrics) -> None:
-        self._metrics.append(metrics)
+        self._on_devices.append(metrics)
 
     def read(self) -> tuple[float, float]:
-        """The mean loss over steps and the accuracy in percent over examples."""
-        fetched = jax.device_get(self._metrics)
-        self._metrics = []
-        examples = sum(int(m.examples) for m in fetched)
-        loss = sum(float(m.loss) for m in fetched) / len(fetched)
-        return loss, 100 * sum(int(m.correct) for m in fetched) / max(1, examples)
+        """Since the last reading: the mean loss over steps, and the accuracy in percent over examples."""
+        self._fetch()
+        losses, correct, examples = zip(*self._unread, strict=True)
+        self._unread = []
+        return sum(losses) / len(losses), 100 * sum(correct) / max(1, sum(examples))
+
+    def save(self) -> tuple[list[Sequence[float]], float]:
+        """What a run that goes on from here needs of the steps not read yet; the mean loss since the last save."""
+        self._fetch()
+        losses = [row[0] for row in self._unsaved]
+        self._unsaved = []
+        return list(self._unread), sum(losses) / len(losses)
+
+    def _fetch(self) -> None:
+        rows = [(float(m.loss), int(m.correct), int(m.examples)) for m in jax.device_get(self._on_devices)]
+        self._on_devices = []
+        self._unread += rows
+        self._unsaved += rows

@@ -5,13 +5,13 @@ import pytest
 from test_train import small_config
 
 import lift_jax
+from lift_jax import checkpoints, experiment
 from lift_jax import config as lift_config
-from lift_jax import experiment
-from lift_jax.checkpoints import Checkpoints
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 from lift_jax.logs import Logs
 from lift_jax.run import run
+from lift_jax.state import TrainState
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,25 @@ def test_what_would_make_other_parameters_of_the_same_shape_is_refused(tiny_fold
     built = experiment.build(
         lift_config.resolve(small_config(tiny_folder, method="head_only")), Logs(None, enabled=False)
     )
+    state, logs = built.initial_state(), Logs(None, enabled=False)
+    with checkpoints.Checkpoints(tmp_path, built.identity | saved) as saving:
+        saving.save(checkpoints.Saved(state, {"step": 0}), loss=1.0)
+    assert checkpoints.restore_newest(tmp_path, state, built.identity | saved, logs) is not None
+    with pytest.raises(UserError, match=words):
+        checkpoints.restore_newest(tmp_path, state, built.identity | here, logs)
+
+
+def test_the_newest_and_the_one_of_the_lowest_loss_stay(tiny_folder, tmp_path):
+    built = experiment.build(lift_config.resolve(small_config(tiny_folder)), Logs(None, enabled=False))
     state = built.initial_state()
-    with Checkpoints(tmp_path, built.identity | saved) as checkpoints:
-        checkpoints.save(state, {"step": 0})
-    with Checkpoints(tmp_path, built.identity | saved) as checkpoints:
-        checkpoints.restore(state)
-    with Checkpoints(tmp_path, built.identity | here) as checkpoints, pytest.raises(UserError, match=words):
-        checkpoints.restore(state)
+    with checkpoints.Checkpoints(tmp_path, built.identity, keep=2) as saving:
+        for step, loss in enumerate([3.0, 1.0, float("nan"), 2.0, 1.5, 1.7]):
+            saving.save(
+                checkpoints.Saved(TrainState(state.step + step, state.trainable, state.opt_state), {"step": step}), loss
+            )
+        saving.wait()
+        assert saving.best == 1
+    assert checkpoints.steps(tmp_path) == [1, 4, 5]
 
 
 def test_a_run_with_a_trained_context(tiny_folder, tmp_path):

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lift_jax import devices
+from lift_jax import checkpoints, devices, preemption
 from lift_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +60,7 @@ def assert_same_run(workdir: Path, other: Path) -> None:
         for folder in (workdir, other)
     )
     losses = [line["loss"] for line in lines if line["split"] == "train"]
-    assert len(losses) > 4
+    assert len(losses) == 20
     # float32 sums in another order.
     np.testing.assert_allclose([x["loss"] for x in other_lines if x["split"] == "train"], losses, rtol=2e-6)
     np.testing.assert_array_equal(other_predictions["index"], predictions["index"])
@@ -67,21 +70,75 @@ def assert_same_run(workdir: Path, other: Path) -> None:
             assert other_results[section][key] == pytest.approx(results[section][key], abs=1e-4), (section, key)
 
 
-def test_four_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path):
-    finish(start(tiny_folder, tmp_path / "four", 4))
-    assert_same_run(of_one, tmp_path / "four")
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_eight_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, fsdp):
+    finish(start(tiny_folder, tmp_path / "eight", 8, f"--config.fsdp={fsdp}"))
+    assert_same_run(of_one, tmp_path / "eight")
 
 
-def test_two_processes_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path):
+def start_several(folder: str, workdir: Path, *flags: Sequence[str]) -> list[subprocess.Popen]:
+    """A run of several processes of one device each, with `flags` of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
-    both = [start(tiny_folder, tmp_path / "two", 1, *common, f"--process_id={i}") for i in range(2)]
-    first, second = [finish(process) for process in both]
-    assert_same_run(of_one, tmp_path / "two")
+    common = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={len(flags)}"]
+    return [start(folder, workdir, 1, *common, f"--process_id={i}", *own) for i, own in enumerate(flags)]
+
+
+@pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, number):
+    first, *others = [finish(process) for process in start_several(tiny_folder, tmp_path / "run", *[[]] * number)]
+    assert_same_run(of_one, tmp_path / "run")
     assert "mean class" in first
-    assert "mean class" not in second
+    assert not any("mean class" in other for other in others)
+
+
+@pytest.mark.slow
+def test_processes_of_which_one_is_told_to_stop_stop_together_and_go_on(tiny_folder, of_one, tmp_path):
+    both = start_several(tiny_folder, tmp_path / "run", [], [])
+    lines = tmp_path / "run" / "metrics.jsonl"
+    while not (lines.exists() and lines.read_bytes().count(b"\n") > 2):
+        assert both[0].poll() is None, both[0].communicate()
+        time.sleep(0.01)
+    both[1].terminate()
+    for process in both:
+        out, error = process.communicate(timeout=200)
+        assert process.returncode == preemption.EXIT_CODE, out + error
+    assert 2 < checkpoints.steps(tmp_path / "run")[-1] < 20
+    for process in start_several(tiny_folder, tmp_path / "run", [], []):
+        finish(process)
+    assert_same_run(of_one, tmp_path / "run")
+
+
+def sentences(processes: list[subprocess.Popen]) -> list[str]:
+    """What processes that must fail say on standard error, without the lines of the library that connects them."""
+    errors = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [1] * len(processes), errors
+    return ["".join(line for line in error.splitlines(True) if "[Gloo]" not in line) for error in errors]
+
+
+@pytest.mark.parametrize(
+    "flag, sentence",
+    [
+        ("--config.lr=0.06", r"error: The processes of this run disagree on config;.*\n"),
+        ("--workdir=/proc/run", r"error: Process 1 of 2: The workdir /proc/run cannot be written to .*\n"),
+    ],
+)
+def test_processes_that_differ_stop_with_the_same_sentence(tiny_folder, tmp_path, flag, sentence):
+    said = sentences(start_several(tiny_folder, tmp_path / "run", [], [flag]))
+    assert said[0] == said[1]
+    assert re.fullmatch(sentence, said[0])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_a_process_that_is_not_found_is_a_sentence(tiny_folder, tmp_path, monkeypatch, process_id):
+    monkeypatch.setenv("LIFT_JAX_CONNECT_SECONDS", "2")
+    flags = ["--coordinator=127.0.0.1:9", "--num_processes=2", f"--process_id={process_id}"]
+    if process_id == 0:
+        flags[0] = "--coordinator=127.0.0.1:47391"
+    (said,) = sentences([start(tiny_folder, tmp_path / "run", 1, *flags)])
+    assert re.fullmatch(r"error: .* did not find each other within 2 s; see that all are started .*\n", said)
 
 
 def test_a_batch_that_the_devices_do_not_divide(monkeypatch):

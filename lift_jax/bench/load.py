@@ -35,38 +35,42 @@ VIT_L14 = {
     | dict(vocab_size=49408, eos_token_id=2),
 }
 
-_BYTES = 1 if sys.platform == "darwin" else 1024
-"""Of the unit in which the system gives the resident set size."""
 
-
-def _apart(function: Callable[[str], Any], name: str) -> Any:
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function in a process of its own."""
     # A process inherits its parent's peak on Linux, so this one must stay small as well.
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, name).result()
+        return pool.submit(function, *arguments).result()
+
+
+def peak() -> int:
+    """Of this process's resident set so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def measure(name: str) -> dict[str, float]:
     """Seconds and peak bytes of loading `name` in a fresh process, and the peak before."""
-    return _apart(_load, name)
+    return apart(_load, name)
 
 
 def _load(name: str) -> dict[str, float]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES
+    before = peak()
     start = time.perf_counter()
     backbone = weights.load(name)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES
-    return dict(seconds=seconds, before=before, peak=peak, parameters=state.count(backbone.params))
+    return dict(seconds=seconds, before=before, peak=peak(), parameters=state.count(backbone.params))
 
 
-def _write(folder: str) -> None:
-    vision, text = huggingface.networks(VIT_L14)
-    module, side = CLIP(vision, text, 768), VIT_L14["vision_config"]["image_size"]
+def write(folder: str, config: dict[str, Any]) -> None:
+    """A CLIP with random weights in the Hugging Face layout, with a tokenizer that knows one word."""
+    vision, text = huggingface.networks(config)
+    module, side = CLIP(vision, text, config["projection_dim"]), config["vision_config"]["image_size"]
     images, tokens = np.zeros((1, side, side, 3), np.float32), np.zeros((1, text.context_length), np.int32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), images, tokens)["params"]
     generator = np.random.default_rng(0)
     params = jax.tree.map(lambda x: generator.standard_normal(x.shape, np.float32), shapes)
-    huggingface.save(folder, VIT_L14, params)
+    huggingface.save(folder, config, params)
     empty = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}
     (Path(folder) / "tokenizer.json").write_text(json.dumps(empty))
 
@@ -84,17 +88,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         name = arguments.backbone or temporary
         if not arguments.backbone:
-            _apart(_write, temporary)
+            apart(write, temporary, VIT_L14)
         place = Path(find(name))
         files = [place] if place.is_file() else [*place.rglob("*.safetensors"), *place.rglob("*.bin")]
         size = sum(file.stat().st_size for file in files)
         print(f"{arguments.backbone or 'CLIP ViT-L/14, random'}: {size / 1e9:.2f} GB")
         for _ in range(arguments.runs):
             run = measure(name)
-            peak, before = run["peak"], run["before"]
+            most, before = run["peak"], run["before"]
             print(
-                f"{run['seconds']:.2f} s, {run['parameters'] / 1e6:.0f} million parameters; peak {peak / 1e9:.2f} GB = "
-                f"{peak / size:.2f} x the files; {(peak - before) / size:.2f} x without the {before / 1e9:.2f} GB of "
+                f"{run['seconds']:.2f} s, {run['parameters'] / 1e6:.0f} million parameters; peak {most / 1e9:.2f} GB = "
+                f"{most / size:.2f} x the files; {(most - before) / size:.2f} x without the {before / 1e9:.2f} GB of "
                 "the imports"
             )
 

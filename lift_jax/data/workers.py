@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import os
+import signal
 import threading
 import weakref
 from typing import Any
@@ -56,7 +57,11 @@ def _usable_cores() -> int:
 
 
 def _end_with_parent(worker: int, count: int) -> None:
-    """End this worker when the process that started it is killed, which Grain's workers would outlive."""
+    """End this worker when the process that started it is killed, which Grain's workers would outlive.
+
+    It does not end by itself at SIGTERM, which some clusters send to all: the last step still needs its images.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

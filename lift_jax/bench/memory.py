@@ -1,0 +1,112 @@
+"""Host memory: of the evaluation of a small and of a large test set, and of the frozen weights in a training.
+
+    python -m lift_jax.bench.memory [--images 2000]
+
+The first lines are the peaks of the resident set of processes that evaluate so many images, and four times as many.
+The last line is from two processes that train for a step on a CPU, with backbones of 12 and of 24 blocks of width 768:
+by how much their resident sets differ afterwards, over the difference of their frozen weights. It is the number of
+copies that a training holds; what does not depend on the backbone's size falls out.
+"""
+
+import argparse
+import ctypes
+import gc
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from lift_jax import config as lift_config
+from lift_jax import devices
+from lift_jax import experiment as lift_experiment
+from lift_jax.bench.load import apart, peak, write
+from lift_jax.data import Dataset, test_loader
+from lift_jax.evaluate import Evaluator, Input
+from lift_jax.initialize import initialize_head
+from lift_jax.logs import Logs
+from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.models.vit import VisionTransformer
+from lift_jax.train import make_step
+from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
+
+_CLASSES = 100
+
+
+class _Noise:
+    """Images that are made when they are asked for."""
+
+    def __init__(self, images: int):
+        self._images = images
+
+    def __len__(self) -> int:
+        return self._images
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        return np.random.default_rng(index).integers(0, 256, (100, 120, 3), np.uint8)
+
+
+def evaluation_peak(images: int) -> int:
+    """Peak bytes of this process after it has evaluated so many images, with five views each."""
+    classifier = Classifier(VisionTransformer(16, 64, 2, 2, 128), CosineHead(_CLASSES))
+    params = classifier.init(jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))["params"]
+    names = tuple(map(str, range(_CLASSES)))
+    dataset = Dataset("noise", _Noise(images), np.arange(images, dtype=np.int32) % _CLASSES, names)
+    loader = test_loader(dataset, batch_size=64, resolution=64, expand=8, mode="fivecrop")
+    pixels = Input(64, CLIP_MEAN, CLIP_STD, np.dtype(np.float32))
+    replicated = devices.replicate(params, devices.make_mesh())
+    Evaluator(classifier, pixels)(replicated, loader, Logs(None, enabled=False), "")
+    return peak()
+
+
+def training_memory(depth: int) -> tuple[int, int]:
+    """Bytes of this process after a step of training, and of its frozen weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        vision = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=depth, num_attention_heads=12)
+        text = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1, vocab_size=100)
+        clip = {
+            "model_type": "clip",
+            "projection_dim": 64,
+            "vision_config": vision | dict(patch_size=16, image_size=32),
+            "text_config": text | dict(eos_token_id=2),
+        }
+        apart(write, folder, clip)
+        config = lift_config.default()
+        config.update(backbone=folder, method="adaptformer", batch_size=4, head_init="random")
+        quiet = Logs(None, enabled=False)
+        experiment = lift_experiment.build(lift_config.resolve(config), quiet)
+        initialize_head(experiment, Path(folder), quiet)
+        experiment.release_backbone()
+        step = make_step(
+            experiment.classifier, experiment.loss, experiment.tx, experiment.pixels, accumulate=1, flip=False
+        )
+        batch = {
+            "image": np.zeros((4, 32, 32, 3), np.uint8),
+            "label": np.zeros(4, np.int32),
+            "mask": np.ones(4, np.bool_),
+        }
+        key = devices.replicated_key(0, experiment.mesh)
+        jax.block_until_ready(jax.jit(step)(experiment.initial_state(), experiment.parts.frozen, batch, key))
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed, but not yet given back
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident, sum(x.nbytes for x in jax.tree.leaves(experiment.parts.frozen))
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000)
+    images = parser.parse_args().images
+    small, large = (apart(evaluation_peak, number) for number in (images, 4 * images))
+    print(f"evaluation of {images:,} images: peak {small / 1e6:,.0f} MB")
+    print(f"evaluation of {4 * images:,} images: peak {large / 1e6:,.0f} MB, {large / small:.3f} times as much")
+    (shallow, frozen), (deep, more_frozen) = (apart(training_memory, depth) for depth in (12, 24))
+    copies = (deep - shallow) / (more_frozen - frozen)
+    print(f"training: {copies:.2f} copies of the frozen weights ({frozen / 1e6:,.0f} and {more_frozen / 1e6:,.0f} MB)")
+
+
+if __name__ == "__main__":
+    main()
