@@ -57,9 +57,9 @@ def test_stablehlo_runs_without_the_project_and_says_the_same(workdir, tmp_path,
 @pytest.mark.parametrize("method", ["vpt_deep", "lora+ssf_attn", "clip_adapter"])
 def test_batches_of_any_size_with_other_tuners(tiny_folder, tmp_path, method):
     config = lift_config.default()
-    config.update(backbone=tiny_folder, method=method, dtype="float32", interpolation="bicubic")
+    config.update(backbone=tiny_folder, method=method)
     names = ("cat", "dog", "hen")
-    model = inference.assemble(config, names, None, lambda backbone, network: network.parts)
+    model = inference.assemble(lift_config.resolve(config), names, None, lambda backbone, network: network.parts)
     run = stablehlo.read(stablehlo.write(model, tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     assert verify.difference(model, run, model.dataset(ArraySource(images), "images")) < 1e-5
