@@ -3,9 +3,9 @@
     python -m lift_jax.bench.memory [--images 2000]
 
 The first lines are the peaks of the resident set of processes that evaluate so many images, and four times as many.
-The last line is from two processes that train for a step on a CPU, with backbones of 12 and of 24 blocks of width 768:
+The last line is from two processes that train for a step on a CPU, with backbones of six blocks of width 768 and 1536:
 by how much their resident sets differ afterwards, over the difference of their frozen weights. It is the number of
-copies that a training holds; what does not depend on the backbone's size falls out.
+copies that a training holds. Programs, and what the compiler keeps, fall out: they depend on the depth alone.
 """
 
 import argparse
@@ -61,10 +61,11 @@ def evaluation_peak(images: int) -> int:
     return peak()
 
 
-def training_memory(depth: int) -> tuple[int, int]:
+def training_memory(width: int) -> tuple[int, int]:
     """Bytes of this process after a step of training, and of its frozen weights."""
     with tempfile.TemporaryDirectory() as folder:
-        vision = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=depth, num_attention_heads=12)
+        heads = width // 64
+        vision = dict(hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=heads)
         text = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1, vocab_size=100)
         clip = {
             "model_type": "clip",
@@ -103,8 +104,8 @@ def main() -> None:
     small, large = (apart(evaluation_peak, number) for number in (images, 4 * images))
     print(f"evaluation of {images:,} images: peak {small / 1e6:,.0f} MB")
     print(f"evaluation of {4 * images:,} images: peak {large / 1e6:,.0f} MB, {large / small:.3f} times as much")
-    (shallow, frozen), (deep, more_frozen) = (apart(training_memory, depth) for depth in (12, 24))
-    copies = (deep - shallow) / (more_frozen - frozen)
+    (narrow, frozen), (wide, more_frozen) = (apart(training_memory, width) for width in (768, 1536))
+    copies = (wide - narrow) / (more_frozen - frozen)
     print(f"training: {copies:.2f} copies of the frozen weights ({frozen / 1e6:,.0f} and {more_frozen / 1e6:,.0f} MB)")
 
 
