@@ -88,8 +88,8 @@ def opened(path: epath.PathLike) -> Iterator[Folder]:
         with fetched(path) as folder:
             yield folder
     except UserError:
-        if new and jax.process_index() == 0 and not (path / CHECKPOINTS).exists():
-            path.rmtree(missing_ok=True)
+        if new and jax.process_index() == 0 and path.exists() and not (path / CHECKPOINTS).exists():
+            path.rmtree()
         raise
 
 

@@ -20,8 +20,8 @@ def write_run(folder: Path, accuracy: float, params: int, **changes) -> None:
     """A folder as a run leaves it, of two classes."""
     folder.mkdir(parents=True)
     config = lift_config.default()
-    config.update(lr=0.01, num_epochs=1, interpolation="bilinear", crop="square", **changes)
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    config.update(num_epochs=1, **changes)
+    (folder / "config.json").write_text(json.dumps(lift_config.resolve(config).to_dict()))
     metrics = dict(accuracy=accuracy, mean_acc=accuracy, many_acc=accuracy, med_acc=None, few_acc=accuracy / 2)
     (folder / "eval.json").write_text(json.dumps({"plain": metrics | {"num_examples": 4}}))
     trainable = [dict(group="head", blocks=0, arrays=1, params=params, share=0.1)] if params else []
@@ -91,7 +91,7 @@ def test_a_sweep_ends_in_a_comparison(tmp_path, capsys):
     write_run(tmp_path / "lift", 50.0, 100)
     write_run(tmp_path / "zero_shot", 40.0, 0, method="zero_shot")
     config = lift_config.default()
-    config.sweep = "method=lift,zero_shot"  # both are there already
+    config.update(num_epochs=1, sweep="method=lift,zero_shot")  # both are there already
     sweeps.run(config, tmp_path)
     assert "lift" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     (tmp_path / "lift" / "run.json").unlink()
