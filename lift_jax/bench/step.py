@@ -1,6 +1,7 @@
 """Images a second of training and evaluation, beside the same computation in PyTorch and the machine's peak.
 
-    python -m lift_jax.bench.step [--classes 8142] [--dim 256] [--batch 16] [--depth 12] [--rounds 5]
+    python -m lift_jax.bench.step [--classes 8142] [--dim 256] [--batch 16] [--accumulate 4] [--depth 12]
+        [--rounds 5]
 
 A CLIP ViT-B/16 at 224 x 224 pixels with AdaptFormer and the cosine head, in float32, with random weights. The steps are
 those of `lift_jax.train` and `lift_jax.evaluate`, from uint8 pixels to the updated parameters or to the predictions.
@@ -44,13 +45,17 @@ PEAK_SIDE = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head."""
+    """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
+
+    A training step takes the batch in `accumulate` micro-batches, which divide it.
+    """
 
     vision: VisionTransformer
     resolution: int
     dim: int
     num_classes: int
     batch: int
+    accumulate: int = 1
 
     @property
     def classifier(self) -> Classifier:
@@ -113,7 +118,7 @@ class JaxStep:
         pixels = Input(workload.resolution, CLIP_MEAN, CLIP_STD, np.float32)
         tx = optimizer.make(LR, MOMENTUM, WEIGHT_DECAY)
         loss = losses.make("LA", workload.class_counts)
-        step = make_step(workload.classifier, loss, tx, pixels, accumulate=1, flip=False)
+        step = make_step(workload.classifier, loss, tx, pixels, accumulate=workload.accumulate, flip=False)
         self._step = jax.jit(step, donate_argnums=0)
         self._frozen = parts.frozen
         trainable: Any = {state.TUNER: parts.tuner, state.HEAD: parts.head}
@@ -203,18 +208,22 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=8142)
     parser.add_argument("--dim", type=int, default=256, help="bottleneck width")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a training step, on both sides")
     parser.add_argument("--depth", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    if args.batch % args.accumulate:
+        parser.error(f"--accumulate {args.accumulate} does not divide --batch {args.batch}; take a divisor of it.")
     vision = VisionTransformer(patch_size=16, width=768, depth=args.depth, num_heads=12, mlp_dim=3072)
-    workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch)
+    workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch, args.accumulate)
     sides = {OURS: Apart(OURS, workload)}
     if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
         sides[PEER] = Apart(PEER, workload)
     else:
         print("torch and transformers are not installed, so nothing is compared with them.")
     print(
-        f"ViT-B/16, {args.depth} blocks, AdaptFormer {args.dim}, {args.classes:,} classes, batch {args.batch}, float32"
+        f"ViT-B/16, {args.depth} blocks, AdaptFormer {args.dim}, {args.classes:,} classes, batch {args.batch}, "
+        f"{args.accumulate} micro-batches in training, float32"
     )
     huge = "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
     print(f"{os.cpu_count()} cores, huge pages for malloc {'on' if huge else 'off'}")

@@ -65,6 +65,7 @@ class TorchStep:
         self._optimizer = torch.optim.SGD(
             [*trained, self.head], step.LR, momentum=step.MOMENTUM, weight_decay=step.WEIGHT_DECAY
         )
+        self._accumulate = workload.accumulate
         rows = workload.rows()
         self._images, self._labels = torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]).long()
         self._mean, self._std = torch.tensor(huggingface.CLIP_MEAN), torch.tensor(huggingface.CLIP_STD)
@@ -72,21 +73,25 @@ class TorchStep:
         self._log_prior = torch.log(counts / counts.sum())
         self._square = torch.ones(step.PEAK_SIDE, step.PEAK_SIDE)
 
-    def _logits(self) -> torch.Tensor:
-        images = ((self._images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        images = ((images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
         features = self.backbone(images).pooler_output
         return 25.0 * F.normalize(features) @ F.normalize(self.head).T
 
     def train(self) -> float:
         self._optimizer.zero_grad()
-        loss = F.cross_entropy(self._logits() + self._log_prior, self._labels)
-        loss.backward()
+        total = 0.0
+        parts = zip(self._images.chunk(self._accumulate), self._labels.chunk(self._accumulate), strict=True)
+        for images, labels in parts:
+            loss = F.cross_entropy(self._logits(images) + self._log_prior, labels) / self._accumulate
+            loss.backward()
+            total += loss.item()
         self._optimizer.step()
-        return loss.item()
+        return total
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            confidence, prediction = self._logits().softmax(dim=-1).max(dim=-1)
+            confidence, prediction = self._logits(self._images).softmax(dim=-1).max(dim=-1)
         return prediction.numpy(), confidence.numpy()
 
     def product(self) -> None:
