@@ -223,7 +223,7 @@ def main() -> None:
         print("torch and transformers are not installed, so nothing is compared with them.")
     print(
         f"ViT-B/16, {args.depth} blocks, AdaptFormer {args.dim}, {args.classes:,} classes, batch {args.batch}, "
-        f"{args.accumulate} micro-batches in training, float32"
+        f"training in micro-batches of {args.batch // args.accumulate}, float32"
     )
     huge = "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
     print(f"{os.cpu_count()} cores, huge pages for malloc {'on' if huge else 'off'}")
