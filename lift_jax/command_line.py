@@ -5,10 +5,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from absl import flags
+from absl import app, flags
 from ml_collections import config_flags
 
 from lift_jax import config as lift_config
@@ -27,17 +27,24 @@ _ALSO_CALLED = {
 """What other programs call some keys."""
 
 
-def helped(doc: str | None, own: Iterable[flags.FlagHolder]) -> bool:
-    """Whether the command line asks for help, which then is printed: a program's docstring and its own flags.
+def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[flags.FlagHolder]) -> None:
+    """Runs a program as absl does; a `UserError` is printed as a sentence and ends it with status 1.
 
-    absl would tell of the console script instead of the program, and end with status 1.
+    Args:
+        main: the program, of the arguments that belong to no flag.
+        doc: its docstring, and
+        own: its flags: what --help prints. absl would tell of the console script instead, and end with status 1.
     """
-    if not {"-h", "-help", "--help"} & set(sys.argv):
-        return False
-    print(doc or "")
-    for flag in own:
-        print(flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  "))
-    return True
+    if {"-h", "-help", "--help"} & set(sys.argv):
+        print(doc or "")
+        for flag in own:
+            print(flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  "))
+        return
+    try:
+        app.run(main, flags_parser=parse)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

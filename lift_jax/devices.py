@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 
 DATA = "data"
 
@@ -119,10 +119,9 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
             # JAX's own deadline, which comes later, would end the process with a stack of C++.
             jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout + 60)
         except Exception as error:  # gRPC's and the cluster detectors' have no common base
-            reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"The processes of this run did not find each other ({reason}); see that all are started and can reach "
-                f"{coordinator or 'the first one'}."
+                f"The processes of this run did not find each other ({first_line(error)}); see that all are started "
+                f"and can reach {coordinator or 'the first one'}."
             ) from error
 
 

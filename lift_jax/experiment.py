@@ -185,12 +185,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         f"{config.data.name}: {len(train):,} training images of {train.num_classes:,} classes "
         f"({counts.max():,} to {counts.min():,} a class), {len(test):,} test images."
     )
-    loss = losses.make(config.loss, counts, tau=config.tau, scale=config.head_scale)
-    if config.accumulate > 1 and not loss.additive:
-        raise UserError(
-            f"config.loss is {config.loss}, whose regulariser takes the whole batch at once, but config.accumulate is "
-            f"{config.accumulate}; write config.accumulate=1."
-        )
+    loss, schedule, tx = objective(config, counts)
     start = time.monotonic()
     with devices.together():
         backbone = weights.load(config.backbone, config.resolution or None)
@@ -204,7 +199,6 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
     mesh = devices.make_mesh()
     place = devices.shard if config.fsdp else devices.replicate
     logs.info(tuners.summary(tuning, parts))
-    loss, schedule, tx = objective(config, counts)
     experiment = Experiment(
         config=config,
         train=train,
@@ -227,10 +221,19 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
 def objective(
     config: ml_collections.FrozenConfigDict, class_counts: np.ndarray
 ) -> tuple[losses.Loss, Callable[[Any], jax.Array], optax.GradientTransformation]:
-    """Loss, learning rate by the step, and optimizer for training images of these numbers a class."""
+    """Loss, learning rate by the step, and optimizer for training images of these numbers a class.
+
+    Raises:
+        UserError: if the loss cannot be summed over micro-batches and there are several.
+    """
     steps_per_epoch = -(-int(class_counts.sum()) // config.batch_size)
     schedule = optimizer.cosine(config.lr, config.num_epochs, steps_per_epoch, config.schedule)
     loss = losses.make(config.loss, class_counts, tau=config.tau, scale=config.head_scale)
+    if config.accumulate > 1 and not loss.additive:
+        raise UserError(
+            f"config.loss is {config.loss}, whose regulariser takes the whole batch at once, but config.accumulate is "
+            f"{config.accumulate}; write config.accumulate=1."
+        )
     return loss, schedule, optimizer.make(schedule, config.momentum, config.weight_decay)
 
 

@@ -16,11 +16,10 @@ Every key of the config can be set by --config.KEY=VALUE. This prints them all, 
 lift_jax/config.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from lift_jax import command_line
@@ -56,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if _MODE.value == "eval" and _WORKDIR.value is None:
         raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
-    # Imported here: `--help` and a mistyped flag need no JAX.
+    # Imported here: `--help` and a mistyped flag do not wait for them.
     import jax
     from etils import epath
 
@@ -81,13 +80,7 @@ def main(argv: Sequence[str]) -> None:
 def entry_point() -> None:
     """The console command `lift_jax`."""
     own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
-    if command_line.helped(__doc__, own):
-        return
-    try:
-        app.run(main, flags_parser=command_line.parse)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    command_line.run(main, __doc__, own)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ All numbers are of one chip. The roofline time is the longer of operations / pea
 memory, by the compiler's counts, in which arrays that stay on the chip are bytes accessed too: an estimate.
 """
 
-import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from lift_jax import command_line
@@ -71,13 +70,7 @@ def main(argv: Sequence[str]) -> None:
 
 def entry_point() -> None:
     """The command."""
-    if command_line.helped(__doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FIT)):
-        return
-    try:
-        app.run(main, flags_parser=command_line.parse)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    command_line.run(main, __doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FIT))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ import numpy as np
 from lift_jax import weights
 from lift_jax.errors import UserError
 from lift_jax.weights import Backbone
-from lift_jax.weights.folder import read_json
-from lift_jax.weights.huggingface import MODEL_TYPES
+from lift_jax.weights.huggingface import MODEL_TYPES, read_layout
 
 _LARGE = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
 _HUGE = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16)
@@ -56,14 +55,8 @@ def backbone(name: str, resolution: int | None = None) -> Backbone:
             f"config.backbone is {name!r}, whose shapes are not known; take one of {', '.join(ARCHITECTURES)}, or a "
             "folder with a config.json of transformers."
         )
-    config = ARCHITECTURES.get(name) or read_json(Path(name), "config.json")
-    kind = str(config.get("model_type"))
-    if kind not in MODEL_TYPES:
-        raise UserError(
-            f"The model_type in {name}/config.json is {kind!r}, which is not known; the known ones are "
-            f"{', '.join(MODEL_TYPES)}."
-        )
-    layout = MODEL_TYPES[kind](config)
+    known = ARCHITECTURES.get(name)
+    layout = MODEL_TYPES[known["model_type"]](known) if known else read_layout(Path(name))
     images = jnp.zeros((1, layout.resolution, layout.resolution, 3))
     shapes = jax.eval_shape(layout.vision.init, jax.random.key(0), images)["params"]
     params = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), shapes)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 from lift_jax.export.classifier import function
 from lift_jax.export.stablehlo import Run
 from lift_jax.inference import Model
@@ -37,8 +37,9 @@ def write(model: Model, folder: Path) -> Path:
                 input_names=["images"], output_names=["logits"],
             )  # fmt: skip
     except Exception as error:  # of whatever kind the converter's plug-ins raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"jax2onnx cannot convert this model ({reason}); export it with --format stablehlo.") from error
+        raise UserError(
+            f"jax2onnx cannot convert this model ({first_line(error)}); export it with --format stablehlo."
+        ) from error
     return folder / FILE
 
 

@@ -18,7 +18,7 @@ from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, Channels, Config, Layou
 from lift_jax.weights.tokenizer import Tokenizer
 from lift_jax.weights.transformers_clip import networks
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "MODEL_TYPES", "load", "networks", "save", "save_backbone"]
+__all__ = ["CLIP_MEAN", "CLIP_STD", "MODEL_TYPES", "load", "networks", "read_layout", "save", "save_backbone"]
 
 MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
     "clip": transformers_clip.layout,
@@ -30,13 +30,12 @@ MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
 """The values of `model_type` in config.json that we read."""
 
 
-def load(folder: str | Path) -> Backbone:
-    """A foundation model from a folder in the Hugging Face layout.
+def read_layout(folder: Path) -> Layout:
+    """What the config.json of a folder says.
 
     Raises:
-        UserError: if a file is missing or cannot be read, or the configuration is not of a model that we know.
+        UserError: if it cannot be read, or is not of a model that we know.
     """
-    folder = Path(folder)
     config = read_json(folder, "config.json")
     kind = str(config.get("model_type"))
     if kind not in MODEL_TYPES:
@@ -44,7 +43,17 @@ def load(folder: str | Path) -> Backbone:
             f"The model_type in {folder / 'config.json'} is {kind!r}, which is not known; "
             f"the known ones are {', '.join(MODEL_TYPES)}."
         )
-    layout = MODEL_TYPES[kind](config)
+    return MODEL_TYPES[kind](config)
+
+
+def load(folder: str | Path) -> Backbone:
+    """A foundation model from a folder in the Hugging Face layout.
+
+    Raises:
+        UserError: if a file is missing or cannot be read, or the configuration is not of a model that we know.
+    """
+    folder = Path(folder)
+    layout = read_layout(folder)
     foreign, source = stored_arrays(folder)
     foreign = {layout.rename(name): array for name, array in foreign.items()}
     params = read(layout.table, foreign, source)
