@@ -15,8 +15,9 @@ RUN/analysis.html, its pictures are in RUN/analysis/. The data set must be there
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from etils import epath
 
 from lift_jax.errors import UserError
 
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from lift_jax.inference import Model
 
 
-def analyze(workdir: Path, beside: Sequence[Path] = (), sweep: Path | None = None, most: int = 1000) -> Path:
+def analyze(
+    workdir: epath.PathLike,
+    beside: Sequence[epath.PathLike] = (),
+    sweep: epath.PathLike | None = None,
+    most: int = 1000,
+) -> epath.Path:
     """Draws the analysis, and returns the page's file.
 
     Args:
@@ -72,10 +78,10 @@ def analyze(workdir: Path, beside: Sequence[Path] = (), sweep: Path | None = Non
     )
 
 
-def _name(folder: Path, model: "Model", models: Sequence["Model"]) -> str:
+def _name(folder: epath.PathLike, model: "Model", models: Sequence["Model"]) -> str:
     """A run's method, and where several have it the folder too."""
     alone = sum(other.config.method == model.config.method for other in models) == 1
-    return model.config.method if alone else f"{model.config.method} ({folder.name})"
+    return model.config.method if alone else f"{model.config.method} ({epath.Path(folder).name})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.analyze", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="RUN", help="other runs, same data set")
-    parser.add_argument("--sweep", type=Path, metavar="DIR", help="folder of runs with different shares of parameters")
+    parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="other runs, same data set")
+    parser.add_argument("--sweep", metavar="DIR", help="folder of runs with different shares of parameters")
     parser.add_argument(
         "--classes", type=int, default=1000, metavar="N", help="at most so many in a heat map (default %(default)s)"
     )

@@ -198,7 +198,8 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
     devices.agree(data=split, backbone=backbone.hash)
     mesh = devices.make_mesh()
     place = devices.shard if config.fsdp else devices.replicate
-    logs.info(tuners.summary(tuning, parts))
+    if config.method != "zero_shot":  # which trains nothing, its head neither
+        logs.info(tuners.summary(tuning, parts))
     experiment = Experiment(
         config=config,
         train=train,

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from etils import epath
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
@@ -183,7 +184,8 @@ def load(
     """The classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
 
     Args:
-        workdir: the run's folder, or the file that `python -m lift_jax.export --format safetensors` made of it.
+        workdir: the run's folder, on a disk or in a bucket; or the file that `python -m lift_jax.export --format
+            safetensors` made of it.
         checkpoint: a checkpoint's folder, instead of the newest of the run; or a checkpoint.pth.tar of the reference
             implementation, which `--mode eval --checkpoint` has evaluated in the run's folder.
         backbone: where the backbone is now, if no longer where config.json says.
@@ -191,17 +193,17 @@ def load(
     Raises:
         UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one.
     """
-    folder = Path(workdir)
+    folder = epath.Path(workdir)
     if folder.suffix == ".safetensors":
         from lift_jax.export import compact
 
-        return compact.load(folder, backbone)
+        return compact.load(Path(folder), backbone)
     config = read_config(folder)
     known = record.read(folder) if (folder / record.FILE).is_file() else None
-    saved = Path(checkpoint) if checkpoint is not None else None
+    saved = epath.Path(checkpoint) if checkpoint is not None else None
     if config.method != "zero_shot":
         if saved is None and (newest := checkpoints.newest(folder)) is not None:
-            saved = Path(newest)
+            saved = newest
         if saved is None:
             raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
         if not saved.exists():
@@ -221,7 +223,7 @@ def load(
         if saved is None:
             return network.parts._replace(head=_zero_shot(config, loaded, names))
         if saved.is_file():
-            return reference.load(saved, network.tuning, network.parts)
+            return reference.load(Path(saved), network.tuning, network.parts)
         return _restored(saved, config, loaded, network.parts, names)
 
     return assemble(config, names, known, trained, backbone)
@@ -250,13 +252,13 @@ def assemble(
     return Model(config, class_names, network.classifier, params, network.pixels, loaded, parts, known)
 
 
-def read_config(workdir: Path) -> ml_collections.FrozenConfigDict:
+def read_config(workdir: epath.PathLike) -> ml_collections.FrozenConfigDict:
     """The resolved config of a run; keys that are newer than the run have their defaults.
 
     Raises:
         UserError: if the folder is no run, or its config has a key that this version does not have.
     """
-    file = workdir / "config.json"
+    file = epath.Path(workdir) / "config.json"
     if not file.is_file():
         raise UserError(f"{workdir} is no run of lift_jax: it has no config.json.")
     try:
@@ -265,7 +267,7 @@ def read_config(workdir: Path) -> ml_collections.FrozenConfigDict:
         raise UserError(f"{file} cannot be read ({error}); train the run again.") from error
 
 
-def config_of(content: dict[str, Any], file: Path) -> ml_collections.FrozenConfigDict:
+def config_of(content: dict[str, Any], file: epath.PathLike) -> ml_collections.FrozenConfigDict:
     """The config from what `file` has of it (see `read_config`)."""
     values = lift_config.flatten(ml_collections.ConfigDict(content))
     config = lift_config.default()
@@ -320,7 +322,11 @@ def _listed(images: Any) -> list[ImageLike]:
 
 
 def _restored(
-    folder: Path, config: ml_collections.FrozenConfigDict, backbone: Backbone, parts: Parts, names: tuple[str, ...]
+    folder: epath.Path,
+    config: ml_collections.FrozenConfigDict,
+    backbone: Backbone,
+    parts: Parts,
+    names: tuple[str, ...],
 ) -> Parts:
     """The parts with those of a checkpoint."""
     mesh = devices.make_mesh()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from etils import epath
 
 import lift_jax
 from lift_jax import state, tuners
@@ -61,7 +62,7 @@ class Record:
         return np.log(counts / counts.sum()).astype(np.float32)
 
 
-def of(experiment: "Experiment", earlier: Path | None = None) -> Record:
+def of(experiment: "Experiment", earlier: epath.PathLike | None = None) -> Record:
     """The record of a run that is about to begin.
 
     Args:
@@ -104,12 +105,13 @@ def content(record: Record) -> dict[str, Any]:
     return {"format": _FORMAT, **dataclasses.asdict(record)}
 
 
-def read(workdir: Path) -> Record:
+def read(workdir: epath.PathLike) -> Record:
     """The record of a run.
 
     Raises:
         UserError: if the folder is no run, or one of another version.
     """
+    workdir = epath.Path(workdir)
     file = workdir / FILE
     try:
         return parse(json.loads(file.read_text(encoding="utf-8")))

@@ -1,15 +1,20 @@
 """A small CLIP with random weights, made anew for the tests."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import fsspec
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tokenizers
+from etils import epath
+from etils.epath import backend
 from flax import traverse_util
+from fsspec.implementations.memory import MemoryFileSystem
 from tokenizers import models, pre_tokenizers, processors
 
 from lift_jax import state, tuners
@@ -130,3 +135,26 @@ def tiny_folder(tiny_clip: Backbone, tmp_path_factory) -> str:
     huggingface.save(folder, clip_config(), tiny_clip.params)
     write_tokenizer(folder / "tokenizer.json")
     return str(folder)
+
+
+class Bucket(MemoryFileSystem):
+    """What epath asks for where a path begins with gs://: files in memory."""
+
+    protocol = ("gcs", "gs")
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def __init__(self, finalize_on_close: bool = False, **options):
+        super().__init__(**options)
+
+
+@pytest.fixture
+def bucket() -> epath.Path:
+    """A folder that is not there yet, in an empty bucket."""
+    if importlib.util.find_spec("tensorflow") is not None:
+        pytest.skip("With TensorFlow, epath reads gs:// by it.")
+    fsspec.register_implementation("gcs", Bucket, clobber=True)
+    backend.fsspec_backend._get_filesystem.cache_clear()
+    Bucket.store.clear()
+    Bucket.pseudo_dirs[:] = [""]
+    return epath.Path("gs://bucket/folder")

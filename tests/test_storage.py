@@ -3,37 +3,17 @@
 import multiprocessing
 import resource
 from pathlib import Path
-from typing import ClassVar
 
-import fsspec
+import numpy as np
 import pytest
-from etils import epath
-from etils.epath import backend
-from fsspec.implementations.memory import MemoryFileSystem
 
-from lift_jax import storage
+import lift_jax
+from lift_jax import analyze, report, storage
+from lift_jax import config as lift_config
 from lift_jax.errors import UserError
+from lift_jax.export import __main__ as export_command
 from lift_jax.logs import Logs
-
-
-class Bucket(MemoryFileSystem):
-    """What epath asks for where a path begins with gs://."""
-
-    protocol = ("gcs", "gs")
-    store: ClassVar[dict] = {}
-    pseudo_dirs: ClassVar[list[str]] = [""]
-
-    def __init__(self, finalize_on_close: bool = False, **options):
-        super().__init__(**options)
-
-
-@pytest.fixture
-def bucket(monkeypatch) -> epath.Path:
-    fsspec.register_implementation("gcs", Bucket, clobber=True)
-    backend.fsspec_backend._get_filesystem.cache_clear()
-    Bucket.store.clear()
-    Bucket.pseudo_dirs[:] = [""]
-    return epath.Path("gs://bucket/run")
+from lift_jax.run import run
 
 
 def test_the_files_of_a_run_in_a_bucket_are_continued_by_the_next(bucket):
@@ -68,6 +48,27 @@ def test_checkpoints_are_not_copied(bucket):
     (bucket / "eval.json").write_text("{}")
     with storage.fetched(bucket) as folder:
         assert [path.name for path in folder.local.rglob("*")] == ["eval.json"]
+
+
+def test_a_run_in_a_bucket_is_used_as_one_on_a_disk(bucket, tiny_folder, tmp_path, capsys):
+    config = lift_config.default()
+    config.update(backbone=tiny_folder, method="zero_shot", report=False)  # orbax's checkpoints need a real bucket
+    config.data.imbalance, config.tte.enabled = 50, False
+    run(config, bucket)
+    run(config, tmp_path / "run")
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    model = lift_jax.load(bucket)
+    np.testing.assert_array_equal(model.predict(images), lift_jax.load(tmp_path / "run").predict(images))
+
+    assert report.write(bucket).read_text().startswith("<!doctype html>")
+    assert (bucket / "report" / "classes.png").read_bytes().startswith(b"\x89PNG")
+    assert report.compare([bucket, tmp_path / "run"], tmp_path / "page.html").count("zero_shot") == 1
+    assert analyze.main([f"--workdir={bucket}"]) == 0
+    assert (bucket / "analysis.html").exists() and (bucket / "analysis" / "distances.png").exists()
+    assert export_command.main([f"--workdir={bucket}", "--format=safetensors"]) == 1
+    assert "name a folder for the export with --output" in capsys.readouterr().err
+    assert export_command.main([f"--workdir={bucket}", "--format=safetensors", f"--output={tmp_path}"]) == 0
+    np.testing.assert_array_equal(lift_jax.load(tmp_path / "run.safetensors").predict(images), model.predict(images))
 
 
 def test_a_folder_on_a_disk_is_used_as_it_is(tmp_path):

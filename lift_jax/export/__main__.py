@@ -52,6 +52,8 @@ def _run(given: argparse.Namespace) -> None:
     from lift_jax.export import classifier, compact, onnx, stablehlo, verify, weights
     from lift_jax.inference import load
 
+    if given.output is None and "://" in given.workdir:
+        raise UserError(f"The run {given.workdir} is in a bucket; name a folder for the export with --output.")
     devices.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
     folder = given.output or Path(given.workdir) / "export"

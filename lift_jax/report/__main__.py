@@ -28,7 +28,7 @@ def _draw(arguments: Sequence[str]) -> int:
         description="Draws the report of a run anew, from the files in its folder; `python -m lift_jax.report compare "
         "--help` tells of several runs. The pictures of single images are those of the run's last report.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", metavar="RUN", help="the run's folder")
     given = parser.parse_args(arguments)
     print(write(given.run))
     return 0
@@ -40,7 +40,7 @@ def _compare(arguments: Sequence[str]) -> int:
         description="Puts runs side by side: a table, accuracy against trained parameters, and convergence. Runs whose "
         "configs differ in the seed alone are one row, with mean and standard deviation.",
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, or one with runs in it")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one with runs in it")
     parser.add_argument(
         "--output", type=Path, default=Path("comparison.html"), metavar="FILE", help="the page (default %(default)s)"
     )

@@ -2,9 +2,9 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -14,12 +14,12 @@ from lift_jax.report.files import RunFiles
 
 
 def write(
-    workdir: Path,
+    workdir: epath.PathLike,
     columns: Mapping[str, Geometry],
     classes: Sequence[str],
     tail: Sequence[str],
     runs: Sequence[RunFiles] = (),
-) -> Path:
+) -> epath.Path:
     """Writes analysis.html, and its pictures into analysis/.
 
     Args:
@@ -28,6 +28,7 @@ def write(
         classes, tail: names of those in the heat maps, and of those whose distances are shown.
         runs: of a sweep over the share of tuned parameters, or none.
     """
+    workdir = epath.Path(workdir)
     folder = workdir / "analysis"
     folder.mkdir(exist_ok=True)
     sections = [_summary(columns)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -56,7 +57,7 @@ class Row:
         return np.array(steps), np.array([statistics.fmean(curve[step] for curve in curves) for step in steps])
 
 
-def compare(folders: Sequence[Path], output: Path) -> str:
+def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
     """Writes a page about several runs, and its pictures as PNG files into a folder of the page's name.
 
     Args:
@@ -121,10 +122,10 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def find_runs(folders: Sequence[Path]) -> list[Path]:
+def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
     """The runs that `folders` are, or have in them."""
-    found: list[Path] = []
-    for folder in folders:
+    found: list[epath.Path] = []
+    for folder in map(epath.Path, folders):
         inside = sorted(file.parent for file in folder.glob("*/config.json"))
         if (folder / "config.json").is_file():
             found.append(folder)

@@ -83,7 +83,7 @@ def _of(test: Dataset, index: int, exif_rotate: bool) -> np.ndarray | None:
 def _saved(run: RunFiles, index: int) -> np.ndarray | None:
     """The picture that an earlier report has left, or None."""
     for file in (run.workdir / FOLDER).glob(f"worst_*_{index}.png"):
-        with Image.open(file) as image:
+        with Image.open(io.BytesIO(file.read_bytes())) as image:
             return np.asarray(image.convert("RGB"))
     return None
 
@@ -112,4 +112,5 @@ def save(examples: list[Example], run: RunFiles) -> None:
     for number, example in enumerate(examples, start=1):
         what = f"{number:02d}_{names[example.label]}_taken_for_{names[example.prediction]}"
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in what)[:120]
-        Image.fromarray(example.picture).save(folder / f"worst_{safe}_{example.index}.png")
+        with (folder / f"worst_{safe}_{example.index}.png").open("wb") as file:
+            Image.fromarray(example.picture).save(file, format="PNG")

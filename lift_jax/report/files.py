@@ -1,12 +1,13 @@
 """What a finished run has left in its folder."""
 
 import dataclasses
+import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from lift_jax import metrics, record
 from lift_jax.errors import UserError
@@ -29,7 +30,7 @@ class RunFiles:
         predictions: the columns of predictions.npz.
     """
 
-    workdir: Path
+    workdir: epath.Path
     config: Mapping[str, Any]
     record: Record
     results: dict[str, dict[str, float]]
@@ -65,12 +66,13 @@ class RunFiles:
         return [step for step, _ in points], [value for _, value in points]
 
 
-def read(workdir: Path) -> RunFiles:
+def read(workdir: epath.PathLike) -> RunFiles:
     """A run's files.
 
     Raises:
         UserError: if the folder is no run, of another version, or has not been evaluated yet.
     """
+    workdir = epath.Path(workdir)
     known = record.read(workdir)
     missing = [name for name in ("config.json", "eval.json", "predictions.npz") if not (workdir / name).is_file()]
     if missing:
@@ -78,7 +80,7 @@ def read(workdir: Path) -> RunFiles:
     try:
         config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
         results = json.loads((workdir / "eval.json").read_text(encoding="utf-8"))
-        with np.load(workdir / "predictions.npz", allow_pickle=False) as saved:
+        with np.load(io.BytesIO((workdir / "predictions.npz").read_bytes()), allow_pickle=False) as saved:
             predictions = dict(saved)
     except (OSError, ValueError) as error:
         raise UserError(f"The run {workdir} cannot be read ({error}); evaluate it again with --mode eval.") from error
@@ -89,7 +91,7 @@ def read(workdir: Path) -> RunFiles:
     return RunFiles(workdir, config, known, numbers, _lines(workdir / "metrics.jsonl"), predictions)
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
+def _lines(file: epath.Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

@@ -1,8 +1,7 @@
 """A run's own page: report.html beside its numbers, and the pictures as PNG files in report/."""
 
-from pathlib import Path
-
 import numpy as np
+from etils import epath
 
 from lift_jax.data import Dataset
 from lift_jax.logs import Logs
@@ -28,7 +27,7 @@ _FIGURES = {
 }
 
 
-def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) -> Path:
+def write(workdir: epath.PathLike, test: Dataset | None = None, logs: Logs | None = None) -> epath.Path:
     """Draws a run's report.
 
     Args:
@@ -43,7 +42,7 @@ def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) 
         UserError: if the folder is no evaluated run of this version.
     """
     run = files.read(workdir)
-    folder = workdir / examples.FOLDER
+    folder = run.workdir / examples.FOLDER
     folder.mkdir(exist_ok=True)
     pictures = examples.worst(run, test)
     examples.save(pictures, run)
@@ -66,7 +65,7 @@ def write(workdir: Path, test: Dataset | None = None, logs: Logs | None = None) 
     if logs is not None:
         tiles = {"report/worst": np.stack([example.picture for example in pictures])} if pictures else {}
         logs.images(max((line["step"] for line in run.lines), default=0), {**arrays, **tiles})
-    file = workdir / "report.html"
+    file = run.workdir / "report.html"
     part = file.with_suffix(".part")
     part.write_text(page.page(_title(run), _intro(run), sections), encoding="utf-8")
     part.replace(file)

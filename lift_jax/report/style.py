@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -94,9 +95,10 @@ def to_svg(figure: Figure, name: str) -> str:
     return svg
 
 
-def to_png(figure: Figure, file: Path) -> np.ndarray:
+def to_png(figure: Figure, file: Path | epath.Path) -> np.ndarray:
     """Writes the figure on white, and returns it as uint8 [height, width, 3]."""
-    figure.savefig(file, format="png")
+    with file.open("wb") as opened:
+        figure.savefig(opened, format="png")
     figure.set_layout_engine("none")  # everything has its place now; to find it again for the SVG takes time
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)

@@ -1,44 +1,24 @@
 """Lists and folders at gs:// paths, where a bucket is files in memory."""
 
-import importlib.util
-
-import fsspec
 import numpy as np
 import pytest
-from etils import epath
-from fsspec.implementations.memory import MemoryFileSystem
 from pictures import write_images
 
 from lift_jax.data import data_defaults, load, train_loader
 from lift_jax.errors import UserError
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is not None, reason="with TensorFlow, epath reads gs:// by it"
-)
-
 PATHS = ["train/a/0.jpg", "train/a/1.jpg", "train/b c/more/2.jpg", "test/b c/3.jpg"]
 
 
-class Bucket(MemoryFileSystem):
-    """Stands for the cloud's file system, whose extra argument it takes."""
-
-    protocol = ("gcs", "gs")
-
-    def __init__(self, finalize_on_close: bool = False):
-        super().__init__()
-
-
 @pytest.fixture
-def root():
-    """A bucket with the images of `PATHS` and their lists."""
-    fsspec.register_implementation("gcs", Bucket, clobber=True)
-    folder = epath.Path("gs://bucket/pictures")
-    write_images(folder, PATHS)
-    (folder / "train.txt").write_text(
+def root(bucket):
+    """A folder in a bucket with the images of `PATHS` and their lists."""
+    write_images(bucket, PATHS)
+    (bucket / "train.txt").write_text(
         "".join(f"{path} {label}\n" for path, label in zip(PATHS[:3], (0, 0, 1), strict=True))
     )
-    (folder / "test.txt").write_text(f"{PATHS[3]} 1\n")
-    return folder
+    (bucket / "test.txt").write_text(f"{PATHS[3]} 1\n")
+    return bucket
 
 
 def test_lists_and_folders_in_a_bucket(root, tmp_path):
@@ -46,7 +26,7 @@ def test_lists_and_folders_in_a_bucket(root, tmp_path):
     data.update(name="remote", format="folder", root=str(root))
     train, test = load(data)
     assert train.class_names == ("a", "b c") and train.class_counts.tolist() == [2, 1] and len(test) == 1
-    assert train.path(2) == "gs://bucket/pictures/train/b c/more/2.jpg"
+    assert train.path(2) == "gs://bucket/folder/train/b c/more/2.jpg"
     write_images(tmp_path, PATHS)
     local = data_defaults()
     local.update(name="local", format="folder", root=str(tmp_path))
@@ -66,10 +46,10 @@ def test_what_is_not_in_the_bucket_is_named(root):
     data = data_defaults()
     data.update(name="lists", format="lists", root=str(root))
     data.update(train_list=str(root / "no.txt"), test_list=str(root / "test.txt"))
-    with pytest.raises(UserError, match=r"gs://bucket/pictures/no\.txt cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"gs://bucket/folder/no\.txt cannot be read: No such file"):
         load(data)
     (root / "train.txt").write_text("train/a/9.jpg 0\n")
     data.train_list = str(root / "train.txt")
     data.test_list = str(root / "train.txt")
-    with pytest.raises(UserError, match=r"names 1 files that are not under gs://bucket/pictures: train/a/9\.jpg"):
+    with pytest.raises(UserError, match=r"names 1 files that are not under gs://bucket/folder: train/a/9\.jpg"):
         load(data)
