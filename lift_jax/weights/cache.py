@@ -15,7 +15,7 @@ from lift_jax.errors import UserError, first_line
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import tokenizer
+from lift_jax.weights import siglip_tokenizer
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.tokenizer import Tokenizer
 
@@ -85,7 +85,7 @@ def _tokenizer(file: epath.Path, text: TextTransformer) -> Tokenizer | None:
     if not file.exists():
         return None
     content = tokenizers.Tokenizer.from_str(file.read_text())
-    return (Tokenizer if text.causal else tokenizer.siglip)(content, text.context_length)
+    return (Tokenizer if text.causal else siglip_tokenizer.make)(content, text.context_length)
 
 
 def _describe(network: Any) -> dict[str, Any]:

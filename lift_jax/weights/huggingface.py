@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import clip_tokenizer, tokenizer, transformers_clip, transformers_siglip, transformers_vit
+from lift_jax.weights import clip_tokenizer, siglip_tokenizer, transformers_clip, transformers_siglip, transformers_vit
 from lift_jax.weights.arrays import read, write
 from lift_jax.weights.backbone import Backbone, Params, content_hash
 from lift_jax.weights.folder import read_json, stored_arrays
@@ -130,13 +130,7 @@ def _tokenizer(folder: Path, layout: Layout) -> Tokenizer | None:
         return None
     if text.causal:
         return clip_tokenizer.find(folder, text.context_length, text.vocab_size)
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise UserError(
-            f"The backbone {folder} has no tokenizer.json; take it from the model's source, or make it with "
-            "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)."
-        )
-    return tokenizer.siglip(file, text.context_length)
+    return siglip_tokenizer.find(folder, text.context_length)
 
 
 def _normalisation(folder: Path, layout: Layout) -> tuple[Channels, Channels]:

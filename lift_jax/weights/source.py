@@ -9,13 +9,14 @@ from etils import epath
 from huggingface_hub import errors as hub
 
 from lift_jax.errors import UserError, first_line
+from lift_jax.weights.siglip_tokenizer import SENTENCEPIECE
 
 _log = logging.getLogger(__name__)
 
 QUICKSTART = "quickstart"
 """The name of the small CLIP that is part of the package."""
 
-_CONFIGS = ["config.json", "open_clip_config.json", "tokenizer.json", "preprocessor_config.json"]
+_CONFIGS = ["config.json", "open_clip_config.json", "tokenizer.json", SENTENCEPIECE, "preprocessor_config.json"]
 _CONFIGS += ["processor_config.json", "model.safetensors.index.json"]
 _WEIGHTS = (["model*.safetensors"], ["open_clip_model.safetensors"], ["*.npz"], ["*pytorch_model.bin"])
 """What is fetched of a hub repository, until there are weights: no weights twice, and pickles only if nothing else."""

@@ -1,7 +1,6 @@
 """Text to token ids, by the tokenizer.json that a checkpoint brings along."""
 
 import logging
-import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class Tokenizer:
         file: tokenizer.json, or what it holds.
         context_length: length of a row.
         padding: id of the padding.
-        end: id that must end every text; the file's own post-processor suffices if None.
+        end: id that ends every text, and the only one added; if None, the file says which are added.
         prepare: is applied to the text first.
 
     Raises:
@@ -43,18 +42,17 @@ class Tokenizer:
         end: int | None = None,
         prepare: Callable[[str], str] = str,
     ):
-        self._tokenizer = _read(file)
+        self._tokenizer = read(file)
         self._end, self._prepare = end, prepare
         self.context_length, self.padding = context_length, padding
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
         """Token ids with start and end tokens. A text too long is cut, keeps its end token, and is warned of."""
         tokens = np.full((len(texts), self.context_length), self.padding, np.int32)
-        encodings = self._tokenizer.encode_batch([self._prepare(text) for text in texts])
+        prepared = [self._prepare(text) for text in texts]
+        encodings = self._tokenizer.encode_batch(prepared, add_special_tokens=self._end is None)
         for row, text, encoding in zip(tokens, texts, encodings, strict=True):
-            ids = encoding.ids
-            if self._end is not None and ids[-1:] != [self._end]:
-                ids = [*ids, self._end]
+            ids = encoding.ids if self._end is None else [*encoding.ids, self._end]
             if len(ids) > self.context_length:
                 _log.warning("The text %r has %d tokens and is cut to %d.", text, len(ids), self.context_length)
                 ids = [*ids[: self.context_length - 1], ids[-1]]
@@ -66,29 +64,15 @@ class Tokenizer:
         return self._tokenizer.to_str(pretty=True)
 
 
-def siglip(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
-    """SigLIP's tokenizer: T5's vocabulary, `</s>` as padding, no punctuation; or SigLIP 2's, which is Gemma's.
+def read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A tokenizer of its own, which neither pads nor cuts.
 
-    Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
+    Args:
+        file: tokenizer.json, or what it holds.
 
     Raises:
-        UserError: if the file cannot be read or is of another model.
+        UserError: if the file cannot be read.
     """
-    file = _read(file)
-    vocabulary = file.get_vocab()
-    if "<eos>" in vocabulary:
-        return Tokenizer(file, context_length, vocabulary.get("<pad>", 0), vocabulary["<eos>"], str.lower)
-    if "</s>" not in vocabulary:
-        raise UserError("The tokenizer.json has neither <eos> nor </s>, so it is not SigLIP's; take the model's own.")
-    end = vocabulary["</s>"]
-    return Tokenizer(file, context_length, end, end, _without_punctuation)
-
-
-def _without_punctuation(text: str) -> str:
-    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
-
-
-def _read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     try:
         content = file.to_str() if isinstance(file, tokenizers.Tokenizer) else file.read_text(encoding="utf-8")
         tokenizer = tokenizers.Tokenizer.from_str(content)

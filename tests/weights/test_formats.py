@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import importlib.util
 import io
 import json
 import pickle
@@ -20,7 +21,7 @@ from conftest import make_clip
 from lift_jax import head_init, weights
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
-from lift_jax.weights import cache, convert, huggingface, open_clip, torchscript
+from lift_jax.weights import cache, convert, huggingface, open_clip, siglip_tokenizer, torchscript
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.clip_tokenizer import from_merges
 from lift_jax.weights.tokenizer import Tokenizer
@@ -322,9 +323,7 @@ def test_the_tokenizer_of_a_short_list_of_merges(tmp_path):
 
 def test_siglip_tokenizers(tmp_path):
     import tokenizers
-    from tokenizers import models, pre_tokenizers
-
-    from lift_jax.weights.tokenizer import siglip
+    from tokenizers import models, pre_tokenizers, processors
 
     for words, expected in (
         (["<unk>", "</s>", "a", "dogs"], [2, 3, 1, 1, 1]),  # no punctuation; the end is the padding, too
@@ -334,6 +333,22 @@ def test_siglip_tokenizers(tmp_path):
             models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0])
         )
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+        # Gemma's own files add a start, which SigLIP 2 has not.
+        tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+            single=f"{words[2]} $A", special_tokens=[(words[2], 2)]
+        )
         tokenizer.save(str(tmp_path / "tokenizer.json"))
-        made = siglip(tmp_path / "tokenizer.json", 5)
+        made = siglip_tokenizer.make(tmp_path / "tokenizer.json", 5)
         assert list(made(["A dog's"])[0]) == expected
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="sentencepiece is installed")
+def test_a_spiece_model_without_the_package(tmp_path):
+    (tmp_path / "spiece.model").touch()
+    with pytest.raises(UserError, match="pip install sentencepiece"):
+        siglip_tokenizer.find(tmp_path, 5)
+
+
+def test_a_siglip_without_a_tokenizer(tmp_path, caplog):
+    assert siglip_tokenizer.find(tmp_path, 5) is None
+    assert "starting from class names needs one" in caplog.text

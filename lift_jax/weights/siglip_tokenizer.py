@@ -1,0 +1,92 @@
+"""The tokenizers of SigLIP, which is T5's, and of SigLIP 2, which is Gemma's."""
+
+import logging
+import string
+from pathlib import Path
+
+import tokenizers
+from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+
+from lift_jax.errors import UserError, first_line
+from lift_jax.weights.tokenizer import Tokenizer, read
+
+_log = logging.getLogger(__name__)
+
+SENTENCEPIECE = "spiece.model"
+"""What transformers' SiglipTokenizer.save_pretrained writes instead of a tokenizer.json."""
+
+
+def find(folder: Path, context_length: int) -> Tokenizer | None:
+    """The tokenizer of a checkpoint in `folder`: its tokenizer.json or its spiece.model.
+
+    None, with a warning, if there is none of them; only starting from text needs a tokenizer.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return make(folder / "tokenizer.json", context_length)
+    if (folder / SENTENCEPIECE).is_file():
+        return make(from_sentencepiece(folder / SENTENCEPIECE), context_length)
+    _log.warning(
+        "There is no tokenizer.json and no %s in %s: starting from class names needs one of them.",
+        SENTENCEPIECE,
+        folder,
+    )
+    return None
+
+
+def make(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
+    """SigLIP's tokenizer: T5's vocabulary, `</s>` as padding, no punctuation; or SigLIP 2's, which is Gemma's.
+
+    Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
+
+    Args:
+        file: tokenizer.json, or what it holds.
+        context_length: length of a row.
+
+    Raises:
+        UserError: if the file cannot be read or is of another model.
+    """
+    file = read(file)
+    vocabulary = file.get_vocab()
+    if "<eos>" in vocabulary:
+        return Tokenizer(file, context_length, vocabulary.get("<pad>", 0), vocabulary["<eos>"], str.lower)
+    if "</s>" not in vocabulary:
+        raise UserError("The tokenizer.json has neither <eos> nor </s>, so it is not SigLIP's; take the model's own.")
+    end = vocabulary["</s>"]
+    return Tokenizer(file, context_length, end, end, _without_punctuation)
+
+
+def _without_punctuation(text: str) -> str:
+    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
+
+
+def from_sentencepiece(file: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of a unigram model of SentencePiece (Kudo and Richardson 2018, arXiv 1808.06226), as T5's is.
+
+    Raises:
+        UserError: if the package sentencepiece is not installed, or the file is damaged or of another kind.
+    """
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError as error:
+        raise UserError(
+            f"Reading {file} needs the package sentencepiece, which is not installed: write `pip install sentencepiece`, "
+            "or put the model's tokenizer.json beside it."
+        ) from error
+    try:
+        model = sentencepiece_model_pb2.ModelProto.FromString(file.read_bytes())
+        pieces = [(piece.piece, piece.score) for piece in model.pieces]
+        # It refuses an empty vocabulary, and an unknown piece that is not in it.
+        tokenizer = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=model.trainer_spec.unk_id))
+        characters = normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap)
+        end = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))])
+    except Exception as error:  # of protobuf and of the tokenizers library, which raises bare Exceptions
+        raise UserError(
+            f"{file} cannot be read ({first_line(error)}); it is damaged or no unigram model of SentencePiece, copy it "
+            "again."
+        ) from error
+    spaces = normalizers.Replace(Regex(" {2,}"), " ")
+    # The library's attributes have setters that its type stubs do not show.
+    tokenizer.normalizer = normalizers.Sequence([characters, normalizers.Strip(), spaces])  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.post_processor = end  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    return tokenizer
