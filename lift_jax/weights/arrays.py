@@ -13,6 +13,7 @@ from lift_jax.errors import UserError
 Flat = dict[str, np.ndarray]
 
 _BLOCK = 128
+_DEEPEST = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,10 +145,21 @@ class BlockNames(NamedTuple):
     mlp_out: str
 
 
+def block_numbers(depth: int) -> range:
+    """0 to `depth` - 1.
+
+    Raises:
+        ValueError: if no model is so deep; the table of one that a damaged configuration claims would fill the memory.
+    """
+    if depth not in range(1, _DEEPEST + 1):
+        raise ValueError(f"it has {depth} blocks")
+    return range(depth)
+
+
 def blocks(path: str, theirs: str, names: BlockNames, depth: int, width: int, mlp_dim: int) -> list[Entry]:
     """The blocks of a transformer: `path/block_0` is their `theirs.0`."""
     entries = []
-    for i in range(depth):
+    for i in block_numbers(depth):
         ours, prefix = f"{path}/block_{i}", f"{theirs}.{i}"
         fused = 3 // len(names.qkv)
         entries += [

@@ -38,6 +38,11 @@ def read_layout(folder: Path) -> Layout:
     """
     config = read_json(folder, "config.json")
     kind = str(config.get("model_type"))
+    if kind == "siglip2":
+        raise UserError(
+            f"{folder / 'config.json'} is of a SigLIP 2 of the NaFlex kind, whose patches are of no fixed grid, which is not "
+            "read here; take the checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
+        )
     if kind not in MODEL_TYPES:
         raise UserError(
             f"The model_type in {folder / 'config.json'} is {kind!r}, which is not known; "

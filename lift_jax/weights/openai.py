@@ -15,6 +15,7 @@ from lift_jax.weights.arrays import (
     BlockNames,
     Entry,
     Foreign,
+    block_numbers,
     blocks,
     convolution,
     joined,
@@ -119,7 +120,7 @@ def _resnet_table(vision: ResNet, resolution: int) -> list[Entry]:
     inputs = stem
     for stage, number in enumerate(vision.layers):
         width = stem * 2**stage
-        for i in range(number):
+        for i in block_numbers(number):
             ours, theirs = f"vision/stage_{stage}_block_{i}", f"visual.layer{stage + 1}.{i}"
             for k, side, a, b in (1, 1, inputs, width), (2, 3, width, width), (3, 1, width, EXPANSION * width):
                 table += _conv_norm(ours, f"_{k}", f"{theirs}.conv{k}", f"{theirs}.bn{k}", side, a, b)

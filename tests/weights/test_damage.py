@@ -16,7 +16,7 @@ from lift_jax.weights import cache, huggingface, open_clip
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-ANYTHING = st.sampled_from([None, "x", -1, 0, 3, 1.5, float("nan"), True, [], [1, 2], {}, {"a": 1}])
+ANYTHING = st.sampled_from([None, "x", -1, 0, 3, 10**12, 1.5, float("nan"), True, [], [1, 2], {}, {"a": 1}])
 
 
 def _load(place):

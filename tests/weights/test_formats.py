@@ -159,6 +159,23 @@ def test_an_unknown_model_type(folder):
     _sentence(folder, "model_type.*'bert', which is not known")
 
 
+def test_a_siglip_of_the_naflex_kind(folder):
+    _change(folder, model_type="siglip2")
+    _sentence(folder, "SigLIP 2 of the NaFlex kind")
+
+
+@pytest.mark.parametrize("depth", [-1, 0, 10**12])
+def test_a_depth_that_no_model_has(folder, resnet, tmp_path, depth):
+    config = json.loads((folder / "config.json").read_text())
+    _change(folder, vision_config=config["vision_config"] | {"num_hidden_layers": depth})
+    _sentence(folder, f"it has {depth} blocks")
+    open_clip.save_backbone(tmp_path / "rn", resnet)
+    config = json.loads((tmp_path / "rn" / open_clip.CONFIG).read_text())
+    config["model_cfg"]["vision_cfg"]["layers"][2] = depth
+    (tmp_path / "rn" / open_clip.CONFIG).write_text(json.dumps(config))
+    _sentence(tmp_path / "rn", f"it has {depth} blocks")
+
+
 def test_an_unknown_activation(folder):
     config = json.loads((folder / "config.json").read_text())
     _change(folder, text_config=config["text_config"] | {"hidden_act": "swish"})
