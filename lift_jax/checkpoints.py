@@ -237,7 +237,7 @@ def _check_identity(folder: epath.Path, saved: dict[str, Any], own: dict[str, An
                 what, there, here = f"{what}.{key}", there.get(key), here.get(key)
             raise UserError(
                 f"The checkpoint {folder} was made with another value of {what} ({_short(there)}, here "
-                f"{_short(here)}); use the config of that run, or another --workdir."
+                f"{_short(here)}); use the config and the backbone of that run, or another --workdir."
             )
 
 

@@ -17,7 +17,7 @@ from lift_jax.state import TrainState
 @pytest.mark.parametrize(
     "saved, here, words",
     [
-        ({"method": "lift"}, {"method": "lora"}, r"config\.method \(lift, here lora\); use the config of that run"),
+        ({"method": "lift"}, {"method": "lora"}, r"config\.method \(lift, here lora\); use the config and"),
         (
             {"tuner": {"dim": 4, "scale": None}},
             {"tuner": {"dim": 8, "scale": None}},

@@ -177,7 +177,7 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str) -> dict[str, Any
     """The parameter tree, float32. Arrays are read one after the other, so that only one is in memory twice.
 
     Raises:
-        UserError: if an array is missing, left over, or of another shape; it lists them.
+        UserError: if an array is missing, left over, or of another shape; it lists them. Or if one is not finite.
     """
     known = {name: shape for entry in table for name, shape in zip(entry.names, entry.shapes, strict=True)}
     problems = [f"{name} is missing" for entry in table if entry.path for name in entry.names if name not in foreign]
@@ -197,7 +197,12 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str) -> dict[str, Any
     bar = tqdm([entry for entry in table if entry.path], desc="weights", unit=" arrays", delay=2, disable=None)
     for entry in bar:
         parts = (np.asarray(foreign[name], np.float32) for name in entry.names)
-        flat[entry.path] = np.asarray(entry.read(*parts), order="C")
+        array = flat[entry.path] = np.asarray(entry.read(*parts), order="C")
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{' and '.join(entry.names)} in {source} holds numbers that are not finite; the file is damaged, "
+                "take it from the model's source again."
+            )
     return traverse_util.unflatten_dict(flat, sep="/")
 
 

@@ -40,8 +40,8 @@ def read_layout(folder: Path) -> Layout:
     kind = str(config.get("model_type"))
     if kind == "siglip2":
         raise UserError(
-            f"{folder / 'config.json'} is of a SigLIP 2 of the NaFlex kind, whose patches are of no fixed grid, which is not "
-            "read here; take the checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
+            f"{folder / 'config.json'} is of a SigLIP 2 of the NaFlex kind, whose images have no fixed shape; it is "
+            "not read here, take a checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
         )
     if kind not in MODEL_TYPES:
         raise UserError(

@@ -69,8 +69,8 @@ def from_sentencepiece(file: Path) -> tokenizers.Tokenizer:
         from sentencepiece import sentencepiece_model_pb2
     except ImportError as error:
         raise UserError(
-            f"Reading {file} needs the package sentencepiece, which is not installed: write `pip install sentencepiece`, "
-            "or put the model's tokenizer.json beside it."
+            f"Reading {file} needs the package sentencepiece, which is not installed: write "
+            "`pip install sentencepiece`, or put the model's tokenizer.json beside it."
         ) from error
     try:
         model = sentencepiece_model_pb2.ModelProto.FromString(file.read_bytes())

@@ -1,5 +1,6 @@
 """Where a backbone's files are: a folder, one shipped with the package, or the Hugging Face hub's cache."""
 
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -70,6 +71,7 @@ def find(name: str) -> Path | epath.Path:
             f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub ({reason}); "
             "check the name, or give the folder of a downloaded model."
         ) from error
+    _check_content(folder if folder.is_dir() else folder.parent)
     if not revision:
         _log.info("%s is revision %s of its repository; write %s@%s to pin it.", name, folder.name, name, folder.name)
     return folder
@@ -84,3 +86,22 @@ def _fetch(repo: str, revision: str | None) -> Path:
             break
     files = [*folder.glob("*.npz")]
     return files[0] if len(files) == 1 else folder
+
+
+def _check_content(folder: Path) -> None:
+    """Whether the large files of a folder in the hub's cache still are what was fetched.
+
+    Raises:
+        UserError: if one is not.
+    """
+    for file in folder.iterdir():
+        # The cache has a large file under its SHA-256, a small one under its SHA-1 as git computes it.
+        stored = file.resolve()
+        if re.fullmatch("[0-9a-f]{64}", stored.name):
+            with stored.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            if digest != stored.name:
+                raise UserError(
+                    f"{file} in the hub's cache is not what was fetched (its SHA-256 begins with {digest[:12]} "
+                    f"instead of {stored.name[:12]}); delete {stored} and start again."
+                )

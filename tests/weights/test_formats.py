@@ -148,6 +148,14 @@ def test_every_array_is_accounted_for(folder):
     assert "text_projection.weight is (12, 15) instead of (12, 16)" in message
 
 
+def test_numbers_that_are_not_finite(folder):
+    file = folder / "model.safetensors"
+    arrays = safetensors.numpy.load_file(file)
+    arrays["text_projection.weight"][1, 2] = np.inf
+    safetensors.numpy.save_file(arrays, file)
+    _sentence(folder, "text_projection.weight in .* holds numbers that are not finite")
+
+
 def test_a_wrong_architecture_for_the_config(folder):
     config = json.loads((folder / "config.json").read_text())
     _change(folder, vision_config=config["vision_config"] | {"num_hidden_layers": 4})

@@ -59,6 +59,12 @@ def test_hub(repositories, tiny_folder, tmp_path):
         found, _ = _load(["someone/clip", pinned, "someone/else"], tmp_path, address, **offline)
         assert found["someone/clip"] == found[pinned] == expected
         assert "cannot be reached" in found["someone/else"]
+    large = next(tmp_path.rglob("model.safetensors")).resolve()
+    content = bytearray(large.read_bytes())
+    content[-1] ^= 1
+    large.write_bytes(content)
+    found, _ = _load(["someone/clip"], tmp_path, address)
+    assert f"delete {large} and start again" in found["someone/clip"]
     shutil.rmtree(next(tmp_path.rglob("blobs")))
     found, _ = _load(["someone/clip"], tmp_path, address)
     assert "lacks the model or a part" in found["someone/clip"]

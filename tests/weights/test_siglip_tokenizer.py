@@ -1,4 +1,4 @@
-"""SigLIP's and SigLIP 2's tokenizers against transformers' own, on small vocabularies in the format of the real ones."""
+"""SigLIP's and SigLIP 2's tokenizers against transformers' own, on small vocabularies in the real ones' format."""
 
 import json
 
@@ -19,9 +19,9 @@ sentencepiece = pytest.importorskip("sentencepiece", reason=f"sentencepiece {WHE
 pytestmark = pytest.mark.parity
 
 LENGTH = 20
-TEXTS = ["A photo of the Cat!", "a dog's bed.", "naïve CAFÉ   123 :-)", "", "   ", " x-ray, twenty-one ", "日本語 photo"]
-TEXTS += ["tab\there\nnew line", "a▁b", "—em–dash “quotes”", "ÜBER Straße İstanbul ΑΣ", "ﬁne Ⅳ a\u0301", "emoji 😀 cat"]
-TEXTS += ["!!!", "a photo of the cat " * 10]
+TEXTS = ["A photo of the Cat!", "a dog's bed.", "naïve CAFÉ   123 :-)", "", "   ", " x-ray, twenty-one "]
+TEXTS += ["日本語 photo", "tab\there\nnew line", "a▁b", "—em–dash “quotes”", "ÜBER Straße İstanbul ΑΣ", "ﬁne Ⅳ a\u0301"]
+TEXTS += ["emoji 😀 cat", "!!!", "a photo of the cat " * 10]
 WORDS = st.sampled_from(["photo", "CAT", " of the ", "dog's", ".", "-", " ", "é", "ß"])
 
 
