@@ -10,9 +10,8 @@ for row in probabilities:
 
 import dataclasses
 import functools
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,14 +20,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from etils import epath
-from jaxtyping import Float, Int, UInt8
-from PIL import Image
+from jaxtyping import Float, Int
 
-from lift_jax import checkpoints, devices, head_init, optimizer, record, state, weights
-from lift_jax import config as lift_config
+from lift_jax import checkpoints, devices, head_init, optimizer, record, run_config, state, weights
 from lift_jax.data import Dataset, TestLoader, prompts, test_loader
-from lift_jax.data.dataset import read_bytes
-from lift_jax.data.images import to_rgb
+from lift_jax.data.given import GivenImages, ImageLike
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Input, Predictor
 from lift_jax.experiment import Network, build_network, identity
@@ -43,9 +39,6 @@ PRIORS: tuple[Prior, ...] = ("uniform", "training")
 
 _WITH_PRIOR = ("CE", "Focal", "LDAM")
 """Losses under which the logits learn the prior. LA, BS and LADE add it in training alone, CB and GRW weigh it away."""
-
-ImageLike = Image.Image | UInt8[np.ndarray, "height width 3"] | str | os.PathLike[str]
-"""An image: of Pillow, an array of RGB pixels (uint8; [height, width] is grey), or a file's path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +94,8 @@ class Model:
         Raises:
             UserError: an image cannot be read or is of no such kind, or the prior is not known.
         """
-        source = _Images(_listed(images))
-        probabilities = np.zeros((len(source.images), len(self.class_names)), np.float32)
+        source = GivenImages(images)
+        probabilities = np.zeros((len(source), len(self.class_names)), np.float32)
         loader = self.loader(self.dataset(source, "images"), tte=tte)
         for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior):
             probabilities[index] = rows
@@ -198,7 +191,7 @@ def load(
         from lift_jax.export import compact
 
         return compact.load(Path(folder), backbone)
-    config = read_config(folder)
+    config = run_config.read(folder)
     known = record.read(folder) if (folder / record.FILE).is_file() else None
     saved = epath.Path(checkpoint) if checkpoint is not None else None
     if config.method != "zero_shot":
@@ -250,75 +243,6 @@ def assemble(
     parts = devices.replicate(trained(loaded, network), devices.make_mesh())
     params = with_features(network.classifier, state.merge(*parts))
     return Model(config, class_names, network.classifier, params, network.pixels, loaded, parts, known)
-
-
-def read_config(workdir: epath.PathLike) -> ml_collections.FrozenConfigDict:
-    """The resolved config of a run; keys that are newer than the run have their defaults.
-
-    Raises:
-        UserError: if the folder is no run, or its config has a key that this version does not have.
-    """
-    file = epath.Path(workdir) / "config.json"
-    if not file.is_file():
-        raise UserError(f"{workdir} is no run of lift_jax: it has no config.json.")
-    try:
-        return config_of(json.loads(file.read_text(encoding="utf-8")), file)
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{file} cannot be read ({error}); train the run again.") from error
-
-
-def config_of(content: dict[str, Any], file: epath.PathLike) -> ml_collections.FrozenConfigDict:
-    """The config from what `file` has of it (see `read_config`)."""
-    values = lift_config.flatten(ml_collections.ConfigDict(content))
-    config = lift_config.default()
-    known = lift_config.flatten(config)
-    for key, value in values.items():
-        if key not in known:
-            raise UserError(f"{file} has the key {key}, which this version does not know; it is of another version.")
-        try:
-            config.update_from_flattened_dict({key: value})
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{file} sets {key} to {value!r}, which does not fit ({error}).") from error
-    return ml_collections.FrozenConfigDict(config)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Images:
-    """Images in memory or in files, as a source."""
-
-    images: list[ImageLike]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> bytes | UInt8[np.ndarray, "height width 3"]:
-        image = self.images[index]
-        if isinstance(image, str | os.PathLike):
-            return read_bytes(os.fspath(image))
-        if isinstance(image, Image.Image):
-            return np.asarray(to_rgb(image, f"image {index}"))
-        array = np.asarray(image)
-        array = np.repeat(array[..., None], 3, axis=-1) if array.ndim == 2 else array
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
-            raise UserError(
-                f"Image {index} is an array of {array.dtype} {list(array.shape)}; images are uint8 "
-                "[height, width, 3] with values from 0 to 255."
-            )
-        return array
-
-    def path(self, index: int) -> str:
-        image = self.images[index]
-        return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"
-
-
-def _listed(images: Any) -> list[ImageLike]:
-    if isinstance(images, Image.Image | str | os.PathLike):
-        return [images]
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    if not isinstance(images, Iterable):
-        raise UserError(f"{type(images).__name__} is no image; give PIL images, uint8 arrays or paths.")
-    return list(images)
 
 
 def _restored(

@@ -1,7 +1,6 @@
 """One run in one workdir: build, train, evaluate, write down."""
 
 import contextlib
-import json
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from etils import epath
 
 from lift_jax import checkpoints as ckpt
 from lift_jax import config as lift_config
-from lift_jax import devices, metrics, preemption, record, storage
+from lift_jax import devices, metrics, preemption, record, run_config, storage
 from lift_jax import experiment as lift_experiment
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Evaluator, Predictions
@@ -65,10 +64,13 @@ def run(
         preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
     ):
         experiment = lift_experiment.build(resolved, logs)
-        _write_config(folder.local, resolved, logs)
+        if changed := run_config.differences(folder.local, resolved):
+            said = ", ".join(f"{key} ({old!r} before)" for key, (old, _) in changed.items())
+            logs.warning(f"The config differs from that of the last run in this workdir: {said}.")
         if first:
             earlier = folder.local if mode == "eval" else None
-            write_json(folder.local / record.FILE, record.content(record.of(experiment, earlier)))
+            storage.write_json(folder.local / run_config.FILE, resolved.to_dict())
+            storage.write_json(folder.local / record.FILE, record.content(record.of(experiment, earlier)))
         if mode == "eval" or resolved.method == "zero_shot":
             params = _restored(experiment, folder, checkpoint, logs)
         else:
@@ -109,7 +111,7 @@ def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs
     logs.info(metrics.table(results))
     if jax.process_index() == 0:
         _write_predictions(workdir / "predictions.npz", predictions)
-        write_json(workdir / "eval.json", results)
+        storage.write_json(workdir / "eval.json", results)
         if config.report:
             _report(experiment, workdir, logs)
     return results
@@ -144,39 +146,6 @@ def _restored(
         raise UserError(f"There is no checkpoint in {folder.path}; train first, or name one with --checkpoint.")
     logs.info(f"Evaluating the checkpoint of step {int(saved.state.step)}.")
     return experiment.params_of(saved.state)
-
-
-def _write_config(workdir: Path, config: ml_collections.FrozenConfigDict, logs: Logs) -> None:
-    if changed := differences(workdir, config):
-        said = ", ".join(f"{key} ({old!r} before)" for key, (old, _) in changed.items())
-        logs.warning(f"The config differs from that of the last run in this workdir: {said}.")
-    if jax.process_index() == 0:
-        write_json(workdir / "config.json", config.to_dict())
-
-
-def differences(workdir: Path | epath.Path, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
-    """The keys in which a resolved config differs from that of the last run in a workdir, with old and new value."""
-    try:
-        last = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    now = json.loads(json.dumps(config.to_dict()))
-    old, new = (lift_config.flatten(ml_collections.ConfigDict(values)) for values in (last, now))
-    return {key: (old.get(key), new[key]) for key in new if old.get(key) != new[key]}
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Writes a file that is never half written; NaN becomes null."""
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
-    part.replace(file)
-
-
-def _without_nan(content: Any) -> Any:
-    """JSON has no NaN: a group without classes is null."""
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    return None if isinstance(content, float) and np.isnan(content) else content
 
 
 def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:

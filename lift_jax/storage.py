@@ -1,9 +1,12 @@
 """A run's folder, on a disk or in a bucket."""
 
 import contextlib
+import json
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from etils import epath
@@ -91,6 +94,20 @@ def opened(path: epath.PathLike) -> Iterator[Folder]:
         if new and jax.process_index() == 0 and path.exists() and not (path / CHECKPOINTS).exists():
             path.rmtree()
         raise
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Writes a file that is never half written; NaN becomes null."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def _without_nan(content: Any) -> Any:
+    """JSON has no NaN: a group without classes is null."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def _probe(path: epath.Path) -> None:

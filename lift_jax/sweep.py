@@ -13,10 +13,10 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
-from lift_jax import initialize, losses, metrics, storage, tuners
+from lift_jax import initialize, losses, metrics, run_config, storage, tuners
 from lift_jax.command_line import nearest_key
 from lift_jax.errors import UserError
-from lift_jax.run import Mode, Results, differences
+from lift_jax.run import Mode, Results
 from lift_jax.run import run as run_one
 
 Grid = dict[str, tuple[Any, ...]]
@@ -111,7 +111,9 @@ def _checked(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
 
 def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:
     """Refuses a result that is there but belongs to another config: the table would show it under a wrong name."""
-    changed = {key: values for key, values in differences(folder, config).items() if key not in _WITHOUT_EFFECT}
+    changed = {
+        key: values for key, values in run_config.differences(folder, config).items() if key not in _WITHOUT_EFFECT
+    }
     if changed:
         said = ", ".join(f"{key} {old!r} instead of {new!r}" for key, (old, new) in changed.items())
         raise UserError(f"{folder} was done with {said}; name another folder with --workdir, or remove this one.")

@@ -10,7 +10,7 @@ import safetensors.numpy
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
-from lift_jax import inference, record
+from lift_jax import inference, record, run_config
 from lift_jax.errors import UserError
 from lift_jax.experiment import Network
 from lift_jax.inference import Model
@@ -62,7 +62,7 @@ def load(file: Path, backbone: str | None = None) -> Model:
         return Parts(network.parts.frozen, *(_filled(part, arrays, file) for part in network.parts[1:]))
 
     known = record.parse(json.loads(header["run"])) if "run" in header else None
-    config = inference.config_of(json.loads(header["config"]), file)
+    config = run_config.parse(json.loads(header["config"]), file)
     return inference.assemble(config, tuple(json.loads(header["class_names"])), known, trained, backbone)
 
 
