@@ -123,6 +123,8 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
     for key in "lr", "momentum", "weight_decay", "resolution", "tte.expand", "checkpoint_every", "checkpoint_minutes":
         if values[key] < 0:
             raise UserError(f"config.{key} is {values[key]}; it must not be negative.")
+    if config.head_scale <= 0:
+        raise UserError(f"config.head_scale is {config.head_scale}; it must be positive.")
     if config.batch_size % config.accumulate:
         raise UserError(
             f"config.batch_size is {config.batch_size}, which config.accumulate={config.accumulate} does not divide."

@@ -105,7 +105,11 @@ def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs
         counts, predictions[section] = evaluator(params, loader, logs, f"evaluation, {section}")
         results[section] = metrics.summarize(counts, class_groups=experiment.class_groups)
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
-        logs.info(f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image.")
+        share = loader.bytes_per_image / (loader.num_views * 3 * 4 * experiment.pixels.resolution**2)
+        logs.info(
+            f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
+            f"{share:.1%} of what float32 views would take."
+        )
     step = experiment.train_loader().num_steps
     logs.scalars(step, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     logs.info(metrics.table(results))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import clip_config, random_params, write_tokenizer
+from PIL import Image
 
 from lift_jax import config as lift_config
 from lift_jax import losses, sweep, tuners
@@ -16,6 +18,8 @@ from lift_jax.initialize import STARTS
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.run import run
+from lift_jax.weights import huggingface
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproducing.md"
 FLAGS = {"--config", "--workdir", "--mode", "--checkpoint"}
@@ -63,6 +67,39 @@ def check(settings: dict) -> None:
 def test_command(line):
     for settings in combinations(line):
         check(settings)
+
+
+def test_lines_that_evaluate_a_run(tmp_path):
+    """In small, each with the last value of what it sweeps."""
+    tower = clip_config(num_hidden_layers=1)
+    huggingface.save(tmp_path / "clip", tower, random_params(tower))
+    write_tokenizer(tmp_path / "clip" / "tokenizer.json")
+    generator = np.random.default_rng(0)
+    for place, count in itertools.product(("train/cat", "train/dog", "test/cat", "test/dog"), range(4)):
+        if place.startswith("train") or count < 2:
+            (tmp_path / "images" / place).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(generator.integers(0, 256, (20, 30, 3), np.uint8))
+            image.save(tmp_path / "images" / place / f"{count}.png")
+
+    def small(settings: dict):
+        config = lift_config.default()
+        config.update(backbone=str(tmp_path / "clip"), num_epochs=1, batch_size=4, eval_batch_size=8, report=False)
+        config.data.update(format="folder", root=str(tmp_path / "images"))
+        for key, value in settings.items():
+            config.update_from_flattened_dict({key: "train" if value == "TRAIN" else value})
+        return config
+
+    lines = [line for line in arguments() if "--mode eval" in line]
+    assert len(lines) > 5
+    for number, line in enumerate(lines):
+        *_, chosen = combinations(line)
+        trained = tmp_path / chosen.get("method", "lift")
+        if not trained.exists():
+            run(small({"method": trained.name}), trained)
+        (checkpoint,) = (path for path in (trained / "checkpoints").iterdir() if path.name.isdigit())
+        results = run(small(chosen), tmp_path / f"evaluation {number}", "eval", checkpoint)
+        images = 8 if "data.test_list" in chosen else 4
+        assert results["plain"]["num_examples"] == results["tte"]["num_examples"] == images
 
 
 def test_the_check_finds_mistakes():

@@ -4,6 +4,10 @@ Five float32 views of one image are mostly the same pixels, four bytes each. The
 the resized image itself, lying (portrait images are transposed) and padded to one of a few widths, so that the device
 program is compiled a few times only. Of images wider than three views, only the columns that the views need are packed
 side by side.
+
+At 224 + 24 pixels the canvas has 6.2 (square), 8.3 (4:3) or 9.3 (3:2) per cent of the bytes of the five float32 views.
+The five crops of a longer image have more different pixels than a tenth could hold: 16:9 takes 11.0 per cent, and none
+takes more than 16.7.
 """
 
 import math

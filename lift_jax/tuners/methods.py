@@ -59,9 +59,9 @@ def tuners_of(method: str) -> tuple[str, ...]:
     for part in parts:
         if part not in METHODS:
             near = difflib.get_close_matches(part, METHODS, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = f"did you mean {near[0]}? The" if near else "the"
             where = f"config.method={method!r}" if part == method else f"config.method is {method!r}, of which {part!r}"
-            raise UserError(f"{where} is not known; {hint}The known ones: {_known()}.")
+            raise UserError(f"{where} is not known; {hint} known ones: {_known()}.")
         if not METHODS[part] and len(parts) > 1:
             raise UserError(f"config.method is {method!r}, but {part} has no tuners and stands alone; leave it out.")
     chosen = {name for part in parts for name in METHODS[part]}
