@@ -1,16 +1,19 @@
 """Prepare a benchmark: `python -m lift_jax.data.prepare NAME --data_dir DIR`.
 
 Writes random-access records (TFDS array_record) below DIR, which config.data.root then names, with
-config.data.format=tfds. The original files are downloaded by TFDS, which checks their sums, or taken from --raw_dir
-where they have to be fetched by hand (ImageNet). places_lt, and any other data set of list files, is made from
---image_root and the two lists.
+config.data.format=tfds. The original files are downloaded by TFDS, or taken from --raw_dir if they are there, and
+their sums are checked; ImageNet's have to be fetched by hand. places_lt, and any other data set of list files, is made
+from --image_root and the two lists. For a DIR in a bucket the records are made in --local_dir and then copied.
 
 This is the one program that needs TensorFlow (pip install tensorflow-cpu), for the builders of TFDS; places_lt does
-without. What was downloaded or finished is not done again, so a run that failed can simply be repeated.
+without. What was downloaded, finished or copied is not done again, and what a killed run had begun is removed, so the
+same command can simply be repeated.
 """
 
 import argparse
+import contextlib
 import errno
+import fcntl
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,20 +21,24 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from tqdm import tqdm
 
 from lift_jax.data import longtail
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
-from lift_jax.data.records import open_builder, read_index
+from lift_jax.data.records import FINISHED, open_builder, read_index
 from lift_jax.errors import UserError
 
-# (training images, classes, largest, smallest) as published: Krizhevsky 2009; Liu et al. 2019; the competition of 2018.
+# (training images, classes, largest, smallest) as published: Krizhevsky 2009 for CIFAR; Liu et al. 2019 for ImageNet-LT
+# and Places-LT; the competition's page for iNaturalist 2018, and for its largest and smallest class the table of data
+# sets in the repository jayanthkoushik/alphanet, which has those of the other two too; Zhou et al. 2017 for Places365.
 PUBLISHED = {
     "cifar10": (50_000, 10, 5_000, 5_000),
     "cifar100": (50_000, 100, 500, 500),
     "imagenet_lt": (115_846, 1_000, 1_280, 5),
     "i_naturalist2018": (437_513, 8_142, 1_000, 2),
     "places_lt": (62_500, 365, 4_980, 5),
+    "places365_small": (1_803_460, 365, 5_000, 3_068),
 }
 
 # Training images of the long-tailed subsets at each imbalance: the sums of Cao et al.'s formula.
@@ -44,32 +51,96 @@ _NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errn
 
 
 def prepare(
-    name: str, data_dir: str, raw_dir: str, image_root: str, train_list: str, test_list: str, names: str
+    name: str,
+    data_dir: str,
+    raw_dir: str = "",
+    local_dir: str = "",
+    image_root: str = "",
+    train_list: str = "",
+    test_list: str = "",
+    class_names: str = "",
 ) -> None:
     """Prepare a data set unless it is there, index its records, and print its counts beside the published ones.
 
     Arguments:
         name: one of `PUBLISHED`, or any name for list files.
         data_dir: where the records go, local or remote.
-        raw_dir: folder of files that TFDS does not download by itself, or "".
-        image_root, train_list, test_list, names: list files and their class names, see `lists.load_lists`; empty for
-            the data sets that TFDS builds.
+        raw_dir: folder of original files that are not to be downloaded, or "".
+        local_dir: where records for a remote data_dir are made before they are copied.
+        image_root, train_list, test_list, class_names: list files and their class names, see `lists.load_lists`; empty
+            for the data sets that TFDS builds.
 
     Raises:
-        UserError: files are missing, TensorFlow is not installed, or the disk is full.
+        UserError: files are missing or have other sums, TensorFlow is not installed, the disk is full, or another run
+            prepares something in the same folder.
     """
+    made_in = os.path.expanduser(local_dir if "://" in data_dir else data_dir)
     try:
-        builder = _list_builder(name, data_dir, image_root, train_list, test_list, names) if train_list else None
-        (builder or _tfds_builder(name, data_dir)).download_and_prepare(download_config=_download_config(raw_dir))
-    except (OSError, RuntimeError) as error:  # array_record's own errors are RuntimeErrors.
-        if full := next((each for each in _NO_ROOM if each in str(error)), None):
-            raise UserError(
-                f"There is no room in {data_dir} ({full}); make room and run the same command again."
-            ) from error
-        raise UserError(f"{name} cannot be prepared in {data_dir}: {error}.") from error
+        with _alone(made_in):
+            builder = (
+                _list_builder(name, made_in, image_root, train_list, test_list, class_names)
+                if train_list
+                else _tfds_builder(name, made_in)
+            )
+            folder = epath.Path(data_dir).expanduser() / builder.data_path.relative_to(builder.data_dir_root)
+            if not (folder / FINISHED).exists():
+                _remove_begun(builder)
+                builder.download_and_prepare(download_config=_download_config(raw_dir))
+                _copy(builder, folder)
+    except UserError:
+        raise
     except AssertionError as error:  # What TFDS raises when files that have to be fetched by hand are not there.
         raise UserError(f"{name} cannot be prepared: {' '.join(str(error).split())}") from error
+    except Exception as error:  # TFDS, array_record and what reads from the network have no common class of errors.
+        if full := next((each for each in _NO_ROOM if each in str(error)), None):
+            raise UserError(
+                f"There is no room in {made_in} ({full}); make room and run the same command again."
+            ) from error
+        raise UserError(f"{name} cannot be prepared in {data_dir}: {' '.join(str(error).split())}") from error
     report(name, data_dir)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Keep other runs out of a folder, for they would remove what this one has begun. Ends with the process."""
+    os.makedirs(folder, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"Another run is preparing a data set in {folder}; wait until it has ended.") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_begun(builder: Any) -> None:
+    """Remove what a killed run had begun to download, extract and write. TFDS begins anew, and would leave it there."""
+    downloads = builder.data_dir_root / "downloads"
+    for folder in (
+        *downloads.glob(f"{builder.name}/*.tmp.*"),
+        *downloads.glob("extracted/incomplete.*"),
+        *builder.data_path.parent.glob(f"incomplete.*_{builder.data_path.name}"),
+    ):
+        folder.rmtree()
+
+
+def _copy(builder: Any, target: epath.Path) -> None:
+    """Copy a finished data set and the index of its records to where it belongs, if that is elsewhere.
+
+    What is there already is not copied again, and the file that says that all is there is the last.
+    """
+    if target == builder.data_path:
+        return
+    for split in builder.info.splits:
+        read_index(builder, split)
+    files = sorted(builder.data_path.iterdir(), key=lambda file: (file.name == FINISHED, file.name))
+    target.mkdir(parents=True, exist_ok=True)
+    for file in tqdm(files, desc=f"copied to {target}", unit="file"):
+        there = target / file.name
+        if not there.exists() or there.stat().length != file.stat().length:
+            file.copy(there, overwrite=True)
 
 
 def report(name: str, data_dir: str) -> None:
@@ -144,7 +215,11 @@ def _list_builder(name: str, data_dir: str, image_root: str, train_list: str, te
                 "label": tfds.features.ClassLabel(names=train.class_names),
                 "file_name": tfds.features.Text(),
             })  # fmt: skip
-            return tfds.core.DatasetInfo(builder=self, features=features)
+            expected = [  # For the time that is left, which is shown.
+                tfds.core.SplitInfo(name=split, shard_lengths=[len(dataset)], num_bytes=0)
+                for split, dataset in (("train", train), ("test", test))
+            ]
+            return tfds.core.DatasetInfo(builder=self, features=features, split_dict=tfds.core.SplitDict(expected))
 
         def _split_generators(self, dl_manager: Any) -> Any:
             return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
@@ -168,19 +243,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(PUBLISHED)}, or any name for list files")
     parser.add_argument("--data_dir", metavar="DIR", required=True, help="where the records go (local or gs://)")
+    parser.add_argument("--raw_dir", metavar="DIR", default="", help="folder of original files, under their own names")
     parser.add_argument(
-        "--raw_dir", metavar="DIR", default="", help="folder of the files that are to be fetched by hand"
+        "--local_dir",
+        metavar="DIR",
+        default="~/tensorflow_datasets",
+        help="where records for gs:// are made (%(default)s)",
     )
     parser.add_argument("--image_root", metavar="DIR", default="", help="folder that the list files' paths start from")
     parser.add_argument("--train_list", metavar="FILE", default="", help="list file (path label) of the training split")
     parser.add_argument("--test_list", metavar="FILE", default="", help="list file of the test split")
     parser.add_argument("--class_names", metavar="FILE", default="", help="file of class names for the list files")
-    given = parser.parse_args(arguments)
     try:
-        prepare(
-            given.name, given.data_dir, given.raw_dir, given.image_root, given.train_list, given.test_list,
-            given.class_names,
-        )  # fmt: skip
+        prepare(**vars(parser.parse_args(arguments)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,8 +14,12 @@ from tqdm import tqdm
 from lift_jax.data import imagenet, inaturalist
 from lift_jax.data.classnames import names_of_folders
 from lift_jax.data.dataset import ArraySource, Dataset, check_labels, reason
+from lift_jax.data.lists import from_paths, read_list
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
+
+FINISHED = "features.json"
+"""The file that a folder of records has once all the others are there."""
 
 _NAME_FEATURES = ("file_name", "filename", "image/filename", "id")
 _IN_MEMORY_PIXELS = 64 * 64
@@ -59,7 +63,8 @@ def load_records(
             `lift_jax.data.prepare` makes it), possibly with `/config`.
         data_dir: TFDS's data directory, local or remote; "" stands for ~/tensorflow_datasets.
         train_split, test_split: names of splits; "" stands for `train`, and for `test`, or `validation` where that is
-            the labelled one (i_naturalist2018).
+            the labelled one (i_naturalist2018). Or two list files (.txt) of images of a larger data set, such as those
+            of Places-LT over places365_small: of its splits `train` and `validation`.
         class_names: a file of names in place of the data set's own; for levels of i_naturalist2018 its categories.json.
         level: of i_naturalist2018's taxonomy; "species" leaves the classes as they are.
 
@@ -67,6 +72,8 @@ def load_records(
         UserError: the data set is not there, is not in array_record format, or has no such split.
     """
     builder = open_builder(name, data_dir)
+    if train_split.endswith(".txt") and test_split.endswith(".txt"):
+        return _load_listed(builder, train_split, test_split, class_names, name)
     default = "validation" if name.startswith("i_naturalist") or "test" not in builder.info.splits else "test"
     train = _split(builder, train_split or "train", name)
     test = _split(builder, test_split or default, name)
@@ -75,6 +82,37 @@ def load_records(
         return _at_level(train, own_names, class_names, level), _at_level(test, own_names, class_names, level)
     names = tuple(names_of_folders(class_names, own_names) if class_names else imagenet.readable(own_names))
     return dataclasses.replace(train, class_names=names), dataclasses.replace(test, class_names=names)
+
+
+def _load_listed(builder: Any, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:
+    """The images of two list files, out of the splits of a larger data set."""
+    train, test = from_paths(
+        "", (train_list, *read_list(train_list)), (test_list, *read_list(test_list)), class_names, name, check=False
+    )
+    test_split = "validation" if "validation" in builder.info.splits else "test"
+    return _of_split(train, builder, "train", train_list), _of_split(test, builder, test_split, test_list)
+
+
+def _of_split(listed: Dataset, builder: Any, split: str, where: str) -> Dataset:
+    """The listed images, read from the records of a split.
+
+    An image is known by its label and the name of its file, for the folders may be laid out in two ways, as those of
+    Places365 are.
+    """
+    labels, names = read_index(builder, split)
+    keys = zip(labels.tolist(), map(os.path.basename, names.tolist()), strict=True)
+    records = {key: record for record, key in enumerate(keys)}
+    if len(records) < len(labels):
+        raise UserError(f"{builder.name} {split} has files of one label and name; list files cannot tell them apart.")
+    paths = [listed.path(index) for index in range(len(listed))]
+    keys = zip(listed.labels.tolist(), map(os.path.basename, paths), strict=True)
+    order = np.array([records.get(key, -1) for key in keys])
+    if missing := [path for path, record in zip(paths, order, strict=True) if record < 0]:
+        raise UserError(
+            f"{where} names {len(missing)} images that {builder.name} {split} lacks (by label and name of the file): "
+            f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}; give the lists of this data set."
+        )
+    return dataclasses.replace(listed, source=RecordSource(_records(builder, split), order, names[order]))
 
 
 def open_builder(name: str, data_dir: str) -> Any:
@@ -87,7 +125,11 @@ def open_builder(name: str, data_dir: str) -> Any:
 
     top = epath.Path(data_dir or "~/tensorflow_datasets").expanduser() / name
     try:
-        versions = [each for each in top.iterdir() if (each / "features.json").exists()] if top.exists() else []
+        versions = (
+            [each for each in top.iterdir() if each.name[0].isdigit() and (each / FINISHED).exists()]
+            if top.exists()
+            else []
+        )
     except (OSError, ImportError) as error:
         raise UserError(f"{top} cannot be read: {reason(error)}.") from error
     if not versions:

@@ -35,8 +35,8 @@ def files(tmp_path, monkeypatch):
     """The folders and files that the page's commands name, in the working directory."""
     monkeypatch.chdir(tmp_path)
     for benchmark, folder, train, test in [
-        ("ImageNet_LT", "IMAGENET", "train/n{label:08d}/{i}.JPEG", "val/{i}.JPEG"),
-        ("Places_LT", "PLACES", "data_256/{label}/{i}.jpg", "val_256/{i}.jpg"),
+        ("ImageNet_LT", "IMAGENET", "train/n{label:08d}/{i}.JPEG", "val/n{label:08d}/v{i}.JPEG"),
+        ("Places_LT", "PLACES", "train/{label}/{i}.jpg", "val/{label}/v{i}.jpg"),
         ("inat", "INAT", "train_val2018/{label}/{i}.jpg", "train_val2018/{label}/v{i}.jpg"),
     ]:
         for split, pattern in ("train", train), ("test", test):
@@ -51,14 +51,14 @@ def files(tmp_path, monkeypatch):
             year = {"train": "train2018.json", "test": "val2018.json"}[split]
             Path(folder, year).write_text(json.dumps(annotations))
     Path("INAT/categories.json").write_text(json.dumps([{"id": i, "name": f"species {i}"} for i in range(2)]))
-    for name in "cifar100", "imagenet_lt", "places_lt":
+    for name in "cifar100", "imagenet_lt", "places_lt", "places365_small":
         lists = ["--image_root=PLACES", "--train_list=Places_LT_train.txt", "--test_list=Places_LT_test.txt"]
         assert prepare.main([name, "--data_dir=DATA", *lists]) == 0
     return tmp_path
 
 
 def test_the_commands_of_the_benchmarks_find_their_data(files):
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     for command in COMMANDS:
         words = shlex.split(command)
         if "configs/inat.py" in words and "--config.data.root=DATA" in words:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -18,23 +19,34 @@ from lift_jax.data import data_defaults, load, prepare, train_loader
 from lift_jax.data.records import RecordSource, open_builder
 from lift_jax.errors import UserError
 
-PLACES = ["a/airfield", "b/bar/indoor", "b/bazaar/indoor"]
-TRAIN = [(f"data_256/{place}/{i:08d}.jpg", label) for label, place in enumerate(PLACES) for i in range(5 - 2 * label)]
-TEST = [(f"val_256/Places365_val_{i:08d}.jpg", i % 3) for i in range(6)]
+# The folders and names of places365standard_easyformat, and of the lists of Liu et al.
+PLACES = ["airfield", "apartment_building-outdoor", "zen_garden"]
+TRAIN = [
+    (f"train/{place}/{i + 4851:08d}.jpg", label) for label, place in enumerate(PLACES) for i in range(5 - 2 * label)
+]
+TEST = [(f"val/{PLACES[i % 3]}/Places365_val_{i + 435:08d}.jpg", i % 3) for i in range(6)]
 
 
 @pytest.fixture
 def places(tmp_path):
     """Images of 70 x 90 pixels, too large to be kept in memory, and lists over them."""
     write_images(tmp_path, [path for path, _ in TRAIN + TEST], (70, 90))
-    for name, lines in [("train", TRAIN), ("test", TEST)]:
-        (tmp_path / f"{name}.txt").write_text("".join(f"{path} {label}\n" for path, label in lines))
+    write_lists(tmp_path)
     return tmp_path
 
 
-def prepare_places(root, *more: str) -> int:
-    lists = ["--image_root", str(root), "--train_list", str(root / "train.txt"), "--test_list", str(root / "test.txt")]
-    return prepare.main(["places_lt", "--data_dir", str(root / "records"), *lists, *more])
+def write_lists(root) -> None:
+    for name, lines in [("train", TRAIN), ("test", TEST)]:
+        (root / f"Places_LT_{name}.txt").write_text("".join(f"{path} {label}\n" for path, label in lines))
+
+
+def places_arguments(root) -> list[str]:
+    lists = [f"--{split}_list={root / f'Places_LT_{split}.txt'}" for split in ("train", "test")]
+    return ["places_lt", f"--data_dir={root / 'records'}", f"--image_root={root}", *lists]
+
+
+def prepare_places(root) -> int:
+    return prepare.main(places_arguments(root))
 
 
 def records_config(root, name: str, **changes):
@@ -50,7 +62,7 @@ def test_list_files_become_records_with_the_same_batches(places, capsys):
     records = records_config(places / "records", "places_lt")
     lists = data_defaults()
     lists.update(name="places", format="lists", root=str(places))
-    lists.update(train_list=str(places / "train.txt"), test_list=str(places / "test.txt"))
+    lists.update(train_list=str(places / "Places_LT_train.txt"), test_list=str(places / "Places_LT_test.txt"))
     (one, one_test), (other, other_test) = load(records), load(lists)
     assert one.class_names == other.class_names == tuple(PLACES)
     assert sorted(one_test.labels) == sorted(other_test.labels)
@@ -59,7 +71,7 @@ def test_list_files_become_records_with_the_same_batches(places, capsys):
     ):
         for key in first:
             np.testing.assert_array_equal(first[key], second[key])
-    assert one.path(0).endswith("data_256/a/airfield/00000000.jpg")
+    assert one.path(0) == "train/airfield/00004851.jpg"
 
 
 def test_preparing_again_changes_nothing_and_reading_needs_no_tensorflow(places, capsys):
@@ -85,8 +97,8 @@ def test_records_are_read_by_worker_processes(places):
 
 def test_small_images_are_kept_in_memory(tmp_path):
     write_images(tmp_path, [f"x/{i}.png" for i in range(4)] + ["y/0.png"], (8, 8))
-    (tmp_path / "train.txt").write_text("".join(f"x/{i}.png 0\n" for i in range(4)) + "y/0.png 1\n")
-    (tmp_path / "test.txt").write_text("x/0.png 0\n")
+    (tmp_path / "Places_LT_train.txt").write_text("".join(f"x/{i}.png 0\n" for i in range(4)) + "y/0.png 1\n")
+    (tmp_path / "Places_LT_test.txt").write_text("x/0.png 0\n")
     prepare_places(tmp_path)
     train, _ = load(records_config(tmp_path / "records", "places_lt"))
     assert not isinstance(train.source, RecordSource)
@@ -111,9 +123,8 @@ def limited(root, limit: int) -> subprocess.CompletedProcess:
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
         "sys.exit(prepare.main(sys.argv[1:]))"
     )
-    lists = ["--image_root", str(root), "--train_list", str(root / "train.txt"), "--test_list", str(root / "test.txt")]
-    command = [sys.executable, "-c", code, "places_lt", "--data_dir", str(root / "records"), *lists]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, *places_arguments(root)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
@@ -126,6 +137,36 @@ def test_no_room_is_one_sentence_and_leaves_nothing_half_written(places):
         open_builder("places_lt", str(places / "records"))
     assert limited(places, 10**9).returncode == 0
     assert len(load(records_config(places / "records", "places_lt"))[0]) == len(TRAIN)
+
+
+def test_a_killed_run_is_repeated_and_two_at_once_are_refused(places, capsys):
+    last = places / TRAIN[-1][0]
+    content = last.read_bytes()
+    last.unlink()
+    os.mkfifo(last)  # The run waits there for an image that nobody writes.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "lift_jax.data.prepare", *places_arguments(places)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    records = places / "records"
+    try:
+        while not list(records.glob("places_lt/incomplete.*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert prepare_places(places) == 1
+        assert f"Another run is preparing a data set in {records}" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(UserError, match="holds no prepared data set"):
+        open_builder("places_lt", str(records))
+    assert list(records.glob("places_lt/incomplete.*"))
+    half = records / "downloads" / "places_lt" / "archive.zip.tmp.0123"  # What a killed download leaves.
+    half.mkdir(parents=True)
+    last.unlink()
+    last.write_bytes(content)
+    assert prepare_places(places) == 0
+    assert not list(records.glob("places_lt/incomplete.*")) and not half.exists()
+    assert len(load(records_config(records, "places_lt"))[0]) == len(TRAIN)
 
 
 def test_the_published_counts_of_the_long_tailed_subsets_follow_from_the_formula():
@@ -150,6 +191,15 @@ def test_unknown_split(places):
     prepare_places(places)
     with pytest.raises(UserError, match="no split 'val'; it has train, test"):
         load(records_config(places / "records", "places_lt", test_list="val"))
+
+
+@pytest.mark.slow
+def test_files_that_were_fetched_by_hand_are_taken_and_their_sums_checked(tmp_path, capsys):
+    pytest.importorskip("tensorflow")
+    (tmp_path / "cifar-10-binary.tar.gz").write_text("another file")
+    assert prepare.main(["cifar10", f"--data_dir={tmp_path / 'records'}", f"--raw_dir={tmp_path}"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.match("error: cifar10 cannot be prepared .*cifar-10-binary.tar.gz, has wrong checksum", error)
 
 
 # TFDS's own builders. They need TensorFlow; the network alone is replaced, by files in the original layout.
@@ -287,3 +337,59 @@ def test_inaturalist(tmp_path, monkeypatch):
     train, test = load(data)
     assert train.class_names == ("A", "B", "C") and train.class_counts.tolist() == [2714] * 3
     assert sorted(test.labels.tolist()) == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.slow
+def test_places_lt_from_the_records_of_places365(tmp_path, monkeypatch):
+    """Lists and folders of the one layout of Places365, records of the other, which TFDS downloads."""
+    import tensorflow_datasets as tfds
+
+    scenes = epath.Path(tfds.core.tfds_path("image_classification/categories_places365.txt")).read_text().split()[:9]
+    assert scenes[8] == "apartment_building/outdoor"
+    data = data_defaults()
+    data.update(name="places_lt", format="lists", root=str(tmp_path / "PLACES"))
+    pairs = [(label, each) for label in range(9) for each in range(2 if label < 4 else 1)]
+    layouts = {  # of the lists; then the archive, its annotations, and the folders in it
+        "train": ("train/{folder}/{number:08d}.jpg", "train_256_places365standard.tar", "train_standard", "data_256/"),
+        "test": ("val/{folder}/Places365_val_{number:08d}.jpg", "val_256.tar", "val", "val_256/"),
+    }
+    for split, (path, archive, annotations, folder) in layouts.items():
+        listed = [path.format(folder=scenes[c].replace("/", "-"), number=10 * c + each) for c, each in pairs]
+        write_images(tmp_path / "PLACES", listed, (256, 256))
+        data[f"{split}_list"] = str(tmp_path / f"Places_LT_{split}.txt")
+        lines = [f"{file} {label}\n" for file, (label, _) in zip(listed, pairs, strict=True)]
+        pathlib.Path(data[f"{split}_list"]).write_text("".join(lines))
+        with (
+            tarfile.open(tmp_path / archive, "w") as tar,
+            (tmp_path / f"places365_{annotations}.txt").open("w") as text,
+        ):
+            for file, (label, _) in reversed([*zip(listed, pairs, strict=True)]):
+                inside = f"/{scenes[label][0]}/{scenes[label]}/" if split == "train" else ""
+                member = inside + os.path.basename(file)
+                text.write(f"{member} {label}\n")
+                add(tar, folder + member.removeprefix("/"), (tmp_path / "PLACES" / file).read_bytes())
+    with tarfile.open(tmp_path / "test_256.tar", "w") as tar:
+        add(tar, "test_256/Places365_test_00000001.jpg", encoded(picture(256, 256)))
+    (tmp_path / "places365_test.txt").write_text("Places365_test_00000001.jpg\n")
+    archives = {"train": layouts["train"][1], "validation": "val_256.tar", "test": "test_256.tar"}
+    files = {split: str(tmp_path / archive) for split, archive in archives.items()}
+    offline(monkeypatch, lambda urls: files if isinstance(urls, dict) else str(tmp_path))
+    assert prepare.main(["places365_small", f"--data_dir={tmp_path / 'records'}"]) == 0
+    records = records_config(tmp_path / "records", "places365_small")
+    records.update(train_list=data.train_list, test_list=data.test_list)
+    batches = []
+    for each in data, records:
+        train, test = load(each)
+        assert train.class_names[8] == "apartment_building-outdoor" and test.labels.tolist() == [c for c, _ in pairs]
+        batches.append(list(train_loader(train, batch_size=8, seed=0, resolution=32, num_epochs=2)))
+        batches[-1].append({str(index): test.source[index] for index in range(len(test))})
+    for first, second in zip(*batches, strict=True):
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key])
+    pathlib.Path(data.train_list).write_text(
+        "".join(f"train/{scene}/00000777.jpg {c}\n" for c, scene in enumerate(scenes))
+    )
+    with pytest.raises(
+        UserError, match=r"names 9 images that places365_small train lacks .*train/airfield/00000777\.jpg"
+    ):
+        load(records)

@@ -1,10 +1,11 @@
-"""Lists and folders at gs:// paths, where a bucket is files in memory."""
+"""Lists, folders and records at gs:// paths, where a bucket is files in memory."""
 
 import numpy as np
 import pytest
 from pictures import write_images
 
-from lift_jax.data import data_defaults, load, train_loader
+from lift_jax.data import data_defaults, load, prepare, train_loader
+from lift_jax.data.records import FINISHED
 from lift_jax.errors import UserError
 
 PATHS = ["train/a/0.jpg", "train/a/1.jpg", "train/b c/more/2.jpg", "test/b c/3.jpg"]
@@ -53,3 +54,24 @@ def test_what_is_not_in_the_bucket_is_named(root):
     data.test_list = str(root / "train.txt")
     with pytest.raises(UserError, match=r"names 1 files that are not under gs://bucket/folder: train/a/9\.jpg"):
         load(data)
+
+
+def test_records_go_into_a_bucket_and_what_is_there_is_not_copied_again(root, tmp_path, capsys):
+    lists = [f"--image_root={root}", f"--train_list={root / 'train.txt'}", f"--test_list={root / 'test.txt'}"]
+    arguments = ["pictures", "--data_dir=gs://bucket/records", f"--local_dir={tmp_path}", *lists]
+    assert prepare.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "in gs://bucket/records/pictures/1.0.0" in printed and "train: 3 images of 2 classes" in printed
+    made, copied = tmp_path / "pictures" / "1.0.0", epath.Path("gs://bucket/records/pictures/1.0.0")
+    names = sorted(file.name for file in made.iterdir())
+    assert names == sorted(file.name for file in copied.iterdir()) and "lift_jax_index-train.npz" in names
+    for name in names:
+        assert (copied / name).read_bytes() == (made / name).read_bytes()
+    # A copy that was cut off goes on where it was: the train split is here, another file and the last one are not.
+    records = next(name for name in names if "train.array_record" in name)
+    (copied / records).write_bytes(bytes(made.joinpath(records).stat().st_size))
+    (copied / FINISHED).unlink()
+    (copied / "dataset_info.json").write_text("{")
+    assert prepare.main(arguments) == 0
+    assert (copied / "dataset_info.json").read_bytes() == (made / "dataset_info.json").read_bytes()
+    assert not any((copied / records).read_bytes())
