@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sharded_losses
 
 from lift_jax import checkpoints, devices, preemption
 from lift_jax.errors import UserError
@@ -74,6 +75,21 @@ def assert_same_run(workdir: Path, other: Path) -> None:
 def test_eight_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, fsdp):
     finish(start(tiny_folder, tmp_path / "eight", 8, f"--config.fsdp={fsdp}"))
     assert_same_run(of_one, tmp_path / "eight")
+
+
+def test_losses_of_every_form_are_those_of_the_whole_batch():
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    }
+    command = [sys.executable, sharded_losses.__file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name, found in json.loads(done.stdout).items():
+        assert found["values"][1] == pytest.approx(found["values"][0], rel=1e-6), name
+        assert found["apart"] < 1e-6 < 0.05 < found["moved"], (name, found)
 
 
 def start_several(folder: str, workdir: Path, *flags: Sequence[str]) -> list[subprocess.Popen]:
