@@ -6,7 +6,8 @@ installed, torchvision's pipeline on the same files, and as the limit plain deco
 of each counts, in seconds of processor time, so that other programs on the machine disturb little. With --workers, two
 worker processes are compared with one, in wall time. With --decoders, decoding alone by every JPEG decoder that is
 installed (Pillow, simplejpeg, OpenCV, imagecodecs, PyTurboJPEG). With --fidelities, what each costs and how far its
-training crops are from the exact ones, also for photographs of four times the pixels.
+training crops are from the exact ones, also for photographs of four times the pixels. With --views, the bytes that five
+crops of an image take on their way to the device.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lift_jax.data import data_defaults, images, test_loader, train_loader
+from lift_jax.data import data_defaults, images, test_loader, train_loader, transforms, views
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.resampling import FIDELITIES
 
@@ -223,6 +224,22 @@ def fidelities(count: int, rounds: int) -> None:
             )
 
 
+def bytes_of_views() -> None:
+    """Print what five crops of images of several shapes move, and what their different pixels alone would."""
+    floats = 5 * 4 * 3 * RESOLUTION**2
+    print(f"Per cent of five float32 views, {floats:,} bytes: the canvas; the different pixels of the crops alone")
+    for height, width in (500, 500), (375, 500), (400, 600), (1080, 1920), (500, 1000), (300, 900):
+        line = f"{width} x {height}".ljust(11)
+        for expand in 4, EXPAND, 48:
+            image = np.zeros((height, width, 3), np.uint8)
+            canvas = views.prepare_test(image, RESOLUTION, expand, "fivecrop", "bilinear")["image"]
+            seen = np.zeros(transforms.resized_shape(height, width, RESOLUTION + expand), bool)
+            for top, left in transforms.five_corners(*seen.shape, RESOLUTION):
+                seen[top : top + RESOLUTION, left : left + RESOLUTION] = True
+            line += f"  expand {expand}: {100 * canvas.nbytes / floats:4.1f}, {300 * seen.sum() / floats:4.1f}"
+        print(line)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, default=512, help="images a round")
@@ -231,6 +248,7 @@ if __name__ == "__main__":
     kind.add_argument("--workers", action="store_true", help="compare one with two worker processes")
     kind.add_argument("--decoders", action="store_true", help="compare JPEG decoders")
     kind.add_argument("--fidelities", action="store_true", help="compare config.data.fidelity's values")
+    kind.add_argument("--views", action="store_true", help="bytes of five crops")
     given = parser.parse_args()
     if given.workers:
         workers(given.count, given.rounds)
@@ -238,5 +256,7 @@ if __name__ == "__main__":
         decoders(given.rounds)
     elif given.fidelities:
         fidelities(given.count, given.rounds)
+    elif given.views:
+        bytes_of_views()
     else:
         one_core(given.count, given.rounds)
