@@ -1,6 +1,7 @@
 """What the steps of a config need of a chip, in lines to be printed; and the largest batch that fits."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -17,6 +18,9 @@ _UNIT = 8
 
 _USABLE = 0.98
 """Share of the HBM that a program gets: the runtime keeps 0.25 of a v5e's 16 GiB."""
+
+_TRIES = 6
+"""Programs that are compiled for a rematerialisation policy at most; two are usual."""
 
 
 class Target(NamedTuple):
@@ -49,7 +53,8 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
     yield f"training step, {batch} images a chip, remat {config.remat}:"
     yield from _lines(compiled, target.chip, batch, least and least.total * batch)
     if target.chip is not None:
-        yield f"  largest batch    about {_largest(compiled, target.chip, batch)} a chip (--fit compiles to be sure)"
+        largest = next_batch({batch: compiled}, _USABLE * target.chip.hbm, batch) or batch
+        yield f"  largest batch    about {largest} a chip (--fit compiles to be sure)"
     lowered, views = steps.evaluation(config, network, target.local)
     compiled = _fitting(lowered, f"The evaluation step with {views} views a chip")
     yield f"evaluation step, {views} views a chip:"
@@ -68,52 +73,65 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
     if chip is None:
         raise UserError("--fit fills the memory of a TPU's chip; write --topology v5e-16 or the like.")
     yield _head(config, num_classes, target)
-    found: list[tuple[float, str]] = []
-    for remat in get_args(Remat):
+    policies, found = get_args(Remat), {}
+    began, compilations = time.monotonic(), 0
+    for number, remat in enumerate(policies):
         own = ml_collections.ConfigDict(config.to_dict())
         own.remat = remat
         own = ml_collections.FrozenConfigDict(own)
         network = steps.network(own, num_classes)
-
-        def at(size: int, own=own, network=network) -> Program | None:
-            lowered = steps.training(own, network, target.everywhere, size * len(target.everywhere))
-            return _compiled(lowered)
-
-        size, compiled = _search(at, chip, batch)
-        if compiled is None:
+        programs: dict[int, Program | None] = {}
+        while len(programs) < _TRIES and (size := next_batch(programs, _USABLE * chip.hbm, batch)) is not None:
+            compiled = _compiled(steps.training(own, network, target.everywhere, size * len(target.everywhere)))
+            programs[size] = compiled
+            compilations += 1
+            left = (_TRIES * (len(policies) - number) - len(programs)) * (time.monotonic() - began) / compilations
+            takes = f"take {_gib(compiled.peak)}" if compiled else "do not fit"
+            yield f"  remat {remat}: {size} images a chip {takes}; at most {left / 60:.0f} min left"
+        fitting = {size: compiled for size, compiled in programs.items() if compiled is not None}
+        if not fitting:
             yield f"remat {remat:8} nothing fits"
             continue
-        rate = size / _roofline(compiled, chip)
-        found.append((rate, f"--config.remat={remat} with up to {size} images a chip"))
-        yield f"remat {remat:8} {size:5} images a chip, {_gib(compiled.peak)}, at most {rate:,.0f} images a second"
+        batch = max(fitting)  # what fits with less rematerialisation fits with more
+        compiled = fitting[batch]
+        rate = batch / _roofline(compiled, chip)
+        found[f"--config.remat={remat} with up to {batch} images a chip"] = rate
+        yield f"remat {remat:8} {batch:5} images a chip, {_gib(compiled.peak)}, at most {rate:,.0f} images a second"
     if not found:
         raise UserError(f"Not even {_UNIT} images a chip fit; take a chip with more memory or a smaller backbone.")
-    yield f"fastest by the roofline: {max(found)[1]}"
+    yield f"fastest by the roofline: {max(found, key=found.__getitem__)}"
 
 
-def _search(at: Callable[[int], Program | None], chip: Chip, size: int) -> tuple[int, Program | None]:
-    """The largest batch that compiles, in steps of a sixteenth or `_UNIT`, and its program."""
-    best, most = (0, None), None
-    size = _floor(size)
-    while True:
-        compiled = at(size)
-        if compiled is None:
-            most = size
-            size = _floor((best[0] + most) / 2)
-        else:
-            best = (size, compiled)
-            size = _largest(compiled, chip, size)
-            if most is not None:
-                size = min(size, _floor((best[0] + most) / 2))
-        step = max(_UNIT, best[0] // 16)
-        if size - best[0] < step or (most is not None and most - best[0] <= step):
-            return best
+def next_batch(programs: Mapping[int, Program | None], limit: float, start: int) -> int | None:
+    """The batch to compile next in the search for the largest that fits.
 
+    Memory grows nearly in proportion to the batch, so the line through the two largest programs, or through the largest
+    and what it would need without temporaries, says where it reaches the limit.
 
-def _largest(compiled: Program, chip: Chip, batch: int) -> int:
-    """The batch at which temporaries that grow with it would fill the memory."""
-    rest = _USABLE * chip.hbm - (compiled.peak - compiled.temporaries)
-    return _floor(batch * rest / compiled.temporaries)
+    Args:
+        programs: by their batch; None did not fit.
+        limit: bytes.
+        start: the first batch.
+
+    Returns:
+        A multiple of 8; None if the largest is known to a sixteenth, or not even 8 fit.
+    """
+    if not programs:
+        return _floor(start)
+    fitting = {size: compiled for size, compiled in programs.items() if compiled is not None}
+    low, *smaller = sorted(fitting, reverse=True) or [0]
+    high = min((size for size in programs if size > low), default=None)
+    if low == 0:
+        assert high is not None
+        return _floor(high / 2) if high > _UNIT else None
+    compiled = fitting[low]
+    below, there = (smaller[0], fitting[smaller[0]].peak) if smaller else (0, compiled.peak - compiled.temporaries)
+    slope = (compiled.peak - there) / (low - below)
+    guess = _floor(low + (limit - compiled.peak) / slope) if slope > 0 else 2 * low
+    step = max(_UNIT, low // 16)
+    if high is not None and guess >= high:
+        return _floor((low + high) / 2) if high - low > step else None
+    return guess if guess - low >= step else None
 
 
 def _floor(size: float) -> int:

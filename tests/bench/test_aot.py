@@ -65,6 +65,36 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
     }
 
 
+@pytest.mark.parametrize("power, most", [(1, 4), (0.95, 5), (1.05, 7)])
+def test_the_search_finds_the_largest_batch_that_fits_from_few_programs(power, most):
+    """Memory that grows with the batch as its power."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        fixed, limit, largest = random.integers(0, 3000), 10_000, random.integers(16, 1000)
+        unit = (limit - fixed) / (largest + 0.5) ** power
+
+        def compiled(size: int, fixed=fixed, unit=unit, limit=limit) -> program.Program | None:
+            temporaries = round(unit * size**power)
+            return program.Program(0, 0, 0, fixed, temporaries, 0, 0, {}) if fixed + temporaries <= limit else None
+
+        start, programs = random.integers(largest // 4, 2 * largest), {}
+        while (size := plan.next_batch(programs, limit, start)) is not None:
+            assert size % 8 == 0 and size not in programs
+            programs[size] = compiled(size)
+        found = max(size for size in programs if programs[size])
+        # Less than a sixteenth more is not looked for, nor what rounding down to a multiple of 8 leaves.
+        assert compiled(found + max(8, found // 16) + 8) is None
+        assert len(programs) <= most
+
+
+def test_the_search_ends_where_nothing_fits():
+    programs, sizes = {}, []
+    while (size := plan.next_batch(programs, 100, 100)) is not None:
+        programs[size] = None
+        sizes.append(size)
+    assert sizes == [96, 48, 24, 8]
+
+
 def test_the_compiled_step_holds_no_gradient_of_a_frozen_array():
     """With all of them it would be about 1.5 times the ideal."""
     config = lift_config.default()
