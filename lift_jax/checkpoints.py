@@ -1,19 +1,22 @@
 """Checkpoints in a workdir, by orbax: what is trained, and what it belongs to."""
 
+import contextlib
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from logging import LogRecord
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from lift_jax import devices, storage
-from lift_jax.errors import UserError, first_line
+from lift_jax.errors import UserError, first_line, reason
 from lift_jax.logs import Logs
 from lift_jax.state import TrainState
 
@@ -80,6 +83,7 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
         self._manager = ocp.CheckpointManager(folder, options=options)
+        logging.get_absl_logger().addFilter(_is_news)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -89,11 +93,14 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits for saves that are under way."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and ends the threads that save."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
+        logging.get_absl_logger().removeFilter(_is_news)
 
     @property
     def best(self) -> int | None:
@@ -117,7 +124,19 @@ class Checkpoints:
             "checksum": _checksum(jax.device_get(content.state)),
         }
         items = ocp.args.Composite(state=ocp.args.StandardSave(content.state), run=ocp.args.JsonSave(run))
-        self._manager.save(step, args=items, metrics={"loss": loss})
+        with self._writing():
+            self._manager.save(step, args=items, metrics={"loss": loss})
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What goes wrong in the background is raised by the next call of orbax."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore have no common base
+            raise UserError(
+                f"A checkpoint could not be written to {self._manager.directory} ({reason(error)}); make room or get "
+                "permission, and start the same command again, which goes on from the newest checkpoint."
+            ) from error
 
 
 def steps(workdir: epath.PathLike) -> list[int]:
@@ -221,6 +240,11 @@ def _checksum(state: TrainState) -> int:
     for array in jax.tree.leaves(state):
         total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
     return total
+
+
+def _is_news(record: LogRecord) -> bool:
+    """False for the exceptions of orbax's threads, which it logs at length and raises as well."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _loss(metrics: dict[str, float]) -> float:

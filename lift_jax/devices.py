@@ -48,16 +48,17 @@ def replicate(tree: T, mesh: Mesh) -> T:
 
 
 def shard(tree: T, mesh: Mesh) -> T:
-    """Each host array in pieces over the devices, along the longest of its axes that they divide; else replicated."""
+    """Each host array in pieces over the devices (see `pieces`)."""
+    return jax.tree.map(lambda array: jax.device_put(array, pieces(array.shape, mesh)), tree)
 
-    def place(array: np.ndarray) -> jax.Array:
-        axes = [axis for axis, length in enumerate(array.shape) if length % mesh.size == 0]
-        spec: list[str | None] = [None] * array.ndim
-        if axes:
-            spec[max(axes, key=lambda axis: array.shape[axis])] = DATA
-        return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*spec)))
 
-    return jax.tree.map(place, tree)
+def pieces(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """An array in pieces along the longest of its axes that the devices divide; whole on each if there is none."""
+    axes = [axis for axis, length in enumerate(shape) if length % mesh.size == 0]
+    spec: list[str | None] = [None] * len(shape)
+    if axes:
+        spec[max(axes, key=lambda axis: shape[axis])] = DATA
+    return NamedSharding(mesh, PartitionSpec(*spec))
 
 
 def replicated_key(seed: int, mesh: Mesh) -> PRNGKeyArray:

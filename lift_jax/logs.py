@@ -21,12 +21,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 from absl import flags
 from absl import logging as absl_logging
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tqdm import tqdm
 
 from lift_jax.errors import UserError
@@ -71,7 +73,7 @@ class Logs:
         self._folder = Path(workdir) if workdir is not None and enabled else None
         self._written: set[tuple[int, str]] = set()
         self._purge_step: int | None = None
-        self._tensorboard: SummaryWriter | None = None
+        self._tensorboard: EventsWriter | None = None
         self._handlers: list[tuple[logging.Logger, logging.Handler]] = []
         if self._folder is not None:
             self._open_file()
@@ -133,15 +135,15 @@ class Logs:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
             for key, value in numbers.items():
                 if math.isfinite(value):  # a group without classes has no accuracy, and no point in a chart
-                    self._writer().add_scalar(f"{split}/{key}", value, step)
+                    self._event(step=step, summary=summary.scalar(f"{split}/{key}", value))
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes pictures to TensorBoard: uint8 arrays [height, width, 3], or [n, height, width, 3] for a grid."""
         if self._folder is None:
             return
         for name, array in images.items():
-            write = self._writer().add_image if array.ndim == 3 else self._writer().add_images
-            write(name, array, step, dataformats="HWC" if array.ndim == 3 else "NHWC")
+            layout = "HWC" if array.ndim == 3 else "NHWC"
+            self._event(step=step, summary=summary.image(name, array, dataformats=layout))
 
     def resume(self, step: int) -> None:
         """Drops what an earlier run in this workdir logged after `step`, so that the files tell one story.
@@ -199,12 +201,19 @@ class Logs:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _writer(self) -> SummaryWriter:
-        # Opened at the first use: the step to resume from must be known by then.
+    def _event(self, **content: Any) -> None:
+        """Tells TensorBoard, in this thread: on a full disk one in the background would die, and this one wait for it.
+
+        Opened at the first use: the step to resume from must be known by then.
+        """
         if self._tensorboard is None:
             assert self._folder is not None
-            self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._purge_step)
-        return self._tensorboard
+            folder = self._folder / "tensorboard"
+            folder.mkdir(exist_ok=True)
+            self._tensorboard = EventsWriter(str(folder / "events"))
+            if self._purge_step is not None:
+                self._event(step=self._purge_step, session_log=SessionLog(status=SessionLog.START))
+        self._tensorboard.write_event(Event(wall_time=time.time(), **content))
 
     def _open_console(self, to_stderr: bool) -> None:
         self._levels_before = _LOGGER.level, absl_logging.get_verbosity()
@@ -218,7 +227,7 @@ class Logs:
         assert self._folder is not None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(self._folder / "console.log", encoding="utf-8")
+            file = _File(self._folder / "console.log", encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"The workdir {self._folder} cannot be written ({error.strerror}); give another one with --workdir."
@@ -243,6 +252,13 @@ def process_start() -> float:
     return now - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
 
 
+class _File(logging.FileHandler):
+    """A line for which there is no room is left out: the console has it, and the metrics say what is wrong."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 class _Console(logging.Handler):
     """Prints on standard output, or standard error, without tearing a progress bar."""
 
@@ -256,5 +272,7 @@ class _Console(logging.Handler):
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
             tqdm.write(prefix + record.getMessage(), file=stream)
             stream.flush()
+        except OSError:  # nobody listens any more; the file has it
+            pass
         except Exception:
             self.handleError(record)

@@ -1,8 +1,11 @@
 """A run's folder, on a disk or in a bucket."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +15,20 @@ import jax
 from etils import epath
 
 from lift_jax import devices
-from lift_jax.errors import UserError, first_line
+from lift_jax.errors import UserError, reason
 
 CHECKPOINTS = "checkpoints"
 
 _PROBE = 1 << 20
 """Bytes that must fit into a workdir: enough for what a run writes besides its checkpoints."""
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system answers where there is no room."""
+
+
+class TakenError(UserError):
+    """Another run is in the folder."""
 
 
 class Folder:
@@ -76,24 +87,35 @@ def fetched(path: epath.PathLike) -> Iterator[Folder]:
 
 @contextlib.contextmanager
 def opened(path: epath.PathLike) -> Iterator[Folder]:
-    """The folder of a run that is about to begin, made if it is missing, and seen to be writable.
+    """The folder of a run that is about to begin, made if it is missing, seen to be writable, and kept from other runs.
 
     A new one is taken away again if the run fails with a `UserError` before its first checkpoint.
 
     Raises:
-        UserError: if it cannot be written to; the same on all processes.
+        UserError: if it cannot be written to, or another run does; the same on all processes. If it is full later.
     """
     path = epath.Path(path)
     new = devices.first_says(not path.exists())
-    try:
-        with devices.together():
-            _probe(path)
-        with fetched(path) as folder:
-            yield folder
-    except UserError:
-        if new and jax.process_index() == 0 and path.exists() and not (path / CHECKPOINTS).exists():
-            path.rmtree()
-        raise
+    with contextlib.ExitStack() as held:
+        try:
+            with devices.together():
+                _probe(path)
+                held.enter_context(_alone(path))
+            with fetched(path) as folder:
+                yield folder
+        except TakenError:
+            raise
+        except UserError:
+            if new and jax.process_index() == 0 and path.exists() and not (path / CHECKPOINTS).exists():
+                path.rmtree()
+            raise
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise UserError(
+                f"The workdir {path} cannot be written to ({reason(error)}); make room and start the same command "
+                "again, which goes on from the newest checkpoint."
+            ) from error
 
 
 def write_json(file: Path, content: Any) -> None:
@@ -119,11 +141,31 @@ def _probe(path: epath.Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except Exception as error:  # a bucket's have no common base
-        reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
-            f"The workdir {path} cannot be written to ({reason}); make room or get permission, or name another with "
-            "--workdir."
+            f"The workdir {path} cannot be written to ({reason(error)}); make room or get permission, or name another "
+            "with --workdir."
         ) from error
+
+
+@contextlib.contextmanager
+def _alone(path: epath.Path) -> Iterator[None]:
+    """Keeps other runs out of a folder on a disk; the system lets them in when this process ends, however it does."""
+    if jax.process_index() > 0 or "://" in str(path):
+        yield
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TakenError(
+                f"Another run is writing into the workdir {path}; wait for its end, or name another with --workdir."
+            ) from None
+        except OSError:  # some network file systems lock no folders
+            pass
+        yield
+    finally:
+        os.close(folder)
 
 
 def _files(folder: epath.Path) -> Iterator[epath.Path]:

@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from test_train import small_config
 
 from lift_jax import checkpoints, preemption
+from lift_jax.errors import UserError
 
 # The server imports JAX once; every run is a fork of it with a life of its own.
 _SERVER = multiprocessing.get_context("forkserver")
@@ -35,20 +38,31 @@ def _job(backbone: str, workdir: Path, cache: Path) -> None:
     run(config, workdir)
 
 
+def _job_on_a_disk_that_fills(backbone: str, workdir: Path, cache: Path) -> None:
+    def fill() -> None:
+        while not checkpoints.steps(workdir):
+            time.sleep(0.01)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))  # the system refuses longer files, as a full disk does
+
+    threading.Thread(target=fill, daemon=True).start()
+    with pytest.raises(UserError, match=r"\(File too large\); make room .*goes on from the newest checkpoint"):
+        _job(backbone, workdir, cache)
+
+
 class Job:
     """Starts runs in a folder."""
 
     def __init__(self, backbone: str, cache: Path):
         self._arguments = backbone, cache
 
-    def start(self, workdir: Path) -> Any:
+    def start(self, workdir: Path, target: Callable = _job) -> Any:
         backbone, cache = self._arguments
-        process = _SERVER.Process(target=_job, args=(backbone, workdir, cache))
+        process = _SERVER.Process(target=target, args=(backbone, workdir, cache))
         process.start()
         return process
 
-    def finish(self, workdir: Path) -> None:
-        process = self.start(workdir)
+    def finish(self, workdir: Path, target: Callable = _job) -> None:
+        process = self.start(workdir, target)
         process.join(600)
         assert process.exitcode == 0
 
@@ -141,6 +155,13 @@ def test_killed_while_it_saves(job, whole, tmp_path, how):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_while_it_evaluates(job, whole, tmp_path, how):
     kill_and_resume(job, tmp_path / "run", evaluating, random.Random(int(how)).uniform(0, 0.2), how)
+    assert_same(tmp_path / "run", whole)
+
+
+def test_on_a_disk_that_fills(job, whole, tmp_path):
+    job.finish(tmp_path / "run", _job_on_a_disk_that_fills)
+    assert checkpoints.steps(tmp_path / "run") and not (tmp_path / "run" / "eval.json").exists()
+    job.finish(tmp_path / "run")
     assert_same(tmp_path / "run", whole)
 
 

@@ -76,6 +76,16 @@ def test_a_folder_on_a_disk_is_used_as_it_is(tmp_path):
         assert folder.local == tmp_path / "run" and not folder.remote
 
 
+def test_a_folder_in_which_a_run_is_is_kept_from_another(tmp_path):
+    workdir = tmp_path / "run"
+    with storage.opened(workdir):
+        with pytest.raises(UserError, match=r"Another run .* workdir .*/run; .*--workdir"), storage.opened(workdir):
+            pass
+        assert workdir.exists()
+    with storage.opened(workdir):
+        pass
+
+
 def _open_without_room(workdir: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # the system refuses longer files, as a full disk does
     with pytest.raises(UserError, match=r"cannot be written to \(File too large\); make room"), storage.opened(workdir):

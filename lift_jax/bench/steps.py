@@ -1,6 +1,6 @@
 """The training and the evaluation step of a config, ready to be compiled for devices that need not be here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -50,7 +50,7 @@ def training(config: ml_collections.FrozenConfigDict, network: Network, on: Sequ
     num_classes, side = network.classifier.head.num_classes, network.pixels.resolution
     loss, _, tx = objective(config, np.arange(num_classes, 0, -1))
     trainable = {state.TUNER: network.parts.tuner, state.HEAD: network.parts.head}
-    whole = PartitionSpec()
+    whole, of_shard = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(devices.DATA))
     start = jax.eval_shape(lambda t: TrainState(jnp.zeros((), jnp.int32), t, tx.init(t)), trainable)
     rows = {
         "image": jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.uint8),
@@ -59,16 +59,15 @@ def training(config: ml_collections.FrozenConfigDict, network: Network, on: Sequ
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
 
-    def placed(tree: Any, spec: PartitionSpec) -> Any:
-        sharding = NamedSharding(mesh, spec)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+    def placed(tree: Any, place: Callable[[tuple[int, ...]], NamedSharding]) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place(x.shape)), tree)
 
     step = jitted_step(config, network.classifier, loss, tx, network.pixels, mesh)
     return step.lower(
-        placed(start, whole),
-        placed(network.parts.frozen, whole),
-        placed(rows, PartitionSpec(devices.DATA)),
-        placed(key, whole),
+        placed(start, lambda _: whole),
+        placed(network.parts.frozen, lambda shape: devices.pieces(shape, mesh) if config.fsdp else whole),
+        placed(rows, lambda _: of_shard),
+        placed(key, lambda _: whole),
     )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import random
 
 import jax
 import numpy as np
@@ -68,16 +69,16 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
 @pytest.mark.parametrize("power, most", [(1, 4), (0.95, 5), (1.05, 7)])
 def test_the_search_finds_the_largest_batch_that_fits_from_few_programs(power, most):
     """Memory that grows with the batch as its power."""
-    random = np.random.default_rng(0)
+    chance = random.Random(0)
     for _ in range(50):
-        fixed, limit, largest = random.integers(0, 3000), 10_000, random.integers(16, 1000)
+        fixed, limit, largest = chance.randrange(3000), 10_000, chance.randrange(16, 1000)
         unit = (limit - fixed) / (largest + 0.5) ** power
 
         def compiled(size: int, fixed=fixed, unit=unit, limit=limit) -> program.Program | None:
             temporaries = round(unit * size**power)
             return program.Program(0, 0, 0, fixed, temporaries, 0, 0, {}) if fixed + temporaries <= limit else None
 
-        start, programs = random.integers(largest // 4, 2 * largest), {}
+        start, programs = chance.randrange(largest // 4, 2 * largest), {}
         while (size := plan.next_batch(programs, limit, start)) is not None:
             assert size % 8 == 0 and size not in programs
             programs[size] = compiled(size)
