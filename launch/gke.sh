@@ -108,5 +108,9 @@ if [ -n "$build" ]; then
 fi
 kubectl=(kubectl ${namespace:+--namespace "$namespace"})
 run_with_input "$jobset" "${kubectl[@]}" apply -f -
-run "${kubectl[@]}" wait --for=condition=Ready pod --selector "jobset.sigs.k8s.io/jobset-name=$name" --timeout=1h
-run "${kubectl[@]}" logs --follow --selector "jobset.sigs.k8s.io/jobset-name=$name,batch.kubernetes.io/job-completion-index=0"
+pods=jobset.sigs.k8s.io/jobset-name=$name
+if [ -z "$dry_run" ]; then # until the controller has made them, there are none that kubectl would wait for
+  until [ -n "$("${kubectl[@]}" get pods --selector "$pods" --output name)" ]; do sleep 2; done
+fi
+run "${kubectl[@]}" wait --for=condition=Ready pod --selector "$pods" --timeout=1h
+run "${kubectl[@]}" logs --follow --selector "$pods,batch.kubernetes.io/job-completion-index=0"

@@ -37,7 +37,8 @@ make_cuda_environment
 run mkdir -p "$logs"
 
 # Signals go to the processes of srun (no B: before TERM), which save a checkpoint and end. A status above 2 says that
-# they can go on; after losing a node SLURM queues the job again by itself.
+# they can go on; after losing a node SLURM queues the job again by itself. Since SLURM 22.05 srun has to be told of the
+# cores too.
 job=$(
   cat <<END_OF_JOB
 #!/usr/bin/env bash
@@ -56,7 +57,7 @@ ${time:+#SBATCH --time=$time
 }${qos:+#SBATCH --qos=$qos
 }export PYTHONPATH=$(show "$root")
 status=0
-srun --kill-on-bad-exit=1 $(show "$root/.venv/bin/python" -m lift_jax.main --workdir "$workdir" "${program[@]}") || status=\$?
+srun --cpus-per-task=$cpus_per_gpu --kill-on-bad-exit=1 $(show "$root/.venv/bin/python" -m lift_jax.main --workdir "$workdir" "${program[@]}") || status=\$?
 if [ "\$status" -gt 2 ] && [ "\${SLURM_RESTART_COUNT:-0}" -lt $restarts ]; then
   scontrol requeue "\$SLURM_JOB_ID"
 fi

@@ -146,6 +146,23 @@ def test_a_jobset_on_spot_machines_with_an_account_and_odd_arguments(tools):
     assert pod["containers"][0]["args"][-2:] == odd
 
 
+KUBECTL = """#!/usr/bin/env bash
+# A cluster whose controller has made the pods of a JobSet when it is asked for them the third time.
+echo "$1" >>calls
+mapfile -t calls <calls
+[ "$1" != get ] || [ "${#calls[@]}" -lt 4 ] || echo pod/lift-slice-0-0
+"""
+
+
+def test_a_jobset_is_waited_for_until_it_has_pods(tools, tmp_path):
+    for name, text in ("kubectl", KUBECTL), ("sleep", "#!/bin/sh\n"):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    done = launch(tools, "gke", *GKE, *PROGRAM, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().split() == ["apply", "get", "get", "get", "wait", "logs"]
+
+
 def test_a_gpu_node_gets_jax_for_cuda_and_one_process(tools):
     commands, _ = planned(tools, "gpu", *NEEDED["gpu"], "--gpus", "0,1", "--cuda", "13")
     venv, install, check, run = commands
@@ -173,6 +190,7 @@ def test_slurm_gets_a_process_for_each_gpu(tools):
         ("--signal", "TERM@120"),
     }
     assert "--partition" not in header
+    assert "\nsrun --cpus-per-task=8 " in job
 
 
 @pytest.mark.parametrize(
