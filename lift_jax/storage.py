@@ -2,10 +2,8 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import math
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from lift_jax import devices
+from lift_jax import devices, locking
 from lift_jax.errors import UserError, reason
 
 CHECKPOINTS = "checkpoints"
@@ -25,10 +23,6 @@ _PROBE = 1 << 20
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system answers where there is no room."""
-
-
-class TakenError(UserError):
-    """Another run is in the folder."""
 
 
 class Folder:
@@ -100,10 +94,12 @@ def opened(path: epath.PathLike) -> Iterator[Folder]:
         try:
             with devices.together():
                 _probe(path)
-                held.enter_context(_alone(path))
+                if jax.process_index() == 0 and "://" not in str(path):
+                    taken = f"Another run is writing into the workdir {path}; wait for its end, or name another with"
+                    held.enter_context(locking.alone(path, f"{taken} --workdir."))
             with fetched(path) as folder:
                 yield folder
-        except TakenError:
+        except locking.TakenError:
             raise
         except UserError:
             if new and jax.process_index() == 0 and path.exists() and not (path / CHECKPOINTS).exists():
@@ -145,27 +141,6 @@ def _probe(path: epath.Path) -> None:
             f"The workdir {path} cannot be written to ({reason(error)}); make room or get permission, or name another "
             "with --workdir."
         ) from error
-
-
-@contextlib.contextmanager
-def _alone(path: epath.Path) -> Iterator[None]:
-    """Keeps other runs out of a folder on a disk; the system lets them in when this process ends, however it does."""
-    if jax.process_index() > 0 or "://" in str(path):
-        yield
-        return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TakenError(
-                f"Another run is writing into the workdir {path}; wait for its end, or name another with --workdir."
-            ) from None
-        except OSError:  # some network file systems lock no folders
-            pass
-        yield
-    finally:
-        os.close(folder)
 
 
 def _files(folder: epath.Path) -> Iterator[epath.Path]:

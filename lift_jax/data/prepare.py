@@ -11,9 +11,7 @@ same command can simply be repeated.
 """
 
 import argparse
-import contextlib
 import errno
-import fcntl
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +26,7 @@ from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
 from lift_jax.data.records import FINISHED, open_builder, read_index
 from lift_jax.errors import UserError
+from lift_jax.locking import alone
 
 # (training images, classes, largest, smallest) as published: Krizhevsky 2009 for CIFAR; Liu et al. 2019 for ImageNet-LT
 # and Places-LT; the competition's page for iNaturalist 2018, and for its largest and smallest class the table of data
@@ -76,7 +75,9 @@ def prepare(
     """
     made_in = os.path.expanduser(local_dir if "://" in data_dir else data_dir)
     try:
-        with _alone(made_in):
+        os.makedirs(made_in, exist_ok=True)
+        # Another one would remove what this one has begun.
+        with alone(made_in, f"Another run is preparing a data set in {made_in}; wait until it has ended."):
             builder = (
                 _list_builder(name, made_in, image_root, train_list, test_list, class_names)
                 if train_list
@@ -98,21 +99,6 @@ def prepare(
             ) from error
         raise UserError(f"{name} cannot be prepared in {data_dir}: {' '.join(str(error).split())}") from error
     report(name, data_dir)
-
-
-@contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """Keep other runs out of a folder, for they would remove what this one has begun. Ends with the process."""
-    os.makedirs(folder, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"Another run is preparing a data set in {folder}; wait until it has ended.") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _remove_begun(builder: Any) -> None:
