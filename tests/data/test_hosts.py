@@ -47,9 +47,26 @@ def running(process: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_the_union_of_the_hosts_batches_is_the_single_hosts(root, tmp_path, hosts):
+def kill_at(process: subprocess.Popen, folder: Path, stop: int) -> dict:
+    """Kills the process at a step; leaves what it had written up to its last state, which is returned."""
+    while process.poll() is None and not (folder / f"{stop}.npz").exists():
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    state = json.loads((folder / "state.json").read_text())
+    for file in folder.glob("*.npz"):  # What was written after the state may be cut off, and is made again.
+        if int(file.stem) >= state["step"]:
+            file.unlink()
+    return state
+
+
+@pytest.mark.parametrize("hosts", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
+def test_the_union_of_the_hosts_batches_is_the_single_hosts_though_one_is_killed(root, tmp_path, hosts):
     processes = [start(tmp_path / str(each), root, each, hosts) for each in range(hosts)]
+    chance = random.Random(hosts)
+    killed = chance.randrange(hosts)
+    kill_at(processes[killed], tmp_path / str(killed), chance.randrange(1, STEPS - 1))
+    processes[killed] = start(tmp_path / str(killed), root, killed, hosts)
     assert [process.wait(120) for process in processes] == [0] * hosts
     expected = list(host.loader(str(root)))
     assert len(expected) == STEPS
@@ -61,13 +78,7 @@ def test_the_union_of_the_hosts_batches_is_the_single_hosts(root, tmp_path, host
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_after_a_kill_at_a_random_step_the_stream_goes_on_identically(root, tmp_path, workers):
-    stop = random.Random(workers).randrange(1, STEPS - 1)
-    process = start(tmp_path, root, 0, 1, workers)
-    while process.poll() is None and not (tmp_path / f"{stop}.npz").exists():
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    state = json.loads((tmp_path / "state.json").read_text())
+    state = kill_at(start(tmp_path, root, 0, 1, workers), tmp_path, random.Random(workers).randrange(1, STEPS - 1))
     assert len(state["workers"]) == workers
     for _ in range(1000):  # The workers end with their parent.
         if not any(map(running, state["workers"])):
@@ -75,9 +86,6 @@ def test_after_a_kill_at_a_random_step_the_stream_goes_on_identically(root, tmp_
         time.sleep(0.02)
     else:
         pytest.fail("a worker outlives its parent")
-    for file in tmp_path.glob("*.npz"):  # What was written after the state may be cut off, and is made again.
-        if int(file.stem) >= state["step"]:
-            file.unlink()
     assert start(tmp_path, root, 0, 1, workers).wait(120) == 0
     for step, batch in enumerate(host.loader(str(root))):
         continued = read(tmp_path, step)
