@@ -10,7 +10,7 @@ import numpy as np
 
 from lift_jax.data import images, resampling, views
 from lift_jax.data.dataset import Dataset
-from lift_jax.data.workers import VIEWS, Batch, Skipped, own, run, stop_on
+from lift_jax.data.workers import VIEWS, Batch, Skipped, own, run, stop, stop_on
 from lift_jax.errors import UserError
 
 
@@ -103,7 +103,7 @@ class TestLoader:
                         yield _stack(group, self._batch_size)
                         group.clear()
         finally:
-            iterator.close()
+            stop(iterator, self._num_workers)
         for shape in sorted(waiting):
             if waiting[shape]:
                 yield _stack(waiting[shape], self._batch_size)

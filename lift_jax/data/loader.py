@@ -15,7 +15,7 @@ from lift_jax.data import images, resampling, transforms
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.samplers import EpochOrder
-from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, own, run, stop_on
+from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, own, run, stop, stop_on
 from lift_jax.errors import UserError
 
 
@@ -151,7 +151,7 @@ class TrainLoader(Iterator[Batch]):
     def close(self) -> None:
         """Stop the workers."""
         if self._iterator is not None:
-            self._iterator.close()
+            stop(self._iterator, self._num_workers)
             self._iterator = None
 
 

@@ -1,6 +1,7 @@
 """What the training and the test loader share: running in worker processes, decoding, and images that cannot be."""
 
 import atexit
+import gc
 import multiprocessing
 import os
 import signal
@@ -51,6 +52,13 @@ def run(dataset: grain.MapDataset, num_workers: int) -> Any:
     return iterator
 
 
+def stop(iterator: Any, num_workers: int) -> None:
+    """End an iterator of `run`, and its workers."""
+    iterator.close()
+    if num_workers:
+        gc.collect()  # Grain leaves batches that nobody took in a reference cycle, and with them shared memory.
+
+
 def _usable_cores() -> int:
     """Cores that this process may run on: a job scheduler, or `taskset`, may have given it a part of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -80,6 +88,7 @@ def _close_open() -> None:
     """Stop workers while Python still has its modules: Grain's own finalizers come too late for that."""
     for iterator in list(_OPEN):
         iterator.close()
+    gc.collect()
 
 
 def own(entry: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,9 @@ import io
 import itertools
 import json
 import logging
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -91,6 +94,19 @@ def test_worker_processes_change_nothing_and_their_state_is_exact():
     restored.set_state(parallel.get_state())
     assert_same(restored, whole[4:])
     assert_same(parallel, whole[4:])
+
+
+def test_closing_before_the_end_leaves_no_shared_memory():
+    code = (
+        "import time; from test_loader import array_dataset, loader; "
+        "batches = loader(array_dataset(16, 160), batch_size=1, resolution=160, num_epochs=1, num_workers=2); "
+        "taken = [next(batches) for _ in range(14)]; "
+        "time.sleep(0.5); "  # The workers come to the end, and two batches wait.
+        "batches.close(); time.sleep(0.5)"  # Grain frees memory in a thread.
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert "leaked" not in result.stderr
 
 
 def test_state_of_another_run_is_refused():
