@@ -8,7 +8,6 @@ process of its own; its memory is the peak resident set size, of which what the 
 
 import argparse
 import concurrent.futures
-import json
 import multiprocessing
 import resource
 import sys
@@ -20,6 +19,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import tokenizers
+from tokenizers import models, processors
 
 from lift_jax import state, weights
 from lift_jax.models.clip import CLIP
@@ -63,7 +64,7 @@ def _load(name: str) -> dict[str, float]:
 
 
 def write(folder: str, config: dict[str, Any]) -> None:
-    """A CLIP with random weights in the Hugging Face layout, with a tokenizer that knows one word."""
+    """A CLIP with random weights in the Hugging Face layout, with a tokenizer for which every text is one word."""
     vision, text = huggingface.networks(config)
     module, side = CLIP(vision, text, config["projection_dim"]), config["vision_config"]["image_size"]
     images, tokens = np.zeros((1, side, side, 3), np.float32), np.zeros((1, text.context_length), np.int32)
@@ -71,8 +72,12 @@ def write(folder: str, config: dict[str, Any]) -> None:
     generator = np.random.default_rng(0)
     params = jax.tree.map(lambda x: generator.standard_normal(x.shape, np.float32), shapes)
     huggingface.save(folder, config, params)
-    empty = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}
-    (Path(folder) / "tokenizer.json").write_text(json.dumps(empty))
+    end = text.vocab_size - 1
+    tokenizer = tokenizers.Tokenizer(models.WordLevel({"a": 1, "<end>": end}, unk_token="a"))
+    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+        single="$A <end>", special_tokens=[("<end>", end)]
+    )
+    tokenizer.save(str(Path(folder) / "tokenizer.json"))
 
 
 def main() -> None:

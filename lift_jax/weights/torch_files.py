@@ -1,6 +1,7 @@
 """PyTorch's state dicts (.pt, .pth, .bin): read by torch's weights-only loader, which runs no code of the file."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ def load(file: Path) -> Any:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S+)", str(error))  # torch goes on to say how it could be read none the less
         raise UserError(
-            f"{file} is refused, because it holds more than tensors and could run code on this machine when it is read "
-            f"({first_line(error)}); take the model's safetensors instead."
+            f"{file} is refused, because it holds more than tensors{f', such as {name[1]},' if name else ''} and could "
+            "run code on this machine when it is read; take the model's safetensors instead."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise UserError(
