@@ -8,7 +8,8 @@
     peft           peft/: LoRA as an adapter of peft for transformers' CLIP, and head.safetensors
     reference      checkpoint.pth.tar of the authors' implementation; needs torch
 
-The first two take uint8 images [batch, side, side, 3] and give float32 logits [batch, classes]; the normalisation is
-inside. What comes before is in model.json beside them: the short side is resized, and the centre is cropped. It is left
-to the program that decodes the photograph; inside, each size of photographs would have to be compiled anew.
+The first two take uint8 images, RGB, and give float32 logits [batch, classes]; model.json beside them has the names of
+the classes and all else that a program must know. StableHLO takes photographs [batch, height, width, 3] of any size, to
+be decoded only; it is compiled for each size anew, unless --squares leaves resizing and cropping to the program. ONNX
+takes such squares [batch, side, side, 3]: the short side is resized, and the centre is cropped, as model.json says.
 """

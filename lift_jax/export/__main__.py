@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")
     parser.add_argument("--format", required=True, choices=FORMATS, help="see above")
     parser.add_argument(
+        "--squares", action="store_true", help="of stablehlo: for images that are resized and cropped already"
+    )
+    parser.add_argument(
         "--output", type=Path, metavar="DIR", help="the folder (default RUN/export, or in it merged or peft)"
     )
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="to compare with (default: of the test split)")
     given = parser.parse_args(arguments)
+    if given.squares and given.format != "stablehlo":
+        parser.error("--squares is of --format stablehlo; onnx takes squares in any case, the others no images.")
     try:
         _run(given)
     except UserError as error:
@@ -65,8 +70,9 @@ def _run(given: argparse.Namespace) -> None:
         raise UserError(
             f"The folder {folder} cannot be made ({error.strerror}); name another with --output."
         ) from error
+    photographs = given.format == "stablehlo" and not given.squares
     write = {
-        "stablehlo": stablehlo.write,
+        "stablehlo": lambda model, folder: stablehlo.write(model, folder, given.squares),
         "onnx": onnx.write,
         "safetensors": compact.write,
         "merged": weights.write_merged,
@@ -76,11 +82,12 @@ def _run(given: argparse.Namespace) -> None:
     file = write(model, folder)
     print(f"{file}: {sum(part.stat().st_size for part in _parts(file)):,} bytes.")
     if given.format in ("stablehlo", "onnx"):
-        text = json.dumps(classifier.description(model), indent=2, ensure_ascii=False)
+        text = json.dumps(classifier.description(model, photographs), indent=2, ensure_ascii=False)
         (folder / "model.json").write_text(text + "\n", encoding="utf-8")
     if not given.check or given.format == "peft":  # peft itself would be needed
         return
-    dataset = verify.images(model, given.images)
+    # Of photographs each size is compiled anew.
+    dataset = verify.images(model, given.images, most=8 if photographs else 32)
     if given.format in ("safetensors", "merged", "reference"):
         again = {
             "safetensors": lambda: compact.load(file, given.backbone),
@@ -90,7 +97,7 @@ def _run(given: argparse.Namespace) -> None:
         exported = jax.jit(classifier.function(again))
     else:
         exported = {"stablehlo": stablehlo.read, "onnx": onnx.read}[given.format](file)
-    difference, limit = verify.difference(model, exported, dataset), TOLERANCE[model.config.dtype]
+    difference, limit = verify.difference(model, exported, dataset, photographs), TOLERANCE[model.config.dtype]
     if not difference <= limit:  # it may be NaN
         raise UserError(
             f"The predictions of {file} differ from the run's by up to {difference:.1e}, more than {limit:.0e}; "

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from lift_jax.data import views
+from lift_jax.export.preprocessing import to_square
 from lift_jax.inference import Model
 
 
@@ -24,15 +25,30 @@ def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Ar
     return logits
 
 
-def description(model: Model) -> Mapping[str, Any]:
-    """The content of model.json: what goes in, what comes out."""
+def of_photographs(model: Model) -> Callable[[UInt8[Array, "b height width 3"]], Float[Array, "b classes"]]:
+    """Photographs of one size, whatever it is, to logits: `function` of what the evaluation would cut out of them."""
+    logits = function(model)
+    side, interpolation = model.pixels.resolution, model.config.interpolation
+    return lambda images: logits(to_square(images, side, interpolation))
+
+
+def description(model: Model, photographs: bool) -> Mapping[str, Any]:
+    """The content of model.json: what goes in, what comes out.
+
+    Args:
+        model: of the run.
+        photographs: whether the exported function is `of_photographs`.
+    """
     side = model.pixels.resolution
+    shape = ["batch", "height", "width", 3] if photographs else ["batch", side, side, 3]
     prior = model.record.log_prior.tolist() if model.record is not None else None
     return {
-        "input": {"name": "images", "type": "uint8", "shape": ["batch", side, side, 3], "channels": "RGB"},
+        "input": {"name": "images", "type": "uint8", "shape": shape, "channels": "RGB"},
         "preprocessing": {
+            "inside_the_model": photographs,
             "resize_short_side": side + side // 7,
-            "interpolation": f"{model.config.interpolation}, antialiased, as Pillow's",
+            "interpolation": model.config.interpolation,
+            "antialiased": "as Pillow's",
             "center_crop": side,
             "normalisation": "inside the model",
         },

@@ -9,22 +9,29 @@ import numpy as np
 from jax import export
 from jaxtyping import Float, UInt8
 
-from lift_jax.export.classifier import function
+from lift_jax.export import classifier
 from lift_jax.inference import Model
 
 FILE = "model.stablehlo"
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
-Run = Callable[[UInt8[np.ndarray, "b side side 3"]], Float[np.ndarray, "b classes"]]
+Run = Callable[[UInt8[np.ndarray, "b height width 3"]], Float[np.ndarray, "b classes"]]
 """An exported classifier: images to logits."""
 
 
-def write(model: Model, folder: Path) -> Path:
-    """Writes the classifier for batches of any size, on CPU, GPU and TPU."""
+def write(model: Model, folder: Path, squares: bool = False) -> Path:
+    """Writes the classifier for batches of any size, on CPU, GPU and TPU.
+
+    Args:
+        model: of the run.
+        folder: for the file.
+        squares: whether its images are resized and cropped already; otherwise they are of any size, and it does that.
+    """
+    batch, height, width = export.symbolic_shape("batch, height, width")
     side = model.pixels.resolution
-    (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
-    exported = export.export(jax.jit(function(model)), platforms=_PLATFORMS)(images)
+    shape = (batch, side, side, 3) if squares else (batch, height, width, 3)
+    function = classifier.function(model) if squares else classifier.of_photographs(model)
+    exported = export.export(jax.jit(function), platforms=_PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))
     (folder / FILE).write_bytes(exported.serialize())
     return folder / FILE
 

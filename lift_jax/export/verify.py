@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
 from lift_jax import data
 from lift_jax.data import Dataset
 from lift_jax.data.dataset import FileSource
+from lift_jax.data.images import pixels
 from lift_jax.errors import UserError
 from lift_jax.export.stablehlo import Run
 from lift_jax.inference import Model
@@ -30,14 +30,25 @@ def images(model: Model, paths: Sequence[str], most: int = 32) -> Dataset:
     return test.subset(np.unique(np.linspace(0, len(test) - 1, most).astype(int)))
 
 
-def difference(model: Model, exported: Run, dataset: Dataset) -> float:
-    """The largest difference of a probability, over all images and classes, between the file and the run."""
+def difference(model: Model, exported: Run, dataset: Dataset, photographs: bool = False) -> float:
+    """The largest difference of a probability, over all images and classes, between the file and the run.
+
+    Args:
+        model: of the run.
+        exported: the file's function.
+        dataset: the images.
+        photographs: whether the function takes them as they are, instead of the squares of the evaluation.
+    """
     loader = model.loader(dataset, tte=False)
     theirs = {}
     for batch in loader:
-        square: UInt8[np.ndarray, "b side side 3"] = batch["image"][batch["mask"]]
-        for index, row in zip(batch["index"][batch["mask"]].tolist(), np.asarray(exported(square)), strict=True):
-            theirs[index] = np.asarray(jax.nn.softmax(row))
+        indices = batch["index"][batch["mask"]].tolist()
+        if photographs:  # they may differ in size
+            whole = (pixels(dataset.source[i], dataset.path(i), model.config.data.exif_rotate) for i in indices)
+            logits = np.concatenate([exported(image[None]) for image in whole])
+        else:
+            logits = exported(batch["image"][batch["mask"]])
+        theirs.update(zip(indices, np.asarray(jax.nn.softmax(logits)), strict=True))
     own = {}
     for indices, rows in model.stream(loader, Logs(None, enabled=False), prior=model.evaluated_prior):
         own.update(zip(indices.tolist(), rows, strict=True))

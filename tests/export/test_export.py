@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -41,8 +43,8 @@ def test_stablehlo_runs_without_the_project_and_says_the_same(workdir, tmp_path,
     assert command.main(["--workdir", str(workdir), "--format=stablehlo", f"--output={tmp_path}"]) == 0
     assert "are the run's" in capsys.readouterr().out
     about = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
-    assert about["input"]["shape"] == ["batch", 16, 16, 3] and about["class_names"][0] == "zero"
-    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    assert about["input"]["shape"] == ["batch", "height", "width", 3] and about["class_names"][0] == "zero"
+    images = np.random.default_rng(0).integers(0, 256, (3, 30, 23, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     code = (
         "import sys, numpy as np; from jax import export;"
@@ -54,13 +56,46 @@ def test_stablehlo_runs_without_the_project_and_says_the_same(workdir, tmp_path,
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ours[:3], atol=1e-5)
 
 
+def _run_example(name, folder, monkeypatch, capsys):
+    """What the Python example for the file `name` in docs/backbones.md prints in `folder`."""
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    (example,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if name in text)
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    exec(example, {})
+    return capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("form", ["stablehlo", "onnx"])
+def test_the_examples_of_the_documentation(workdir, tmp_path, monkeypatch, capsys, form):
+    if form == "onnx":
+        pytest.importorskip("jax2onnx", reason="needs jax2onnx and onnxruntime")
+    options = [f"--workdir={workdir}", f"--format={form}", f"--output={tmp_path}", "--no-check"]
+    assert command.main(options) == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (41, 26, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photograph.jpg", quality=95)
+    model = lift_jax.load(workdir)
+    expected = model.class_names[model.predict(tmp_path / "photograph.jpg", prior=model.evaluated_prior).argmax()]
+    assert _run_example(f"model.{form}", tmp_path, monkeypatch, capsys) == expected
+
+
+def test_stablehlo_for_squares(workdir, tmp_path, capsys):
+    assert command.main(["--workdir", str(workdir), "--format=stablehlo", "--squares", f"--output={tmp_path}"]) == 0
+    assert "are the run's" in capsys.readouterr().out
+    about = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    assert about["input"]["shape"] == ["batch", 16, 16, 3] and not about["preprocessing"]["inside_the_model"]
+    with pytest.raises(SystemExit):
+        command.main(["--workdir", str(workdir), "--format=safetensors", "--squares"])
+    assert "--squares is of --format stablehlo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["vpt_deep", "lora+ssf_attn", "clip_adapter"])
 def test_batches_of_any_size_with_other_tuners(tiny_folder, tmp_path, method):
     config = lift_config.default()
     config.update(backbone=tiny_folder, method=method)
     names = ("cat", "dog", "hen")
     model = inference.assemble(lift_config.resolve(config), names, None, lambda backbone, network: network.parts)
-    run = stablehlo.read(stablehlo.write(model, tmp_path))
+    run = stablehlo.read(stablehlo.write(model, tmp_path, squares=True))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     assert verify.difference(model, run, model.dataset(ArraySource(images), "images")) < 1e-5
     np.testing.assert_allclose(run(images)[:1], run(images[:1]), atol=1e-4)
