@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from etils import epath
 from pictures import write_images
 
 from lift_jax.data import data_defaults, load, prepare, train_loader
