@@ -45,6 +45,7 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
     return {
         "input": {"name": "images", "type": "uint8", "shape": shape, "channels": "RGB"},
         "preprocessing": {
+            "exif_rotate": model.config.data.exif_rotate,
             "inside_the_model": photographs,
             "resize_short_side": side + side // 7,
             "interpolation": model.config.interpolation,
