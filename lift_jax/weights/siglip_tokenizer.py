@@ -1,5 +1,6 @@
 """The tokenizers of SigLIP, which is T5's, and of SigLIP 2, which is Gemma's."""
 
+import importlib.util
 import logging
 import string
 from pathlib import Path
@@ -19,17 +20,19 @@ SENTENCEPIECE = "spiece.model"
 def find(folder: Path, context_length: int) -> Tokenizer | None:
     """The tokenizer of a checkpoint in `folder`: its tokenizer.json or its spiece.model.
 
-    None, with a warning, if there is none of them; only starting from text needs a tokenizer.
+    None, with a warning, if there is none of them, or the package is not installed that the latter needs; only starting
+    from text needs a tokenizer.
     """
     if (folder / "tokenizer.json").is_file():
         return make(folder / "tokenizer.json", context_length)
-    if (folder / SENTENCEPIECE).is_file():
-        return make(from_sentencepiece(folder / SENTENCEPIECE), context_length)
-    _log.warning(
-        "There is no tokenizer.json and no %s in %s: starting from class names needs one of them.",
-        SENTENCEPIECE,
-        folder,
-    )
+    file = folder / SENTENCEPIECE
+    if not file.is_file():
+        problem = f"there is no tokenizer.json and no {SENTENCEPIECE} in {folder}"
+    elif importlib.util.find_spec("sentencepiece") is None:
+        problem = f"reading {file} needs the package sentencepiece; pip install sentencepiece"
+    else:
+        return make(from_sentencepiece(file), context_length)
+    _log.warning("The head cannot start from class names: %s.", problem)
     return None
 
 
@@ -63,15 +66,10 @@ def from_sentencepiece(file: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a unigram model of SentencePiece (Kudo and Richardson 2018, arXiv 1808.06226), as T5's is.
 
     Raises:
-        UserError: if the package sentencepiece is not installed, or the file is damaged or of another kind.
+        UserError: if the file is damaged or of another kind.
     """
-    try:
-        from sentencepiece import sentencepiece_model_pb2
-    except ImportError as error:
-        raise UserError(
-            f"Reading {file} needs the package sentencepiece, which is not installed: write "
-            "`pip install sentencepiece`, or put the model's tokenizer.json beside it."
-        ) from error
+    from sentencepiece import sentencepiece_model_pb2
+
     try:
         model = sentencepiece_model_pb2.ModelProto.FromString(file.read_bytes())
         pieces = [(piece.piece, piece.score) for piece in model.pieces]

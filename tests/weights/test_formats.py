@@ -368,12 +368,12 @@ def test_siglip_tokenizers(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="sentencepiece is installed")
-def test_a_spiece_model_without_the_package(tmp_path):
+def test_a_spiece_model_without_the_package(tmp_path, caplog):
     (tmp_path / "spiece.model").touch()
-    with pytest.raises(UserError, match="pip install sentencepiece"):
-        siglip_tokenizer.find(tmp_path, 5)
+    assert siglip_tokenizer.find(tmp_path, 5) is None
+    assert "pip install sentencepiece" in caplog.text
 
 
 def test_a_siglip_without_a_tokenizer(tmp_path, caplog):
     assert siglip_tokenizer.find(tmp_path, 5) is None
-    assert "starting from class names needs one" in caplog.text
+    assert "there is no tokenizer.json and no spiece.model" in caplog.text
