@@ -71,14 +71,14 @@ def load(folder: epath.PathLike) -> Backbone:
         resolution, digest = stored["resolution"], stored["hash"]
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
         name = stored["source"]
-    except Exception as error:  # orbax, tensorstore and JSON have no common base
+        tokenizer = _tokenizer(folder / "tokenizer.json", text) if text else None
+    except Exception as error:  # orbax, tensorstore, JSON and tokenizers have no common base
         raise UserError(
             f"The backbone {folder} is damaged or incomplete ({first_line(error)}); convert it again."
         ) from error
     if content_hash(params) != digest:
         raise UserError(f"The arrays in {folder} are not those that were written there; convert the backbone again.")
-    made = _tokenizer(folder / "tokenizer.json", text) if text else None
-    return Backbone(name, vision, params, resolution, mean, std, text, made, digest)
+    return Backbone(name, vision, params, resolution, mean, std, text, tokenizer, digest)
 
 
 def _tokenizer(file: epath.Path, text: TextTransformer) -> Tokenizer | None:

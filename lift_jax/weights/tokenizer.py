@@ -65,7 +65,7 @@ class Tokenizer:
 
 
 def read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """A tokenizer of its own, which neither pads nor cuts.
+    """The tokenizer, which from now on neither pads nor cuts.
 
     Args:
         file: tokenizer.json, or what it holds.
@@ -73,13 +73,13 @@ def read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     Raises:
         UserError: if the file cannot be read.
     """
-    try:
-        content = file.to_str() if isinstance(file, tokenizers.Tokenizer) else file.read_text(encoding="utf-8")
-        tokenizer = tokenizers.Tokenizer.from_str(content)
-    except Exception as error:  # the library raises bare Exceptions
-        raise UserError(
-            f"The tokenizer {file} cannot be read ({error}); take it from the model's source again."
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+    if isinstance(file, Path):
+        try:
+            file = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        except Exception as error:  # the library raises bare Exceptions
+            raise UserError(
+                f"The tokenizer {file} cannot be read ({error}); take it from the model's source again."
+            ) from error
+    file.no_padding()
+    file.no_truncation()
+    return file

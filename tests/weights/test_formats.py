@@ -132,6 +132,9 @@ def test_tampered_orbax(clip, tmp_path):
     shutil.rmtree(tmp_path / "new" / "params")
     shutil.copytree(tmp_path / "other" / "params", tmp_path / "new" / "params")
     _sentence(tmp_path / "new", "not those that were written")
+    tokenizer = (tmp_path / "other" / "tokenizer.json").read_text()
+    (tmp_path / "other" / "tokenizer.json").write_text(tokenizer[:-9])
+    _sentence(tmp_path / "other", "damaged or incomplete")
     shutil.rmtree(tmp_path / "new" / "params")
     _sentence(tmp_path / "new", "damaged or incomplete")
 
