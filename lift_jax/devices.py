@@ -5,6 +5,7 @@ import glob
 import importlib.util
 import logging
 import os
+import re
 import sys
 import threading
 import zlib
@@ -18,6 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
+from lift_jax import preemption
 from lift_jax.errors import UserError, first_line
 
 DATA = "data"
@@ -166,6 +168,27 @@ def silence_libtpu() -> None:
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[None]:
+    """Ends the process with a sentence if another one of the run is lost, where JAX says so by an exception.
+
+    At its end Python would wait for the lost one for a minute, and then abort. Where the first process is lost, JAX
+    aborts the others at once.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not re.search("Gloo|NCCL|UNAVAILABLE|heartbeat", str(error)):
+            raise
+        print(
+            f"error: Another process of this run was lost ({first_line(error)}); start all again, they go on from the "
+            "newest checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(preemption.EXIT_CODE)
 
 
 def agree(**values: object) -> None:

@@ -75,7 +75,7 @@ def run(
             params = _restored(experiment, folder, checkpoint, logs)
         else:
             params = experiment.params_of(_trained(experiment, folder, logs))
-        with preemption.leaving(logs.info):
+        with preemption.leaving(logs.info), devices.connected():
             return evaluate(experiment, params, folder.local, logs)
 
 

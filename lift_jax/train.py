@@ -158,7 +158,7 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs, saved: S
     every = config.checkpoint_every or loader.steps_per_epoch
     running = _Running(saved.unread if saved is not None else ())
     first, last_save = loader.step + 1, time.monotonic()
-    with preemption.watching() as told_to_stop:
+    with preemption.watching() as told_to_stop, devices.connected():
         while loader.step < loader.num_steps:
             epoch, done = divmod(loader.step, loader.steps_per_epoch)
             with logs.progress(loader.steps_per_epoch, f"epoch {epoch + 1}/{config.num_epochs}", initial=done) as bar:

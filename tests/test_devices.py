@@ -131,6 +131,20 @@ def test_processes_of_which_one_is_told_to_stop_stop_together_and_go_on(tiny_fol
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
+@pytest.mark.slow
+def test_a_process_that_is_lost_is_a_sentence_of_the_first(tiny_folder, tmp_path):
+    first, lost = start_several(tiny_folder, tmp_path / "run", *[["--config.num_epochs=1000"]] * 2)
+    lines = tmp_path / "run" / "metrics.jsonl"
+    while not (lines.exists() and lines.read_bytes().count(b"\n") > 15):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.01)
+    lost.kill()
+    _, error = first.communicate(timeout=200)
+    assert first.returncode == preemption.EXIT_CODE
+    assert re.search(r"^error: Another process of this run was lost .* newest checkpoint\.\n", error, re.M)
+    assert "Traceback" not in error
+
+
 def sentences(processes: list[subprocess.Popen]) -> list[str]:
     """What processes that must fail say on standard error, without the lines of the library that connects them."""
     errors = [process.communicate(timeout=200)[1] for process in processes]
