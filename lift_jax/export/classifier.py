@@ -46,11 +46,11 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
         "input": {"name": "images", "type": "uint8", "shape": shape, "channels": "RGB"},
         "preprocessing": {
             "exif_rotate": model.config.data.exif_rotate,
-            "inside_the_model": photographs,
             "resize_short_side": side + side // 7,
             "interpolation": model.config.interpolation,
             "antialiased": "as Pillow's",
             "center_crop": side,
+            "resizing_and_cropping": "inside the model" if photographs else "before the model",
             "normalisation": "inside the model",
         },
         "output": {"name": "logits", "type": "float32", "shape": ["batch", len(model.class_names)]},

@@ -83,7 +83,8 @@ def test_stablehlo_for_squares(workdir, tmp_path, capsys):
     assert command.main(["--workdir", str(workdir), "--format=stablehlo", "--squares", f"--output={tmp_path}"]) == 0
     assert "are the run's" in capsys.readouterr().out
     about = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
-    assert about["input"]["shape"] == ["batch", 16, 16, 3] and not about["preprocessing"]["inside_the_model"]
+    assert about["input"]["shape"] == ["batch", 16, 16, 3]
+    assert about["preprocessing"]["resizing_and_cropping"] == "before the model"
     with pytest.raises(SystemExit):
         command.main(["--workdir", str(workdir), "--format=safetensors", "--squares"])
     assert "--squares is of --format stablehlo" in capsys.readouterr().err
