@@ -24,7 +24,7 @@ class Progress:
                 if step % log_every == 0:
                     bar.update(1, images=len(batch), loss=float(metrics.loss), accuracy=float(metrics.accuracy))
                 else:
-                    bar.update(1, images=len(batch))
+                    bar.update(1, images=len(batch), running=True)
 
     Args:
         total: the number of steps.
@@ -63,7 +63,15 @@ class Progress:
                 total=total, desc=desc, initial=initial, leave=False, dynamic_ncols=True, bar_format=layout
             )
 
-    def update(self, n: int = 1, *, images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+    def update(
+        self,
+        n: int = 1,
+        *,
+        images: int = 0,
+        loss: float | None = None,
+        accuracy: float | None = None,
+        running: bool = False,
+    ) -> None:
         """Counts `n` more steps.
 
         Args:
@@ -72,13 +80,16 @@ class Progress:
             loss: the mean loss, a Python number. None shows the last one again, so that it need not be fetched from
                 the device at each step.
             accuracy: the running accuracy in percent, likewise.
+            running: whether the devices may still be at work on these steps: then they count for the speed together
+                with those after them, whose end is known.
         """
         now = self._clock()
         self._done += n
         self._images += images
         self._loss = self._loss if loss is None else float(loss)
         self._accuracy = self._accuracy if accuracy is None else float(accuracy)
-        self._marks.append((now, self._done, self._images))
+        if not running:
+            self._marks.append((now, self._done, self._images))
         # The speed is that of the last half minute. The first mark is the end of the first step, which compiles.
         while len(self._marks) > 2 and now - self._marks[1][0] >= 30.0:
             self._marks.popleft()

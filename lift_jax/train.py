@@ -180,7 +180,7 @@ def train(experiment: Experiment, checkpoints: Checkpoints, logs: Logs, saved: S
                         values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
                         logs.scalars(loader.step, values, epoch=epoch + 1)
                     else:
-                        bar.update(1, images=images)
+                        bar.update(1, images=images, running=loader.step != first)
                     due = loader.step % every == 0 or loader.step == loader.num_steps
                     if reads and config.checkpoint_minutes:  # clocks differ, but all save at the same step
                         due |= devices.first_says(time.monotonic() - last_save > 60 * config.checkpoint_minutes)

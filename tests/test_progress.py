@@ -32,8 +32,8 @@ def test_lines_come_at_intervals_and_at_the_end(lines, clock):
     with Progress(100, "epoch 1/2", line_every=10, terminal=False, clock=clock) as bar:
         for step in range(100):
             clock.now += 0.5
-            numbers = {"loss": 2.0 - step / 100, "accuracy": step / 2} if step % 5 == 0 else {}
-            bar.update(1, images=16, **numbers)
+            loss, accuracy = (2.0 - step / 100, step / 2) if step % 5 == 0 else (None, None)
+            bar.update(1, images=16, loss=loss, accuracy=accuracy)
     assert lines() == [
         "epoch 1/2: 20/100 steps, loss 1.8500, accuracy 7.5%, 32 images/s, 0:40 left",
         "epoch 1/2: 40/100 steps, loss 1.6500, accuracy 17.5%, 32 images/s, 0:30 left",
@@ -56,6 +56,19 @@ def test_the_speed_leaves_out_the_step_that_compiles_and_follows_changes(clock):
         clock.now += 0.5
         bar.update(images=8)
     assert bar.images_per_second == pytest.approx(16)
+
+
+def test_steps_that_are_only_begun_count_once_a_later_one_has_ended(clock):
+    bar = Progress(1000, "", terminal=False, enabled=False, clock=clock)
+    clock.now += 60
+    bar.update(images=16)
+    for _ in range(3):
+        for _ in range(9):
+            clock.now += 0.1
+            bar.update(images=16, running=True)
+        clock.now += 49.1  # until all ten are done
+        bar.update(images=16, loss=1.0)
+        assert bar.images_per_second == pytest.approx(16 * 10 / 50)
 
 
 def test_a_resumed_epoch_counts_from_where_it_was(lines, clock):

@@ -68,10 +68,11 @@ def from_sentencepiece(file: Path) -> tokenizers.Tokenizer:
     Raises:
         UserError: if the file is damaged or of another kind.
     """
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as protocol
 
     try:
-        model = sentencepiece_model_pb2.ModelProto.FromString(file.read_bytes())
+        # Its classes are made when it is imported.
+        model = protocol.ModelProto.FromString(file.read_bytes())  # pyright: ignore[reportAttributeAccessIssue]
         pieces = [(piece.piece, piece.score) for piece in model.pieces]
         # It refuses an empty vocabulary, and an unknown piece that is not in it.
         tokenizer = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=model.trainer_spec.unk_id))
