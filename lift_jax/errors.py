@@ -1,7 +1,11 @@
 """The one exception that speaks to the user, and what others have to say in it."""
 
+import errno
 import os
 import re
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers where a disk, a quota or a file is full."""
 
 
 class UserError(Exception):
@@ -12,9 +16,12 @@ class UserError(Exception):
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be read or written: the system's words for it if the exception has them."""
-    code = getattr(error, "errno", None) or next(iter(re.findall(r"os_error_code='(\d+)'", str(error))), None)
-    return first_line(error) if code is None else os.strerror(int(code))
+    """Why something could not be read or written, without the path: the system's words if the exception has them."""
+    if isinstance(error, FileNotFoundError):  # those of a bucket say the path alone
+        return os.strerror(errno.ENOENT)
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):  # tensorstore's
+        return os.strerror(int(code[1]))
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def first_line(error: Exception) -> str:

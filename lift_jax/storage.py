@@ -1,7 +1,6 @@
 """A run's folder, on a disk or in a bucket."""
 
 import contextlib
-import errno
 import json
 import math
 import tempfile
@@ -13,16 +12,12 @@ import jax
 from etils import epath
 
 from lift_jax import devices, locking
-from lift_jax.errors import UserError, reason
+from lift_jax.errors import NO_ROOM, UserError, reason
 
 CHECKPOINTS = "checkpoints"
 
 _PROBE = 1 << 20
 """Bytes that must fit into a workdir: enough for what a run writes besides its checkpoints."""
-
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system answers where there is no room."""
 
 
 class Folder:
@@ -106,7 +101,7 @@ def opened(path: epath.PathLike) -> Iterator[Folder]:
                 path.rmtree()
             raise
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in NO_ROOM:
                 raise
             raise UserError(
                 f"The workdir {path} cannot be written to ({reason(error)}); make room and start the same command "

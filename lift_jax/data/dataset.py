@@ -1,7 +1,6 @@
 """A labelled set of images with random access, and what is checked about one before anything is trained on it."""
 
 import dataclasses
-import errno
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +10,7 @@ from absl import logging
 from etils import epath
 from jaxtyping import Int, UInt8
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, reason
 
 
 class Source(Protocol):
@@ -163,13 +162,6 @@ def list_folder(folder: str) -> set[str]:
 def is_folder(path: str) -> bool:
     """Whether a local or remote path is a folder."""
     return epath.Path(path).is_dir() if "://" in path else os.path.isdir(path)
-
-
-def reason(error: OSError | ImportError) -> str:
-    """What an error of reading says, without the path; for gs:// it may name the package that is missing."""
-    if isinstance(error, FileNotFoundError):
-        return os.strerror(errno.ENOENT)
-    return str(getattr(error, "strerror", None) or error)
 
 
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:

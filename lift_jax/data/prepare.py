@@ -11,7 +11,6 @@ same command can simply be repeated.
 """
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from lift_jax.data import longtail
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
 from lift_jax.data.records import FINISHED, open_builder, read_index
-from lift_jax.errors import UserError
+from lift_jax.errors import NO_ROOM, UserError
 from lift_jax.locking import alone
 
 # (training images, classes, largest, smallest) as published: Krizhevsky 2009 for CIFAR; Liu et al. 2019 for ImageNet-LT
@@ -46,7 +45,7 @@ LONG_TAILED = {
     "cifar100": {10: 19_573, 50: 12_608, 100: 10_847},
 }
 
-_NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_FULL = tuple(os.strerror(code) for code in NO_ROOM)
 
 
 def prepare(
@@ -93,7 +92,7 @@ def prepare(
     except AssertionError as error:  # What TFDS raises when files that have to be fetched by hand are not there.
         raise UserError(f"{name} cannot be prepared: {' '.join(str(error).split())}") from error
     except Exception as error:  # TFDS, array_record and what reads from the network have no common class of errors.
-        if full := next((each for each in _NO_ROOM if each in str(error)), None):
+        if full := next((each for each in _FULL if each in str(error)), None):
             raise UserError(
                 f"There is no room in {made_in} ({full}); make room and run the same command again."
             ) from error

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from lift_jax.data import imagenet, inaturalist
 from lift_jax.data.classnames import names_of_folders
-from lift_jax.data.dataset import ArraySource, Dataset, check_labels, reason
+from lift_jax.data.dataset import ArraySource, Dataset, check_labels
 from lift_jax.data.lists import from_paths, read_list
 from lift_jax.data.workers import pixels
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, reason
 
 FINISHED = "features.json"
 """The file that a folder of records has once all the others are there."""
