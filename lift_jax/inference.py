@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from lift_jax import checkpoints, devices, head_init, optimizer, record, run_config, state, weights
 from lift_jax.data import Dataset, TestLoader, prompts, test_loader
-from lift_jax.data.given import GivenImages, ImageLike
+from lift_jax.data.given_images import GivenImages, ImageLike
 from lift_jax.errors import UserError
 from lift_jax.evaluate import Input, Predictor
 from lift_jax.experiment import Network, build_network, identity
