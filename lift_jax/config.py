@@ -63,7 +63,7 @@ def default() -> ml_collections.ConfigDict:
     config.crop = config_dict.placeholder(str)  # random_resized (with flips), square (LIFT+'s, without)
     config.crop_schedule = "convex"  # of the smallest square over the epochs: min, linear, convex, concave, max
     config.batch_size = 128  # over all devices and hosts
-    config.accumulate = 1  # micro-batches of one step
+    config.accumulate = 0  # micro-batches of one step; 0: one, but on a CPU as many as suit its cache
     config.momentum = 0.9
     config.weight_decay = 5e-4  # on every trainable parameter
     config.schedule = "cosine_epoch"  # cosine_epoch: one learning rate an epoch, as in the paper; cosine_step
@@ -117,15 +117,16 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
     for key, choices in _CHOICES.items():
         if values[key] not in choices:
             raise UserError(f"config.{key} is {values[key]!r}; write one of {', '.join(choices)}.")
-    for key in "batch_size", "accumulate", "num_epochs", "eval_batch_size", "tte.views", "log_every", "keep":
+    for key in "batch_size", "num_epochs", "eval_batch_size", "tte.views", "log_every", "keep":
         if values[key] < 1:
             raise UserError(f"config.{key} is {values[key]}; it is a whole number of at least 1.")
-    for key in "lr", "momentum", "weight_decay", "resolution", "tte.expand", "checkpoint_every", "checkpoint_minutes":
+    not_negative = "accumulate", "lr", "momentum", "weight_decay", "resolution", "tte.expand"
+    for key in *not_negative, "checkpoint_every", "checkpoint_minutes":
         if values[key] < 0:
             raise UserError(f"config.{key} is {values[key]}; it must not be negative.")
     if config.head_scale <= 0:
         raise UserError(f"config.head_scale is {config.head_scale}; it must be positive.")
-    if config.batch_size % config.accumulate:
+    if config.accumulate and config.batch_size % config.accumulate:
         raise UserError(
             f"config.batch_size is {config.batch_size}, which config.accumulate={config.accumulate} does not divide."
         )

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int
 
-from lift_jax import devices, metrics
+from lift_jax import devices, metrics, micro_batches
 from lift_jax.data import TestLoader, views
 from lift_jax.logs import Logs
 from lift_jax.models.heads import Classifier
@@ -49,9 +49,19 @@ def mean_logits(
     The barrier keeps the compiler from fusing what follows into this: evaluation and prediction do different things
     with the logits, and get the same ones to the last bit.
     """
-    logits: Any = classifier.apply({"params": params}, pixels.views(batch))
+    features = _features(classifier, pixels, params, batch)
+    logits: Any = classifier.apply({"params": params}, features, method="logits")
     logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
     return jax.lax.optimization_barrier(logits)
+
+
+def _features(classifier: Classifier, pixels: Input, params: Tree, batch: dict[str, Array]) -> Float[Array, "n d"]:
+    """What the head sees of all views, image by image."""
+
+    def features(images: Array) -> Any:
+        return classifier.apply({"params": params}, images, method="features")
+
+    return micro_batches.mapped(features, classifier.backbone, pixels.views(batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +160,7 @@ def extract_features(
     """Features (averaged over an image's views), labels and indices of all examples, in the order of the data set."""
 
     def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
-        features: Any = classifier.apply({"params": params}, pixels.views(batch), method="features")
+        features = _features(classifier, pixels, params, batch)
         return None, features.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
 
     rows = []

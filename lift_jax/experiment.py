@@ -176,7 +176,7 @@ def build(config: ml_collections.FrozenConfigDict, logs: Logs) -> Experiment:
         UserError: for whatever does not fit.
     """
     devices.agree(config=config.to_json())
-    devices.check_batch(config.batch_size, config.accumulate)
+    devices.check_batch(config.batch_size, config.accumulate or 1)
     with devices.together():
         train, test = load_data(config.data, config.seed)
     logs.stage("data")

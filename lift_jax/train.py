@@ -1,5 +1,6 @@
 """The training job: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from lift_jax import devices, preemption, state
+from lift_jax import devices, micro_batches, preemption, state
 from lift_jax.checkpoints import Checkpoints, Saved
 from lift_jax.data import views
 from lift_jax.evaluate import Input
@@ -20,6 +21,7 @@ from lift_jax.experiment import Experiment
 from lift_jax.logs import Logs
 from lift_jax.losses import Loss
 from lift_jax.models.heads import Classifier
+from lift_jax.models.text_head import TextHead
 from lift_jax.state import TrainState, Tree
 
 Batch = Mapping[str, Array]
@@ -39,7 +41,7 @@ def make_step(
     tx: optax.GradientTransformation,
     pixels: Input,
     *,
-    accumulate: int,
+    accumulate: int = 0,
     flip: bool,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Tree, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]:
@@ -53,7 +55,7 @@ def make_step(
         loss: its normaliser is that of the whole batch, so micro-batches and padding change nothing.
         tx: the optimizer.
         pixels: what the device does with the images first.
-        accumulate: number of micro-batches.
+        accumulate: number of micro-batches; 0 takes one, but on a CPU as many as `micro_batches.on_cpu` says.
         flip: whether images are mirrored at random.
         mesh: over which the batch is sharded; all devices by default.
     """
@@ -69,19 +71,30 @@ def make_step(
 
     differentiate = jax.grad(forward, has_aux=True)
 
-    def differentiate_rows(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> Any:
-        """Gradient and metrics, summed over the micro-batches."""
-        if accumulate == 1:
-            return differentiate(trainable, frozen, batch, normaliser)
+    def in_parts(
+        number: int, trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array
+    ) -> tuple[dict[str, Tree], StepMetrics]:
+        """Gradient and metrics, summed over that number of micro-batches."""
 
         def micro(total: tuple, part: Batch) -> tuple[tuple, None]:
             return jax.tree.map(jnp.add, total, differentiate(trainable, frozen, part, normaliser)), None
 
         # Every micro-batch takes every so many-th row, so that each lies on all devices.
-        parts = {k: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
+        parts = {k: v.reshape(-1, number, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
         none = jnp.zeros((), jnp.int32)
         zero = jax.tree.map(jnp.zeros_like, trainable), StepMetrics(jnp.zeros(()), none, none)
         return jax.lax.scan(micro, zero, parts)[0]
+
+    def differentiate_rows(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+        operands = trainable, frozen, batch, normaliser
+        if accumulate > 1:
+            return in_parts(accumulate, *operands)
+        # Nothing is cut that belongs together, or would have the text tower run again.
+        whole = accumulate == 1 or not loss.additive or isinstance(classifier.head, TextHead)
+        number = 1 if whole else micro_batches.on_cpu(classifier.backbone, batch["image"].shape)
+        if number == 1:
+            return differentiate(*operands)
+        return jax.lax.platform_dependent(*operands, cpu=functools.partial(in_parts, number), default=differentiate)
 
     def differentiate_shard(*args: Any) -> Any:
         flat, unravel = ravel_pytree(differentiate_rows(*args))

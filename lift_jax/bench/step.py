@@ -47,7 +47,8 @@ PEAK_SIDE = 2048
 class Workload:
     """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
 
-    A training step takes the batch in `accumulate` micro-batches, which divide it.
+    A training step takes the batch in `accumulate` micro-batches, which divide it; 0 is each side's own way: PyTorch
+    takes it as a whole, the package in as many as `lift_jax.micro_batches` says.
     """
 
     vision: VisionTransformer
@@ -55,7 +56,7 @@ class Workload:
     dim: int
     num_classes: int
     batch: int
-    accumulate: int = 1
+    accumulate: int = 0
 
     @property
     def classifier(self) -> Classifier:
@@ -208,11 +209,11 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=8142)
     parser.add_argument("--dim", type=int, default=256, help="bottleneck width")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a training step, on both sides")
+    parser.add_argument("--accumulate", type=int, default=0, help="micro-batches of a training step, on both sides")
     parser.add_argument("--depth", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    if args.batch % args.accumulate:
+    if args.accumulate and args.batch % args.accumulate:
         parser.error(f"--accumulate {args.accumulate} does not divide --batch {args.batch}; take a divisor of it.")
     vision = VisionTransformer(patch_size=16, width=768, depth=args.depth, num_heads=12, mlp_dim=3072)
     workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch, args.accumulate)
@@ -223,7 +224,7 @@ def main() -> None:
         print("torch and transformers are not installed, so nothing is compared with them.")
     print(
         f"ViT-B/16, {args.depth} blocks, AdaptFormer {args.dim}, {args.classes:,} classes, batch {args.batch}, "
-        f"training in micro-batches of {args.batch // args.accumulate}, float32"
+        f"micro-batches {args.accumulate or 'automatic'}, float32"
     )
     huge = "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
     print(f"{os.cpu_count()} cores, huge pages for malloc {'on' if huge else 'off'}")

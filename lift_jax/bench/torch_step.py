@@ -65,7 +65,7 @@ class TorchStep:
         self._optimizer = torch.optim.SGD(
             [*trained, self.head], step.LR, momentum=step.MOMENTUM, weight_decay=step.WEIGHT_DECAY
         )
-        self._accumulate = workload.accumulate
+        self._accumulate = workload.accumulate or 1
         rows = workload.rows()
         self._images, self._labels = torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]).long()
         self._mean, self._std = torch.tensor(huggingface.CLIP_MEAN), torch.tensor(huggingface.CLIP_STD)

@@ -117,8 +117,12 @@ class Classifier(nn.Module):
     head: Head
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b c"]:
-        return self.head(self.backbone(images))
+        return self.logits(self.backbone(images))
 
     def features(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
         """What the head sees."""
         return self.backbone(images)
+
+    def logits(self, features: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        """What the head says."""
+        return self.head(features)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lift_jax.models.transformer import ACTIVATIONS, layer_norm
+from lift_jax.models.transformer import ACTIVATIONS, LayerNorm
 
 
 class QueryAttention(nn.Module):
@@ -51,6 +51,6 @@ class AttentionPooling(nn.Module):
         probe = self.param("probe", nn.initializers.normal(width**-0.5), (width,)).astype(x.dtype)
         x = QueryAttention(self.num_heads, name="attn_in")(jnp.broadcast_to(probe, (b, width)), x)
         x = nn.Dense(width, dtype=x.dtype, name="attn_out")(x)
-        h = layer_norm(self.epsilon, x.dtype, name="ln")(x)
+        h = LayerNorm(self.epsilon, name="ln")(x)
         h = ACTIVATIONS[self.activation](nn.Dense(self.mlp_dim, dtype=x.dtype, name="mlp_in")(h))
         return x + nn.Dense(width, dtype=x.dtype, name="mlp_out")(h)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lift_jax.models.sites import BlockTuners, no_tuners
-from lift_jax.models.transformer import Remat, layer_norm, rematerialised
+from lift_jax.models.transformer import LayerNorm, Remat, rematerialised
 
 
 def _same(x: Array) -> Array:
@@ -61,7 +61,7 @@ class TextTransformer(nn.Module):
         block = rematerialised(self.remat)
         for i in range(self.depth):
             x = block(*size, causal=self.causal, tuners=self.tuners(i), name=f"block_{i}")(x, length)
-        x = layer_norm(self.epsilon, x.dtype, name="ln_final")(x)
+        x = LayerNorm(self.epsilon, name="ln_final")(x)
         if not self.causal:
             return x[:, -1]
         end = jnp.argmax(tokens if self.end_of_text is None else tokens == self.end_of_text, axis=-1)

@@ -1,5 +1,6 @@
 """The pre-norm transformer block that the vision and the text tower share."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -31,13 +32,49 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def layer_norm(epsilon: float, dtype: jnp.dtype, name: str | None = None) -> nn.LayerNorm:
-    """A layer norm whose statistics are float32 whatever the activations' `dtype`.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def standardize(x: Float[Array, "... d"], epsilon: float) -> Float[Array, "... d"]:
+    """(x - mean) / sqrt(variance + epsilon) along the last axis (Ba et al. 2016, arXiv 1607.06450, eq. 3), in float32.
 
     The variance is computed from the centred values: the fast formula E[x^2] - E[x]^2 loses the digits that the
-    reference keeps where the mean is large.
+    reference keeps where the mean is large. The gradient is the closed form, from one array and two means a row;
+    differentiated operation by operation it is a chain that compilers recompute wherever it is used.
     """
-    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
+    return _standardize_forward(x, epsilon)[0]
+
+
+def _standardize_forward(x: Array, epsilon: float) -> tuple[Array, tuple[Array, Array, Array]]:
+    centred, mean = _centred(x)
+    scale = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + epsilon)
+    return centred * scale, (x, mean, scale)
+
+
+def _centred(x: Array) -> tuple[Array, Array]:
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    return x - mean, mean
+
+
+def _standardize_backward(epsilon: float, saved: tuple[Array, Array, Array], g: Array) -> tuple[Array]:
+    x, mean, scale = saved
+    y = (x.astype(jnp.float32) - mean) * scale
+    g = g - jnp.mean(g, axis=-1, keepdims=True) - y * jnp.mean(g * y, axis=-1, keepdims=True)
+    return ((g * scale).astype(x.dtype),)
+
+
+standardize.defvjp(_standardize_forward, _standardize_backward)
+
+
+class LayerNorm(nn.Module):
+    """A layer norm whose statistics are float32 whatever the activations' dtype, which its result has."""
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return (standardize(x, self.epsilon) * scale + bias).astype(x.dtype)
 
 
 Remat = Literal["none", "minimal", "full"]
@@ -82,24 +119,28 @@ class Linear(nn.Module):
         return sites.linear(name, x, y)
 
 
-def attention(qkv: Float[Array, "b t d3"], num_heads: int, causal: bool = False) -> Float[Array, "b t d"]:
+def attention(
+    qkv: Float[Array, "b t d3"], num_heads: int, causal: bool = False, first: int | None = None
+) -> Float[Array, "b s d"]:
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, eq. 1), softmax in float32.
 
     Args:
         qkv: queries, keys and values side by side, in this order.
         num_heads: number of heads; divides the width.
         causal: whether a token sees those before it and itself alone.
+        first: number of tokens whose result is asked for, from the first; all if absent.
     """
     b, t, d3 = qkv.shape
     d = d3 // (3 * num_heads)
     # One batch axis over examples and heads: XLA for the CPU runs such products at several times the speed of the
     # einsum over (b, q, h, d), and the TPU and GPU compilers make the same program of both.
     q, k, v = qkv.reshape(b, t, 3, num_heads, d).transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
+    q = q[:, :first]
     scores = jnp.matmul(q * d**-0.5, k.transpose(0, 2, 1), preferred_element_type=jnp.float32)
     if causal:
-        scores = jnp.where(jnp.tril(jnp.ones((t, t), bool)), scores, jnp.finfo(jnp.float32).min)
+        scores = jnp.where(jnp.tril(jnp.ones(scores.shape[1:], bool)), scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return (weights @ v).reshape(b, num_heads, t, d).transpose(0, 2, 1, 3).reshape(b, t, num_heads * d)
+    return (weights @ v).reshape(b, num_heads, -1, d).transpose(0, 2, 1, 3).reshape(b, -1, num_heads * d)
 
 
 class Block(nn.Module):
@@ -111,6 +152,7 @@ class Block(nn.Module):
         activation: a key of `ACTIVATIONS`.
         epsilon: of the layer norms.
         causal: whether a token sees those before it and itself alone.
+        first: number of tokens whose result is asked for, from the first; all if absent.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -119,6 +161,7 @@ class Block(nn.Module):
     activation: str
     epsilon: float
     causal: bool = False
+    first: int | None = None
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
@@ -128,11 +171,12 @@ class Block(nn.Module):
         sites = Sites([make(name=f"tuner_{name}") for name, make in self.tuners.items()])
 
         x = sites.tokens(x, x.shape[1] if length is None else length)
-        h = sites.norm("ln_1", layer_norm(self.epsilon, x.dtype, name="ln_1")(x))
+        h = sites.norm("ln_1", LayerNorm(self.epsilon, name="ln_1")(x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        x = x + Linear(width, name="attn_out")(attention(qkv, self.num_heads, self.causal), sites)
+        h = attention(qkv, self.num_heads, self.causal, self.first)
+        x = x[:, : self.first] + Linear(width, name="attn_out")(h, sites)
 
-        h = sites.norm("ln_2", layer_norm(self.epsilon, x.dtype, name="ln_2")(x))
+        h = sites.norm("ln_2", LayerNorm(self.epsilon, name="ln_2")(x))
         h = Linear(self.mlp_dim, name="mlp_in")(h, sites)
         h = Linear(width, name="mlp_out")(ACTIVATIONS[self.activation](h), sites)
         return x + sites.mlp(x, h)

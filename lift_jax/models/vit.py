@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.sites import BlockTuners, no_tuners
-from lift_jax.models.transformer import Remat, layer_norm, rematerialised
+from lift_jax.models.transformer import LayerNorm, Remat, rematerialised
 
 
 class VisionTransformer(nn.Module):
@@ -50,13 +50,15 @@ class VisionTransformer(nn.Module):
         """Images, already normalised, to features: after the last layer norm and pooling, before any projection."""
         x = self._embed(images)
         if self.pre_norm:
-            x = layer_norm(self.epsilon, x.dtype, name="ln_pre")(x)
+            x = LayerNorm(self.epsilon, name="ln_pre")(x)
         length = x.shape[1]
         block = rematerialised(self.remat)
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         for i in range(self.depth):
-            x = block(*size, tuners=self.tuners(i), name=f"block_{i}")(x, length)
-        ln_post = layer_norm(self.epsilon, x.dtype, name="ln_post")
+            # Of the last block's tokens no more than the class token is looked at.
+            first = 1 if self.pool == "class" and i == self.depth - 1 else None
+            x = block(*size, first=first, tuners=self.tuners(i), name=f"block_{i}")(x, length)
+        ln_post = LayerNorm(self.epsilon, name="ln_post")
         if self.pool == "class":
             return ln_post(x[:, 0])
         head = AttentionPooling(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name="pool")

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lift_jax.models.transformer import layer_norm, matmul
+from lift_jax.models.transformer import LayerNorm, matmul
 
 # PyTorch's kaiming_normal with a = sqrt(5): standard deviation sqrt(1 / (3 fan_in)).
 kaiming_normal = nn.initializers.variance_scaling(1 / 3, "fan_in", "normal")
@@ -14,7 +14,7 @@ kaiming_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 def bottleneck(x: Float[Array, "b t d"], dim: int, down_init: nn.initializers.Initializer) -> Float[Array, "b t d"]:
     """up(relu(down(ln(x)))), to be called in a compact method; `up` starts at zero, and so does the result."""
-    x_hat = layer_norm(1e-5, x.dtype, name="ln")(x)
+    x_hat = LayerNorm(1e-5, name="ln")(x)
     h = jax.nn.relu(_dense(dim, x.dtype, down_init, "down_proj")(x_hat))
     return _dense(x.shape[-1], x.dtype, nn.initializers.zeros, "up_proj")(h)
 
