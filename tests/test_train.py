@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lift_jax import config as lift_config
-from lift_jax import experiment, losses, metrics, state
+from lift_jax import experiment, losses, metrics, micro_batches, state
 from lift_jax.logs import Logs
 from lift_jax.run import run
 from lift_jax.train import make_step
@@ -65,6 +65,16 @@ def test_micro_batches_take_the_step_of_the_whole_batch(built, name):
     assert_close(whole, parts, 1e-7)
     np.testing.assert_allclose(whole_values.loss, parts_values.loss, rtol=1e-6)
     assert (whole_values.correct, whole_values.examples) == (parts_values.correct, parts_values.examples)
+
+
+def test_a_cpu_cuts_a_large_batch_by_itself_to_the_same_step(built, monkeypatch):
+    batch = random_batch(12)
+    whole, whole_values = one_step(built, batch)
+    monkeypatch.setattr(micro_batches, "CACHE", 4 * 16 * built.classifier.backbone.mlp_dim * 4)
+    assert micro_batches.on_cpu(built.classifier.backbone, batch["image"].shape) > 1
+    parts, parts_values = one_step(built, batch, accumulate=0)
+    assert_close(whole, parts, 1e-7)
+    np.testing.assert_allclose(whole_values.loss, parts_values.loss, rtol=1e-6)
 
 
 def test_padding_changes_nothing(built):

@@ -41,19 +41,23 @@ def adaptformer(vision: VisionTransformer, resolution: int, dim: int, num_classe
     """Training with AdaptFormer in every block and a head without bias.
 
     A linear layer of t tokens takes 2 t i o operations forward and as many backward to its input; a trained one as many
-    again to its weight. The two products of attention take 2 t^2 d each forward and twice that backward. What lies
-    before the first block's MLP needs no backward pass, for nothing is trained there; of that MLP, whose input is the
-    first tuner's, only the tuner itself.
+    again to its weight. The two products of attention take 2 s t d each forward, s being the queries, and twice that
+    backward. After the last block only the class token is used, so that block needs no more than its query, though the
+    keys and values of all tokens. What lies before the first block's MLP needs no backward pass, for nothing is trained
+    there; of that MLP, whose input is the first tuner's, only the tuner itself.
     """
-    t, d, m = (resolution // vision.patch_size) ** 2 + 1, vision.width, vision.mlp_dim
-    attention_linear = 2 * t * d * 4 * d
-    attention_products = 4 * t * t * d
-    mlp = 4 * t * d * m
-    down = up = 2 * t * d * dim
+    t, d = (resolution // vision.patch_size) ** 2 + 1, vision.width
     head = 2 * d * num_classes
-    patches = 2 * (t - 1) * 3 * vision.patch_size**2 * d
-    forward = patches + vision.depth * (attention_linear + attention_products + mlp + down + up) + head
-    # The last block: only the class token is used after it, but its keys and values are those of all tokens.
-    through = attention_linear + 2 * attention_products + mlp + 2 * (down + up)
-    first = 2 * up + down  # to both weights and to the bottleneck, not to the input
-    return Operations(forward, (vision.depth - 1) * through + first + 2 * head)
+    forward = 2 * (t - 1) * 3 * vision.patch_size**2 * d + head
+    backward = 2 * head
+    for block in range(vision.depth):
+        s = 1 if block == vision.depth - 1 else t
+        linear = 2 * s * 2 * d * d + 2 * t * 2 * d * d + 4 * s * d * vision.mlp_dim
+        products = 4 * s * t * d
+        down = up = 2 * s * d * dim
+        forward += linear + products + down + up
+        if block == 0:
+            backward += 2 * up + down  # to both weights and to the bottleneck, not to the input
+        else:
+            backward += linear + 2 * products + 2 * (down + up)
+    return Operations(forward, backward)

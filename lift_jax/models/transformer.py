@@ -74,7 +74,8 @@ class LayerNorm(nn.Module):
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        return (standardize(x, self.epsilon) * scale + bias).astype(x.dtype)
+        y: Array = standardize(x, self.epsilon)  # pyright: ignore[reportAssignmentType]
+        return (y * scale + bias).astype(x.dtype)
 
 
 Remat = Literal["none", "minimal", "full"]
