@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lift_jax.models import transformer
+from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.vit import VisionTransformer
 
 
@@ -27,7 +28,7 @@ def test_layer_norm_and_its_gradients_are_those_of_float64(mean):
 
     with jax.enable_x64():
         expected = gradients(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False), jnp.float64)
-    found = gradients(transformer.LayerNorm(1e-5), jnp.float32)
+    found = gradients(LayerNorm(1e-5), jnp.float32)
     # float32 holds x to about mean / 2^24, and a gradient sums the rounding of up to 48 terms of about 1.
     tolerance = 2e-6 + 4e-6 * mean
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance), found, expected)
@@ -36,7 +37,7 @@ def test_layer_norm_and_its_gradients_are_those_of_float64(mean):
 def test_layer_norm_of_bfloat16_computes_in_float32():
     x = jnp.asarray(100 + np.random.default_rng(0).standard_normal((4, 64)), jnp.bfloat16)
     variables = {"params": {"scale": jnp.ones(64), "bias": jnp.zeros(64)}}
-    y = transformer.LayerNorm(1e-5).apply(variables, x)
+    y = LayerNorm(1e-5).apply(variables, x)
     assert y.dtype == jnp.bfloat16
     exact = np.asarray(x, np.float64)
     exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-5)

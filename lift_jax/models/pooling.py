@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lift_jax.models.transformer import ACTIVATIONS, LayerNorm
+from lift_jax.models.layer_norm import LayerNorm
+from lift_jax.models.transformer import ACTIVATIONS
 
 
 class QueryAttention(nn.Module):

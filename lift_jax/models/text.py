@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.sites import BlockTuners, no_tuners
-from lift_jax.models.transformer import LayerNorm, Remat, rematerialised
+from lift_jax.models.transformer import Remat, rematerialised
 
 
 def _same(x: Array) -> Array:

@@ -1,6 +1,5 @@
 """The pre-norm transformer block that the vision and the text tower share."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.sites import BlockTuners, LinearName, Sites
 
 
@@ -30,52 +30,6 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "gelu": _gelu,
     "gelu_pytorch_tanh": _gelu_tanh,
 }
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def standardize(x: Float[Array, "... d"], epsilon: float) -> Float[Array, "... d"]:
-    """(x - mean) / sqrt(variance + epsilon) along the last axis (Ba et al. 2016, arXiv 1607.06450, eq. 3), in float32.
-
-    The variance is computed from the centred values: the fast formula E[x^2] - E[x]^2 loses the digits that the
-    reference keeps where the mean is large. The gradient is the closed form, from one array and two means a row;
-    differentiated operation by operation it is a chain that compilers recompute wherever it is used.
-    """
-    return _standardize_forward(x, epsilon)[0]
-
-
-def _standardize_forward(x: Array, epsilon: float) -> tuple[Array, tuple[Array, Array, Array]]:
-    centred, mean = _centred(x)
-    scale = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + epsilon)
-    return centred * scale, (x, mean, scale)
-
-
-def _centred(x: Array) -> tuple[Array, Array]:
-    x = x.astype(jnp.float32)
-    mean = jnp.mean(x, axis=-1, keepdims=True)
-    return x - mean, mean
-
-
-def _standardize_backward(epsilon: float, saved: tuple[Array, Array, Array], g: Array) -> tuple[Array]:
-    x, mean, scale = saved
-    y = (x.astype(jnp.float32) - mean) * scale
-    g = g - jnp.mean(g, axis=-1, keepdims=True) - y * jnp.mean(g * y, axis=-1, keepdims=True)
-    return ((g * scale).astype(x.dtype),)
-
-
-standardize.defvjp(_standardize_forward, _standardize_backward)
-
-
-class LayerNorm(nn.Module):
-    """A layer norm whose statistics are float32 whatever the activations' dtype, which its result has."""
-
-    epsilon: float
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        y: Array = standardize(x, self.epsilon)  # pyright: ignore[reportAssignmentType]
-        return (y * scale + bias).astype(x.dtype)
 
 
 Remat = Literal["none", "minimal", "full"]

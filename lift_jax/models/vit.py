@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.sites import BlockTuners, no_tuners
-from lift_jax.models.transformer import LayerNorm, Remat, rematerialised
+from lift_jax.models.transformer import Remat, rematerialised
 
 
 class VisionTransformer(nn.Module):

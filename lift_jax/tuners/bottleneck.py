@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lift_jax.models.transformer import LayerNorm, matmul
+from lift_jax.models.layer_norm import LayerNorm
+from lift_jax.models.transformer import matmul
 
 # PyTorch's kaiming_normal with a = sqrt(5): standard deviation sqrt(1 / (3 fan_in)).
 kaiming_normal = nn.initializers.variance_scaling(1 / 3, "fan_in", "normal")
