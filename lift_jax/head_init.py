@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-import sklearn.exceptions
-import sklearn.linear_model
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 from tqdm import tqdm
@@ -173,10 +171,12 @@ def linear_probe_kernel(
     Raises:
         UserError: if a class has no image.
     """
+    from sklearn import exceptions, linear_model  # Slow to import, and this start is the only one that needs it.
+
     _check_every_class(labels, num_classes)
-    probe = sklearn.linear_model.LogisticRegression(max_iter=100, class_weight="balanced", random_state=seed)
+    probe = linear_model.LogisticRegression(max_iter=100, class_weight="balanced", random_state=seed)
     with warnings.catch_warnings():  # the published probe stops there, converged or not
-        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         weights = probe.fit(features, labels).coef_
     if num_classes == 2:  # scikit-learn keeps the second class's weights alone
         weights = np.concatenate([-weights, weights])

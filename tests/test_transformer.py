@@ -1,5 +1,7 @@
 """The pieces of a transformer block that the reference arrays see only as a whole."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,7 +39,7 @@ def test_layer_norm_and_its_gradients_are_those_of_float64(mean):
 def test_layer_norm_of_bfloat16_computes_in_float32():
     x = jnp.asarray(100 + np.random.default_rng(0).standard_normal((4, 64)), jnp.bfloat16)
     variables = {"params": {"scale": jnp.ones(64), "bias": jnp.zeros(64)}}
-    y = LayerNorm(1e-5).apply(variables, x)
+    y: Any = LayerNorm(1e-5).apply(variables, x)
     assert y.dtype == jnp.bfloat16
     exact = np.asarray(x, np.float64)
     exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-5)
