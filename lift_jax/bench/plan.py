@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import ml_collections
 
+from lift_jax import micro_batches
 from lift_jax.bench import ideal, program, steps
 from lift_jax.bench.program import Program
 from lift_jax.bench.tpus import Chip
@@ -47,18 +48,29 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
     """
     network = steps.network(config, num_classes)
     least = ideal.operations(config, network)
+
+    def counted(rows: int, parts: int = 0) -> int:
+        """The rows whose operations the compiler counts: in a loop over micro-batches those of one of them."""
+        side = network.pixels.resolution
+        if not parts:
+            shape = rows, side, side, 3
+            parts = micro_batches.on_cpu(network.classifier.backbone, shape) if target.chip is None else 1
+        return rows // parts
+
     yield _head(config, num_classes, target)
     lowered = steps.training(config, network, target.everywhere, batch * len(target.everywhere))
     compiled = _fitting(lowered, f"The training step with {batch} images a chip")
     yield f"training step, {batch} images a chip, remat {config.remat}:"
-    yield from _lines(compiled, target.chip, batch, least and least.total * batch)
+    rows = counted(batch, config.accumulate)
+    yield from _lines(compiled, target.chip, rows, least and least.total * rows)
     if target.chip is not None:
         largest = next_batch({batch: compiled}, _USABLE * target.chip.hbm, batch) or batch
         yield f"  largest batch    about {largest} a chip (--fit compiles to be sure)"
     lowered, views = steps.evaluation(config, network, target.local)
     compiled = _fitting(lowered, f"The evaluation step with {views} views a chip")
     yield f"evaluation step, {views} views a chip:"
-    yield from _lines(compiled, target.chip, views, least and least.forward * views, "views")
+    rows = counted(views)
+    yield from _lines(compiled, target.chip, rows, least and least.forward * rows, "views")
 
 
 def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Target, batch: int) -> Iterator[str]:
@@ -171,7 +183,7 @@ def _gib(size: float) -> str:
 def _lines(compiled: Program, chip: Chip | None, rows: int, least: int | None, unit: str = "images") -> Iterator[str]:
     yield f"  compile time     {compiled.seconds:.0f} s"
     ratio = f", {compiled.flops / least:.3f} times the ideal {least / 1e12:.3f}" if least else ""
-    yield f"  operations       {compiled.flops / 1e12:.3f} TFLOP{ratio}"
+    yield f"  operations       {compiled.flops / 1e12:.3f} TFLOP for {rows} {unit}{ratio}"
     yield f"  bytes accessed   {compiled.accessed / 1e9:.1f} GB"
     parts = f"arguments {_gib(compiled.arguments)}, temporaries {_gib(compiled.temporaries)}"
     share = f" of {_gib(chip.hbm)}" if chip else ""
