@@ -1,6 +1,5 @@
 """The training job: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -59,6 +58,7 @@ def make_step(
         flip: whether images are mirrored at random.
         mesh: over which the batch is sharded; all devices by default.
     """
+    mesh = mesh or devices.make_mesh()
 
     def forward(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> tuple[Array, StepMetrics]:
         params = state.merge(frozen, *trainable.values())
@@ -86,15 +86,13 @@ def make_step(
         return jax.lax.scan(micro, zero, parts)[0]
 
     def differentiate_rows(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+        number = accumulate
+        if number == 0:
+            # A loss of the whole batch is not cut, and the text tower not run again for every part.
+            cut = mesh.devices.flat[0].platform == "cpu" and loss.additive and not isinstance(classifier.head, TextHead)
+            number = micro_batches.on_cpu(classifier.backbone, batch["image"].shape) if cut else 1
         operands = trainable, frozen, batch, normaliser
-        if accumulate > 1:
-            return in_parts(accumulate, *operands)
-        # Nothing is cut that belongs together, or would have the text tower run again.
-        whole = accumulate == 1 or not loss.additive or isinstance(classifier.head, TextHead)
-        number = 1 if whole else micro_batches.on_cpu(classifier.backbone, batch["image"].shape)
-        if number == 1:
-            return differentiate(*operands)
-        return jax.lax.platform_dependent(*operands, cpu=functools.partial(in_parts, number), default=differentiate)
+        return differentiate(*operands) if number == 1 else in_parts(number, *operands)
 
     def differentiate_shard(*args: Any) -> Any:
         flat, unravel = ravel_pytree(differentiate_rows(*args))
@@ -106,7 +104,7 @@ def make_step(
         of_shard, whole = PartitionSpec(devices.DATA), PartitionSpec()
         differentiate_batch = jax.shard_map(
             differentiate_shard,
-            mesh=mesh or devices.make_mesh(),
+            mesh=mesh,
             in_specs=(whole, whole, of_shard, whole),
             out_specs=whole,
             check_vma=False,
