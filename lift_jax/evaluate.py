@@ -42,26 +42,30 @@ class Input:
 
 
 def mean_logits(
-    classifier: Classifier, pixels: Input, params: Tree, batch: dict[str, Array]
+    classifier: Classifier, pixels: Input, params: Tree, batch: dict[str, Array], platform: str | None = None
 ) -> Float[Array, "batch classes"]:
-    """Each image's logits in float32, averaged over its views.
+    """Each image's logits in float32, averaged over its views; `platform` is the device's, if it is not one of here.
 
     The barrier keeps the compiler from fusing what follows into this: evaluation and prediction do different things
     with the logits, and get the same ones to the last bit.
     """
-    features = _features(classifier, pixels, params, batch)
+    features = _features(classifier, pixels, params, batch, platform)
     logits: Any = classifier.apply({"params": params}, features, method="logits")
     logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
     return jax.lax.optimization_barrier(logits)
 
 
-def _features(classifier: Classifier, pixels: Input, params: Tree, batch: dict[str, Array]) -> Float[Array, "n d"]:
+def _features(
+    classifier: Classifier, pixels: Input, params: Tree, batch: dict[str, Array], platform: str | None = None
+) -> Float[Array, "n d"]:
     """What the head sees of all views, image by image."""
 
     def features(images: Array) -> Any:
         return classifier.apply({"params": params}, images, method="features")
 
-    return micro_batches.mapped(features, classifier.backbone, pixels.views(batch))
+    images = pixels.views(batch)
+    parts = micro_batches.number(classifier.backbone, images.shape, platform or jax.default_backend())
+    return micro_batches.mapped(features, images, parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +95,10 @@ class Evaluator:
     """
 
     def __init__(self, classifier: Classifier, pixels: Input, local: Sequence[Any] | None = None):
+        local = local or jax.local_devices()
+
         def step(params: Tree, batch: dict[str, Array]) -> tuple[metrics.Counts, tuple[Array, Array]]:
-            logits = mean_logits(classifier, pixels, params, batch)
+            logits = mean_logits(classifier, pixels, params, batch, local[0].platform)
             counts = jax.lax.psum(metrics.count(logits, batch["label"], batch["mask"]), _AXIS)
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 

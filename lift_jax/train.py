@@ -54,7 +54,7 @@ def make_step(
         loss: its normaliser is that of the whole batch, so micro-batches and padding change nothing.
         tx: the optimizer.
         pixels: what the device does with the images first.
-        accumulate: number of micro-batches; 0 takes one, but on a CPU as many as `micro_batches.on_cpu` says.
+        accumulate: number of micro-batches; 0 takes one, but on a CPU as many as `micro_batches.number` says.
         flip: whether images are mirrored at random.
         mesh: over which the batch is sharded; all devices by default.
     """
@@ -89,8 +89,9 @@ def make_step(
         number = accumulate
         if number == 0:
             # A loss of the whole batch is not cut, and the text tower not run again for every part.
-            cut = mesh.devices.flat[0].platform == "cpu" and loss.additive and not isinstance(classifier.head, TextHead)
-            number = micro_batches.on_cpu(classifier.backbone, batch["image"].shape) if cut else 1
+            cut = loss.additive and not isinstance(classifier.head, TextHead)
+            platform = mesh.devices.flat[0].platform
+            number = micro_batches.number(classifier.backbone, batch["image"].shape, platform) if cut else 1
         operands = trainable, frozen, batch, normaliser
         return differentiate(*operands) if number == 1 else in_parts(number, *operands)
 

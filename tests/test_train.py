@@ -71,7 +71,7 @@ def test_a_cpu_cuts_a_large_batch_by_itself_to_the_same_step(built, monkeypatch)
     batch = random_batch(12)
     whole, whole_values = one_step(built, batch)
     monkeypatch.setattr(micro_batches, "CACHE", 4 * 16 * built.classifier.backbone.mlp_dim * 4)
-    assert micro_batches.on_cpu(built.classifier.backbone, batch["image"].shape) > 1
+    assert micro_batches.number(built.classifier.backbone, batch["image"].shape, "cpu") > 1
     parts, parts_values = one_step(built, batch, accumulate=0)
     assert_close(whole, parts, 1e-7)
     np.testing.assert_allclose(whole_values.loss, parts_values.loss, rtol=1e-6)

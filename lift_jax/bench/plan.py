@@ -51,11 +51,8 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
 
     def counted(rows: int, parts: int = 0) -> int:
         """The rows whose operations the compiler counts: in a loop over micro-batches those of one of them."""
-        side = network.pixels.resolution
-        if not parts:
-            shape = rows, side, side, 3
-            parts = micro_batches.on_cpu(network.classifier.backbone, shape) if target.chip is None else 1
-        return rows // parts
+        side, platform = network.pixels.resolution, target.local[0].platform
+        return rows // (parts or micro_batches.number(network.classifier.backbone, (rows, side, side, 3), platform))
 
     yield _head(config, num_classes, target)
     lowered = steps.training(config, network, target.everywhere, batch * len(target.everywhere))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.clip import normalize
+from lift_jax.models.layer_norm import standardize
 
 
 def product(x: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float[Array, "b c"]:
@@ -72,10 +73,7 @@ class LayerNormedHead(Head):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
-        x = x.astype(jnp.float32)
-        centred = x - x.mean(axis=-1, keepdims=True)
-        x = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-12)
-        return product(x, normalize(self._kernel(x).T).T)
+        return product(standardize(x.astype(jnp.float32), 1e-12), normalize(self._kernel(x).T).T)
 
 
 class ZeroShotHead(Head):
