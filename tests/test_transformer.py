@@ -63,18 +63,3 @@ def test_the_last_block_computes_for_the_class_token_alone():
     assert shapes["block_0/mlp_out"] == (2, 17, 32)
     assert shapes["block_1/attn_in"] == (2, 17, 96)
     assert shapes["block_1/attn_out"] == shapes["block_1/mlp_out"] == (2, 1, 32)
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_the_first_tokens_attend_as_they_do_among_all(causal):
-    generator = np.random.default_rng(0)
-    qkv = generator.standard_normal((2, 7, 3 * 12)).astype(np.float32)
-    q, k, v = (x.reshape(2, 7, 3, 4).swapaxes(1, 2).astype(np.float64) for x in np.split(qkv, 3, axis=-1))
-    scores = q @ k.swapaxes(2, 3) / 2
-    if causal:
-        scores[..., ~np.tril(np.ones((7, 7), bool))] = -np.inf
-    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    expected = (weights @ v).swapaxes(1, 2).reshape(2, 7, 12)
-    for first in None, 1, 3:
-        found = transformer.attention(jnp.asarray(qkv), 3, causal, first)
-        np.testing.assert_allclose(found, expected[:, :first], atol=2e-6)

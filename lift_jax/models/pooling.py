@@ -1,10 +1,10 @@
 """Pooling of tokens by attention with one query."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.attention import scaled_dot_product
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.transformer import ACTIVATIONS
 
@@ -22,16 +22,17 @@ class QueryAttention(nn.Module):
 
     @nn.compact
     def __call__(self, query: Float[Array, "b d"], x: Float[Array, "b t d"]) -> Float[Array, "b d"]:
-        b, t, width = x.shape
+        b, _, width = x.shape
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, 3 * width)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (3 * width,)).astype(x.dtype)
-        heads, d = self.num_heads, width // self.num_heads
-        q = (query @ kernel[:, :width] + bias[:width]).reshape(b, heads, d)
+        q = query @ kernel[:, :width] + bias[:width]
         k, v = jnp.split(x @ kernel[:, width:] + bias[width:], 2, axis=-1)
-        k, v = k.reshape(b, t, heads, d), v.reshape(b, t, heads, d)
-        scores = jnp.einsum("bhd,bthd->bht", q * d**-0.5, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-        return jnp.einsum("bht,bthd->bhd", weights, v).reshape(b, width)
+
+        def heads(x: Array) -> Array:
+            x = x.reshape(b, -1, self.num_heads, width // self.num_heads)
+            return x.transpose(0, 2, 1, 3).reshape(b * self.num_heads, -1, x.shape[-1])
+
+        return scaled_dot_product(heads(q), heads(k), heads(v)).reshape(b, width)
 
 
 class AttentionPooling(nn.Module):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.attention import multi_head_attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.sites import BlockTuners, LinearName, Sites
 
@@ -74,30 +75,6 @@ class Linear(nn.Module):
         return sites.linear(name, x, y)
 
 
-def attention(
-    qkv: Float[Array, "b t d3"], num_heads: int, causal: bool = False, first: int | None = None
-) -> Float[Array, "b s d"]:
-    """Multi-head scaled dot-product attention (Vaswani et al. 2017, eq. 1), softmax in float32.
-
-    Args:
-        qkv: queries, keys and values side by side, in this order.
-        num_heads: number of heads; divides the width.
-        causal: whether a token sees those before it and itself alone.
-        first: number of tokens whose result is asked for, from the first; all if absent.
-    """
-    b, t, d3 = qkv.shape
-    d = d3 // (3 * num_heads)
-    # One batch axis over examples and heads: XLA for the CPU runs such products at several times the speed of the
-    # einsum over (b, q, h, d), and the TPU and GPU compilers make the same program of both.
-    q, k, v = qkv.reshape(b, t, 3, num_heads, d).transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
-    q = q[:, :first]
-    scores = jnp.matmul(q * d**-0.5, k.transpose(0, 2, 1), preferred_element_type=jnp.float32)
-    if causal:
-        scores = jnp.where(jnp.tril(jnp.ones(scores.shape[1:], bool)), scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return (weights @ v).reshape(b, num_heads, -1, d).transpose(0, 2, 1, 3).reshape(b, -1, num_heads * d)
-
-
 class Block(nn.Module):
     """A pre-norm transformer block: x + attn(ln_1(x)), then x + mlp(ln_2(x)) (Dosovitskiy et al. 2021, eq. 2 and 3).
 
@@ -128,7 +105,7 @@ class Block(nn.Module):
         x = sites.tokens(x, x.shape[1] if length is None else length)
         h = sites.norm("ln_1", LayerNorm(self.epsilon, name="ln_1")(x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        h = attention(qkv, self.num_heads, self.causal, self.first)
+        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first)
         x = x[:, : self.first] + Linear(width, name="attn_out")(h, sites)
 
         h = sites.norm("ln_2", LayerNorm(self.epsilon, name="ln_2")(x))
