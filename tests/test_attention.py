@@ -1,5 +1,8 @@
 """Attention against its definition in float64."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +32,7 @@ def qkv() -> np.ndarray:
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_and_its_gradient_are_those_of_float64(qkv, causal, first):
     # Seven terms of about 1, each rounded a few times to 2^-24 of itself.
-    tolerance = dict(rtol=0, atol=2e-6)
+    close: Any = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-6)
     with jax.enable_x64():
         expected, pull = jax.vjp(lambda x: defined(x, causal)[:, :first], jnp.asarray(qkv, jnp.float64))
         towards = np.random.default_rng(1).standard_normal(expected.shape)
@@ -38,10 +41,10 @@ def test_attention_and_its_gradient_are_those_of_float64(qkv, causal, first):
     def attention(x):
         return multi_head_attention(x, HEADS, causal, first)
 
-    np.testing.assert_allclose(attention(jnp.asarray(qkv)), expected, **tolerance)
+    close(attention(jnp.asarray(qkv)), expected)
     found, pull = jax.vjp(attention, jnp.asarray(qkv))
-    np.testing.assert_allclose(found, expected, **tolerance)
-    np.testing.assert_allclose(pull(towards.astype(np.float32))[0], gradient, **tolerance)
+    close(found, expected)
+    close(pull(towards.astype(np.float32))[0], gradient)
 
 
 def test_attention_of_bfloat16_is_exact_but_for_the_rounding_of_its_products(qkv):

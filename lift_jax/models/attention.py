@@ -1,6 +1,7 @@
 """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, eq. 1), softmax in float32."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +35,14 @@ def _scores(q: Array, k: Array, causal: bool) -> Float[Array, "n s t"]:
     return jnp.where(jnp.tril(jnp.ones(scores.shape[1:], bool)), scores, jnp.finfo(jnp.float32).min)
 
 
-def _forward(q: Array, k: Array, v: Array, causal: bool) -> tuple[Array, jax.tree_util.Partial]:
+def _forward(q: Array, k: Array, v: Array, causal: bool) -> tuple[Array, Any]:
     def normalized(q: Array, k: Array, v: Array) -> Array:
         return jax.nn.softmax(_scores(q, k, causal), axis=-1).astype(v.dtype) @ v
 
     return jax.vjp(normalized, q, k, v)
 
 
-def _backward(causal: bool, transposed: jax.tree_util.Partial, g: Array) -> tuple[Array, Array, Array]:
+def _backward(causal: bool, transposed: Any, g: Array) -> tuple[Array, Array, Array]:
     return transposed(g)
 
 

@@ -32,7 +32,8 @@ class QueryAttention(nn.Module):
             x = x.reshape(b, -1, self.num_heads, width // self.num_heads)
             return x.transpose(0, 2, 1, 3).reshape(b * self.num_heads, -1, x.shape[-1])
 
-        return scaled_dot_product(heads(q), heads(k), heads(v)).reshape(b, width)
+        y: Array = scaled_dot_product(heads(q), heads(k), heads(v))  # pyright: ignore[reportAssignmentType]
+        return y.reshape(b, width)
 
 
 class AttentionPooling(nn.Module):
