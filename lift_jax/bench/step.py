@@ -12,6 +12,7 @@ evaluated batch of each. The peak is the fastest large matrix product of either 
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -176,6 +177,10 @@ class Apart:
         """How long a call of the method takes."""
         return self._pool.submit(_seconds, method).result()
 
+    def close(self) -> None:
+        """Ends the process."""
+        self._pool.shutdown()
+
 
 _side: Side
 
@@ -217,9 +222,9 @@ def main() -> None:
         parser.error(f"--accumulate {args.accumulate} does not divide --batch {args.batch}; take a divisor of it.")
     vision = VisionTransformer(patch_size=16, width=768, depth=args.depth, num_heads=12, mlp_dim=3072)
     workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch, args.accumulate)
-    sides = {OURS: Apart(OURS, workload)}
+    names = [OURS]
     if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
-        sides[PEER] = Apart(PEER, workload)
+        names.append(PEER)
     else:
         print("torch and transformers are not installed, so nothing is compared with them.")
     print(
@@ -228,11 +233,13 @@ def main() -> None:
     )
     huge = "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
     print(f"{os.cpu_count()} cores, huge pages for malloc {'on' if huge else 'off'}")
-    for name, each in sides.items():
-        first = {method: each.seconds(method) for method in METHODS}
-        print(f"{name}: first training step {first['train']:.1f} s, first evaluation {first['evaluate']:.1f} s")
+    with contextlib.ExitStack() as processes:
+        sides = {name: processes.enter_context(contextlib.closing(Apart(name, workload))) for name in names}
+        for name, each in sides.items():
+            first = {method: each.seconds(method) for method in METHODS}
+            print(f"{name}: first training step {first['train']:.1f} s, first evaluation {first['evaluate']:.1f} s")
+        took = measure(sides, args.rounds)
 
-    took = measure(sides, args.rounds)
     rates = {name: 2 * PEAK_SIDE**3 / min(took[name, "product"]) for name in sides}
     peak = max(rates.values())
     print(f"peak {peak / 1e9:.0f} GFLOP/s; " + ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items()))
