@@ -125,6 +125,9 @@ class Checkpoints:
         }
         items = ocp.args.Composite(state=ocp.args.StandardSave(content.state), run=ocp.args.JsonSave(run))
         with self._writing():
+            self._manager.wait_until_finished()  # then those that are to go are gone
+            # A disk that fills up while arrays are written leaves a trace for each of them, by tensorstore's threads.
+            storage.require_room(self._manager.directory, sum(x.nbytes for x in jax.tree.leaves(content.state)))
             self._manager.save(step, args=items, metrics={"loss": loss})
 
     @contextlib.contextmanager
