@@ -142,7 +142,9 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except (OSError, ImportError) as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
+        relative = "://" not in path and not os.path.isabs(path)
+        place = f" from the current folder {os.getcwd()}" if relative else ""
+        raise UserError(f"{path} cannot be read{place}: {reason(error)}.") from error
 
 
 def list_folder(folder: str) -> set[str]:

@@ -1,4 +1,6 @@
 import logging
+import os
+import re
 
 import numpy as np
 import pytest
@@ -123,6 +125,10 @@ def test_missing_settings_and_files(config):
         load(config)
     config.train_list = "/nowhere/list.txt"
     with pytest.raises(UserError, match=r"/nowhere/list\.txt cannot be read"):
+        load(config)
+    config.train_list = "list.txt"
+    here = re.escape(os.getcwd())
+    with pytest.raises(UserError, match=rf"list\.txt cannot be read from the current folder {here}: No such file"):
         load(config)
     config.format = "zip"
     with pytest.raises(UserError, match=r"data\.format is 'zip'; write one of"):
