@@ -94,7 +94,7 @@ def default() -> ml_collections.ConfigDict:
     config.checkpoint_every = 0  # steps; 0: at the end of every epoch
     config.checkpoint_minutes = 10.0  # since the last checkpoint, at the next log_every; 0: never
     config.keep = 2  # newest checkpoints that are kept, and the one of the lowest training loss
-    config.fsdp = False  # keep the frozen weights in pieces over the devices; a training step gathers them at its start
+    config.fsdp = False  # keep the frozen weights in pieces over the devices; a training step gathers each for its use
     config.report = True  # draw report.html and report/*.png at the end; see lift_jax.report
     config.sweep = ""  # a grid of runs instead of one: "method=lift,lora seed=0,1,2"
     return config.lock()

@@ -55,8 +55,11 @@ def shard(tree: T, mesh: Mesh) -> T:
 
 
 def pieces(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """An array in pieces along the longest of its axes that the devices divide; whole on each if there is none."""
-    axes = [axis for axis, length in enumerate(shape) if length % mesh.size == 0]
+    """An array in pieces along the longest of its axes that the devices divide; whole on each if there is none.
+
+    A vector stays whole: it is small, and to gather it takes as long as a small matrix.
+    """
+    axes = [axis for axis, length in enumerate(shape) if len(shape) > 1 and length % mesh.size == 0]
     spec: list[str | None] = [None] * len(shape)
     if axes:
         spec[max(axes, key=lambda axis: shape[axis])] = DATA

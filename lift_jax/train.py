@@ -20,6 +20,7 @@ from lift_jax.experiment import Experiment
 from lift_jax.logs import Logs
 from lift_jax.losses import Loss
 from lift_jax.models.heads import Classifier
+from lift_jax.models.pieces import boxed
 from lift_jax.models.text_head import TextHead
 from lift_jax.state import TrainState, Tree
 
@@ -42,6 +43,7 @@ def make_step(
     *,
     accumulate: int = 0,
     flip: bool,
+    fsdp: bool = False,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Tree, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]:
     """One step of training, to be jitted over a sharded batch.
@@ -56,6 +58,8 @@ def make_step(
         pixels: what the device does with the images first.
         accumulate: number of micro-batches; 0 takes one, but on a CPU as many as `micro_batches.number` says.
         flip: whether images are mirrored at random.
+        fsdp: whether the frozen arrays come in pieces over the mesh, as `devices.shard` cuts them. If the loss is a sum
+            over the batch, they are then gathered layer by layer.
         mesh: over which the batch is sharded; all devices by default.
     """
     mesh = mesh or devices.make_mesh()
@@ -95,21 +99,22 @@ def make_step(
         operands = trainable, frozen, batch, normaliser
         return differentiate(*operands) if number == 1 else in_parts(number, *operands)
 
-    def differentiate_shard(*args: Any) -> Any:
-        flat, unravel = ravel_pytree(differentiate_rows(*args))
-        return unravel(jax.lax.psum(flat, devices.DATA))
+    def differentiate_batch(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+        if not loss.additive:
+            # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
+            return differentiate_rows(trainable, frozen, batch, normaliser)
+        of_rows, whole = PartitionSpec(devices.DATA), PartitionSpec()
+        cut = jax.tree.map(lambda array: devices.pieces(array.shape, mesh).spec if fsdp else whole, frozen)
 
-    # Where the loss of a device's rows is no share of the batch's, XLA finds out what has to be summed.
-    differentiate_batch: Any = differentiate_rows
-    if loss.additive:
-        of_shard, whole = PartitionSpec(devices.DATA), PartitionSpec()
-        differentiate_batch = jax.shard_map(
-            differentiate_shard,
-            mesh=mesh,
-            in_specs=(whole, whole, of_shard, whole),
-            out_specs=whole,
-            check_vma=False,
+        def differentiate_shard(trainable: dict[str, Tree], frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+            gradient = differentiate_rows(trainable, boxed(frozen, cut), batch, normaliser)
+            flat, unravel = ravel_pytree(gradient)
+            return unravel(jax.lax.psum(flat, devices.DATA))
+
+        of_shards = jax.shard_map(
+            differentiate_shard, mesh=mesh, in_specs=(whole, cut, of_rows, whole), out_specs=whole, check_vma=False
         )
+        return of_shards(trainable, frozen, batch, normaliser)
 
     def step(train_state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, StepMetrics]:
         batch = {name: batch[name] for name in ("image", "label", "mask")}
@@ -135,7 +140,7 @@ def jitted_step(
 ) -> Any:
     """The step of a run, as its config says; the state that it is given is used up. Arguments as of `make_step`."""
     flip = config.crop == "random_resized"
-    step = make_step(classifier, loss, tx, pixels, accumulate=config.accumulate, flip=flip, mesh=mesh)
+    step = make_step(classifier, loss, tx, pixels, accumulate=config.accumulate, flip=flip, fsdp=config.fsdp, mesh=mesh)
     return jax.jit(step, donate_argnums=0)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sharded_losses
+import sharded_steps
 
 from lift_jax import checkpoints, devices, preemption
 from lift_jax.errors import UserError
@@ -77,17 +77,19 @@ def test_eight_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, 
     assert_same_run(of_one, tmp_path / "eight")
 
 
-def test_losses_of_every_form_are_those_of_the_whole_batch():
+def test_steps_are_those_of_one_device_for_losses_of_every_form_and_weights_in_pieces():
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
     }
-    command = [sys.executable, sharded_losses.__file__]
+    command = [sys.executable, sharded_steps.__file__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    for name, found in json.loads(done.stdout).items():
+    cases = json.loads(done.stdout)
+    assert sum(" 0 arrays" not in name for name in cases) == 3
+    for name, found in cases.items():
         assert found["values"][1] == pytest.approx(found["values"][0], rel=1e-6), name
         assert found["apart"] < 1e-6 < 0.05 < found["moved"], (name, found)
 

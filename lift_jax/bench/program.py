@@ -11,6 +11,7 @@ import numpy as np
 
 _COLLECTIVE = re.compile(
     r"= (?P<result>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\("
+    r'(?:[^\n]*chain_id="(?P<chain>\d+)")?'
 )
 _ARRAY = re.compile(r"(?P<dtype>[a-z]+\d+\w*|pred)\[(?P<shape>[\d,]*)\]")
 
@@ -63,7 +64,12 @@ def compile(lowered: Any) -> Program:
 def collectives(hlo: str) -> dict[str, tuple[int, int]]:
     """Of each kind of collective in a program's text the number of instructions and the bytes of their results."""
     number, size = Counter(), Counter()
+    asynchronous = set()  # a TPU's stands where it begins, where it ends, and in each fusion that it runs beside
     for match in _COLLECTIVE.finditer(hlo):
+        if chain := match["chain"]:
+            if chain in asynchronous:
+                continue
+            asynchronous.add(chain)
         number[match["kind"]] += 1
         size[match["kind"]] += sum(_bytes(array) for array in _ARRAY.finditer(match["result"]))
     return {kind: (number[kind], size[kind]) for kind in number}

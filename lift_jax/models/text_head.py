@@ -65,7 +65,7 @@ class TextHead(Head, kw_only=True):
         return self.has_variable("params", name)
 
     def _own(self, name: str) -> Any:
-        return self.get_variable("params", name)
+        return nn.meta.unbox(self.get_variable("params", name))
 
 
 def with_features(classifier: Classifier, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.attention import multi_head_attention
 from lift_jax.models.layer_norm import LayerNorm
+from lift_jax.models.pieces import Piece, matmul_in_pieces
 from lift_jax.models.sites import BlockTuners, LinearName, Sites
 
 
@@ -68,11 +69,15 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b t i"], sites: Sites) -> Float[Array, "b t o"]:
         name: LinearName = self.name  # pyright: ignore[reportAssignmentType]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        whole = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        kernel, bias = sites.weight(name, kernel, bias)
-        y = matmul(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
-        return sites.linear(name, x, y)
+        kernel, bias = sites.weight(name, whole, bias)
+        stored = self.get_variable("params", "kernel")
+        if kernel is whole and isinstance(stored, Piece):
+            y = matmul_in_pieces(x, stored)
+        else:
+            y = matmul(x, kernel.astype(x.dtype))
+        return sites.linear(name, x, y + bias.astype(x.dtype))
 
 
 class Block(nn.Module):

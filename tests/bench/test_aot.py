@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lift_jax import config as lift_config
+from lift_jax import state
 from lift_jax.bench import architectures, ideal, plan, program, steps, tpus
 from lift_jax.errors import UserError
 
@@ -60,9 +61,15 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
   %done = s32[16]{0} all-reduce-done(%psum.6)
   %gather = pred[2,8]{1,0} all-gather(%x), dimensions={0}
 """
+    # libtpu's form of a collective that runs beside something else.
+    for chain in 7, 7, 7, 71:
+        text += f"""
+%fused_computation (param.1: bf16[256,1024]) -> bf16[4096,1024] {{
+  %gather = bf16[4096,1024]{{1,0}} all-gather(%param.1), channel_id=1, attributes={{chain_id="{chain}"}}, metadata={{}}
+"""
     assert program.collectives(text) == {
         "all-reduce": (2, 4 * 8142 * 768 + 2 * 768 + 4 + 4 * 16),
-        "all-gather": (1, 16),
+        "all-gather": (3, 16 + 2 * 2 * 4096 * 1024),
     }
 
 
@@ -123,3 +130,22 @@ def test_the_steps_of_a_tiny_model_compile_for_a_slice(tiny_config):
     assert 4 * trained <= size <= 4 * (trained + 4)  # the gradients in float32, the metrics, and the normaliser
     report = "\n".join(plan.both(tiny_config, 10, target, 8))
     assert "training step, 8 images a chip" in report and "evaluation step" in report
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
+)
+def test_frozen_weights_in_pieces_are_never_whole_on_a_chip():
+    config = lift_config.default()
+    config.update(backbone="openai/clip-vit-base-patch32", resolution=64, dtype="bfloat16")
+    everywhere, _ = tpus.slice_devices("v5e-8")
+    whole, in_pieces = 0, 0
+    for config.fsdp in False, True:
+        resolved = lift_config.resolve(config)
+        network = steps.network(resolved, 10)
+        compiled = program.compile(steps.training(resolved, network, everywhere, 64))
+        whole, in_pieces = in_pieces, compiled.arguments + compiled.temporaries
+    frozen = 2 * state.count(network.parts.frozen)  # bytes
+    assert in_pieces < frozen / 2 < frozen < whole
+    kernels = 4 * 12
+    assert 1.5 * kernels < compiled.collectives["all-gather"][0] < 2.5 * kernels  # forwards and backwards
