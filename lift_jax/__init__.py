@@ -6,7 +6,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lift_jax.inference import Model, load
+    from lift_jax.inference import Model
+    from lift_jax.loading import load
 
 __all__ = ["Model", "__version__", "load"]
 
@@ -16,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # JAX and the rest are imported when they are used: `import lift_jax` alone takes no time.
     if name in ("Model", "load"):
-        from lift_jax import inference
+        from lift_jax import loading
 
-        return getattr(inference, name)
+        return getattr(loading, name)
     raise AttributeError(f"module 'lift_jax' has no attribute {name!r}")

@@ -44,12 +44,12 @@ def analyze(
     """
     import numpy as np
 
-    from lift_jax import data, features, inference, metrics
+    from lift_jax import data, features, loading, metrics
     from lift_jax.logs import Logs
     from lift_jax.report import analysis, comparison, files
 
     shares = [files.read(run) for run in comparison.find_runs([sweep])] if sweep is not None else []
-    models = [inference.load(folder) for folder in (workdir, *beside)]
+    models = [loading.load(folder) for folder in (workdir, *beside)]
     first = models[0]
     for folder, model in zip(beside, models[1:], strict=True):
         if model.class_names != first.class_names:

@@ -204,7 +204,7 @@ def _run(given: argparse.Namespace) -> int:
     paths = find_images(given.paths or ["-"], sys.stdin)
     # Imported here: `--help` and a mistyped path need no JAX.
     from lift_jax import devices
-    from lift_jax.inference import load
+    from lift_jax.loading import load
 
     devices.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)

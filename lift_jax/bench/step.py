@@ -13,146 +13,23 @@ evaluated batch of each. The peak is the fastest large matrix product of either 
 import argparse
 import concurrent.futures
 import contextlib
-import dataclasses
-import functools
 import importlib.util
 import multiprocessing
 import os
 import statistics
 import time
-from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from lift_jax import devices, losses, optimizer, state
+from lift_jax import devices
 from lift_jax.bench import ideal
-from lift_jax.evaluate import Evaluator, Input
-from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.bench.jax_step import JaxStep
+from lift_jax.bench.workload import PEAK_SIDE, Side, Workload
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.state import TrainState
-from lift_jax.train import make_step
-from lift_jax.tuners.adaptformer import AdaptFormer
-from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
 
-LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 OURS, PEER = "lift_jax", "PyTorch"
 METHODS = ("train", "evaluate", "product")
 RESOLUTION = 224
-PEAK_SIDE = 2048
-"""Rows and columns of the matrices whose product is taken for the peak."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Workload:
-    """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
-
-    A training step takes the batch in `accumulate` micro-batches, which divide it; 0 is each side's own way: PyTorch
-    takes it as a whole, the package in as many as `lift_jax.micro_batches` says.
-    """
-
-    vision: VisionTransformer
-    resolution: int
-    dim: int
-    num_classes: int
-    batch: int
-    accumulate: int = 0
-
-    @property
-    def classifier(self) -> Classifier:
-        tuned = self.vision.clone(tuners=lambda block: {"adaptformer": functools.partial(AdaptFormer, self.dim)})
-        return Classifier(tuned, CosineHead(self.num_classes))
-
-    @property
-    def class_counts(self) -> np.ndarray:
-        return np.arange(self.num_classes, 0, -1)
-
-    def parts(self) -> state.Parts:
-        """Random parameters, the same in every process; none has a special value such as 0."""
-        images = jax.ShapeDtypeStruct((1, self.resolution, self.resolution, 3), np.float32)
-        shapes = jax.eval_shape(self.classifier.init, jax.random.key(0), images)["params"]
-        generator = np.random.default_rng(0)
-
-        def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-            centre = 1 if path[-1].key == "scale" else 0
-            return centre + 0.03 * generator.standard_normal(leaf.shape, np.float32)
-
-        params = jax.tree_util.tree_map_with_path(draw, shapes)
-        return state.split(params, lambda path: "tuner_adaptformer" in path)
-
-    def rows(self) -> dict[str, np.ndarray]:
-        """A batch as the training loader gives it."""
-        generator = np.random.default_rng(1)
-        return {
-            "image": generator.integers(0, 256, (self.batch, self.resolution, self.resolution, 3), np.uint8),
-            "label": generator.integers(0, self.num_classes, self.batch).astype(np.int32),
-            "mask": np.ones(self.batch, bool),
-        }
-
-
-class Side(Protocol):
-    """One of the two programs that are compared."""
-
-    def train(self) -> float:
-        """Takes a step; returns its loss."""
-        ...
-
-    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted classes of the batch and their probabilities."""
-        ...
-
-    def product(self) -> None:
-        """The matrix product by which the peak is measured."""
-        ...
-
-    def trained(self) -> dict[str, Any]:
-        """A copy of the parameters that are trained, in the form of `TrainState.trainable`."""
-        ...
-
-
-class JaxStep:
-    """The package's own steps."""
-
-    def __init__(self, workload: Workload):
-        mesh = devices.make_mesh()
-        parts = devices.replicate(workload.parts(), mesh)
-        pixels = Input(workload.resolution, CLIP_MEAN, CLIP_STD, np.float32)
-        tx = optimizer.make(LR, MOMENTUM, WEIGHT_DECAY)
-        loss = losses.make("LA", workload.class_counts)
-        step = make_step(workload.classifier, loss, tx, pixels, accumulate=workload.accumulate, flip=False)
-        self._step = jax.jit(step, donate_argnums=0)
-        self._frozen = parts.frozen
-        trainable: Any = {state.TUNER: parts.tuner, state.HEAD: parts.head}
-        self._state = TrainState(
-            devices.replicate(jnp.zeros((), jnp.int32), mesh),
-            trainable,
-            devices.replicate(jax.jit(tx.init)(trainable), mesh),
-        )
-        self._key = devices.replicated_key(0, mesh)
-        self._batch = devices.shard_batch(workload.rows(), mesh)
-        self._evaluate = Evaluator(workload.classifier, pixels).step
-        views = dict(corners=(1, 2), transposed=(), flipped=(1,))
-        zeros = {name: np.zeros((workload.batch, *shape), np.int32) for name, shape in views.items()}
-        rows = {**workload.rows(), **zeros}
-        self._views = {k: v.reshape(jax.local_device_count(), -1, *v.shape[1:]) for k, v in rows.items()}
-        self._square = np.ones((PEAK_SIDE, PEAK_SIDE), np.float32)
-        self._product = jax.jit(lambda x: x @ x)
-
-    def train(self) -> float:
-        self._state, metrics = self._step(self._state, self._frozen, self._batch, self._key)
-        return float(jax.block_until_ready((self._state, metrics))[1].loss)
-
-    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        params = devices.local_replicas(state.merge(self._frozen, *self._state.trainable.values()))
-        prediction, confidence = jax.device_get(self._evaluate(params, self._views)[1])
-        return prediction.reshape(-1), confidence.reshape(-1)
-
-    def product(self) -> None:
-        self._product(self._square).block_until_ready()
-
-    def trained(self) -> dict[str, Any]:
-        return jax.tree.map(np.array, self._state.trainable)
 
 
 def side(name: str, workload: Workload) -> Side:

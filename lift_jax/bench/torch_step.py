@@ -1,7 +1,7 @@
 """The steps of `lift_jax.bench.step` in PyTorch, on transformers' CLIPVisionModel."""
 
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
@@ -10,11 +10,8 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from transformers import CLIPVisionModel  # pyright: ignore[reportMissingImports]
 
 from lift_jax import state
-from lift_jax.bench import step
+from lift_jax.bench.workload import LR, MOMENTUM, PEAK_SIDE, WEIGHT_DECAY, Workload
 from lift_jax.weights import huggingface, layout
-
-if TYPE_CHECKING:
-    from lift_jax.bench.step import Workload
 
 
 class AdaptedMLP(nn.Module):
@@ -46,7 +43,7 @@ class AdaptedMLP(nn.Module):
 class TorchStep:
     """The peer: weights as in the workload's tree; whatever is not trained asks for no gradient."""
 
-    def __init__(self, workload: "Workload"):
+    def __init__(self, workload: Workload):
         parts = workload.parts()
         frozen, tuners = parts.frozen["backbone"], parts.tuner["backbone"]
         with tempfile.TemporaryDirectory() as folder:
@@ -62,16 +59,14 @@ class TorchStep:
         self._adapted = [block.mlp for block in blocks]
         self.head = nn.Parameter(_tensor(parts.head["head"]["kernel"].T))
         trained = [p for p in self.backbone.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.SGD(
-            [*trained, self.head], step.LR, momentum=step.MOMENTUM, weight_decay=step.WEIGHT_DECAY
-        )
+        self._optimizer = torch.optim.SGD([*trained, self.head], LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self._accumulate = workload.accumulate or 1
         rows = workload.rows()
         self._images, self._labels = torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]).long()
         self._mean, self._std = torch.tensor(huggingface.CLIP_MEAN), torch.tensor(huggingface.CLIP_STD)
         counts = torch.from_numpy(workload.class_counts).float()
         self._log_prior = torch.log(counts / counts.sum())
-        self._square = torch.ones(step.PEAK_SIDE, step.PEAK_SIDE)
+        self._square = torch.ones(PEAK_SIDE, PEAK_SIDE)
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         images = ((images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)

@@ -55,7 +55,7 @@ def _run(given: argparse.Namespace) -> None:
 
     from lift_jax import devices
     from lift_jax.export import classifier, compact, onnx, stablehlo, verify, weights
-    from lift_jax.inference import load
+    from lift_jax.loading import load
 
     if given.output is None and "://" in given.workdir:
         raise UserError(f"The run {given.workdir} is in a bucket; name a folder for the export with --output.")

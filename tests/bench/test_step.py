@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lift_jax.bench import step
+from lift_jax.bench.workload import Workload
 from lift_jax.models.vit import VisionTransformer
 
 pytest.importorskip("torch", reason="torch is the peer (tests/requirements-parity-light.txt)")
@@ -15,7 +16,7 @@ pytest.importorskip("transformers", reason="transformers is the peer (tests/requ
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_both_sides_take_the_same_steps(accumulate):
     vision = VisionTransformer(patch_size=4, width=24, depth=3, num_heads=2, mlp_dim=48)
-    workload = step.Workload(vision, resolution=16, dim=6, num_classes=7, batch=4, accumulate=accumulate)
+    workload = Workload(vision, resolution=16, dim=6, num_classes=7, batch=4, accumulate=accumulate)
     ours, theirs = (step.side(name, workload) for name in (step.OURS, step.PEER))
     (prediction, confidence), (expected_prediction, expected_confidence) = ours.evaluate(), theirs.evaluate()
     np.testing.assert_array_equal(prediction, expected_prediction)

@@ -1,0 +1,84 @@
+"""What `lift_jax.bench.step` compares, and what each of its sides can do."""
+
+import dataclasses
+import functools
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from lift_jax import state
+from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.models.vit import VisionTransformer
+from lift_jax.tuners.adaptformer import AdaptFormer
+
+LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+PEAK_SIDE = 2048
+"""Rows and columns of the matrices whose product is taken for the peak."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
+
+    A training step takes the batch in `accumulate` micro-batches, which divide it; 0 is each side's own way: PyTorch
+    takes it as a whole, the package in as many as `lift_jax.micro_batches` says.
+    """
+
+    vision: VisionTransformer
+    resolution: int
+    dim: int
+    num_classes: int
+    batch: int
+    accumulate: int = 0
+
+    @property
+    def classifier(self) -> Classifier:
+        tuned = self.vision.clone(tuners=lambda block: {"adaptformer": functools.partial(AdaptFormer, self.dim)})
+        return Classifier(tuned, CosineHead(self.num_classes))
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        return np.arange(self.num_classes, 0, -1)
+
+    def parts(self) -> state.Parts:
+        """Random parameters, the same in every process; none has a special value such as 0."""
+        images = jax.ShapeDtypeStruct((1, self.resolution, self.resolution, 3), np.float32)
+        shapes = jax.eval_shape(self.classifier.init, jax.random.key(0), images)["params"]
+        generator = np.random.default_rng(0)
+
+        def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            centre = 1 if path[-1].key == "scale" else 0
+            return centre + 0.03 * generator.standard_normal(leaf.shape, np.float32)
+
+        params = jax.tree_util.tree_map_with_path(draw, shapes)
+        return state.split(params, lambda path: "tuner_adaptformer" in path)
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """A batch as the training loader gives it."""
+        generator = np.random.default_rng(1)
+        return {
+            "image": generator.integers(0, 256, (self.batch, self.resolution, self.resolution, 3), np.uint8),
+            "label": generator.integers(0, self.num_classes, self.batch).astype(np.int32),
+            "mask": np.ones(self.batch, bool),
+        }
+
+
+class Side(Protocol):
+    """One of the two programs that are compared."""
+
+    def train(self) -> float:
+        """Takes a step; returns its loss."""
+        ...
+
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted classes of the batch and their probabilities."""
+        ...
+
+    def product(self) -> None:
+        """The matrix product by which the peak is measured."""
+        ...
+
+    def trained(self) -> dict[str, Any]:
+        """A copy of the parameters that are trained, in the form of `TrainState.trainable`."""
+        ...
