@@ -19,8 +19,8 @@ from lift_jax.evaluate import Input
 from lift_jax.experiment import Experiment
 from lift_jax.logs import Logs
 from lift_jax.losses import Loss
+from lift_jax.models.fsdp import boxed
 from lift_jax.models.heads import Classifier
-from lift_jax.models.pieces import boxed
 from lift_jax.models.text_head import TextHead
 from lift_jax.state import TrainState, Tree
 

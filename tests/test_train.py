@@ -50,10 +50,8 @@ def random_batch(rows: int, seed: int = 0) -> dict:
     }
 
 
-def assert_close(a, b):
-    """Within what float32 sums in another order leave of parameters below 1, whose neighbours are 6e-8 apart; a step
-    moves them by up to 1e-2."""
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=3e-7), a, b)
+def assert_close(a, b, tolerance: float):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=tolerance), a, b)
 
 
 @pytest.mark.parametrize("name", ["LA", "CB"])
@@ -63,7 +61,8 @@ def test_micro_batches_take_the_step_of_the_whole_batch(built, name):
     loss = losses.make(name, built.train.class_counts)
     whole, whole_values = one_step(built, batch, loss=loss)
     parts, parts_values = one_step(built, batch, accumulate=4, loss=loss)
-    assert_close(whole, parts)
+    # float32 sums in another order. Parameters are below 1, where neighbours are 6e-8 apart, and move by up to 1e-2.
+    assert_close(whole, parts, 3e-7)
     np.testing.assert_allclose(whole_values.loss, parts_values.loss, rtol=1e-6)
     assert (whole_values.correct, whole_values.examples) == (parts_values.correct, parts_values.examples)
 
@@ -74,7 +73,7 @@ def test_a_cpu_cuts_a_large_batch_by_itself_to_the_same_step(built, monkeypatch)
     monkeypatch.setattr(micro_batches, "CACHE", 4 * 16 * built.classifier.backbone.mlp_dim * 4)
     assert micro_batches.number(built.classifier.backbone, batch["image"].shape, "cpu") > 1
     parts, parts_values = one_step(built, batch, accumulate=0)
-    assert_close(whole, parts)
+    assert_close(whole, parts, 1e-7)
     np.testing.assert_allclose(whole_values.loss, parts_values.loss, rtol=1e-6)
 
 
@@ -84,7 +83,7 @@ def test_padding_changes_nothing(built):
     padded["mask"][6:] = False
     plain, values = one_step(built, batch)
     with_padding, padded_values = one_step(built, padded)
-    assert_close(plain, with_padding)
+    assert_close(plain, with_padding, 1e-7)
     np.testing.assert_allclose(values.loss, padded_values.loss, rtol=1e-6)
     assert padded_values.examples == 6
 
@@ -183,5 +182,5 @@ def test_what_is_computed_anew_changes_no_gradient(tiny_folder, built, remat):
     batch = random_batch(8)
     kept, values = one_step(built, batch)
     anew, anew_values = one_step(build(small_config(tiny_folder, remat=remat)), batch)
-    assert_close(kept, anew)
+    assert_close(kept, anew, 1e-7)
     np.testing.assert_allclose(values.loss, anew_values.loss, rtol=1e-6)

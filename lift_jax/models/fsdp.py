@@ -1,6 +1,6 @@
-"""Parameters in pieces over the devices, gathered where they are used.
+"""Fully sharded frozen parameters: in pieces over the devices, gathered where they are used.
 
-ZeRO-3 (Rajbhandari et al. 2020, arXiv 1910.02054) and FSDP (Zhao et al. 2023, arXiv 2304.11277), for frozen ones.
+ZeRO-3 (Rajbhandari et al. 2020, arXiv 1910.02054), FSDP (Zhao et al. 2023, arXiv 2304.11277).
 """
 
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @flax.struct.dataclass
-class Piece(meta.AxisMetadata[Array]):
+class Shard(meta.AxisMetadata[Array]):
     """One device's piece of a parameter, inside a `shard_map`. A module that asks for the parameter gets all of it.
 
     Attributes:
@@ -32,27 +32,27 @@ class Piece(meta.AxisMetadata[Array]):
         """The whole parameter, from all devices."""
         return jax.lax.all_gather(self.value, self.mesh_axis, axis=self.axis, tiled=True)
 
-    def replace_boxed(self, val: Any) -> "Piece":
-        return Piece(val, self.axis, self.mesh_axis)
+    def replace_boxed(self, val: Any) -> "Shard":
+        return Shard(val, self.axis, self.mesh_axis)
 
-    def add_axis(self, index: int, params: dict[Any, Any]) -> "Piece":
+    def add_axis(self, index: int, params: dict[Any, Any]) -> "Shard":
         raise NotImplementedError("A parameter in pieces gets no further axis.")
 
-    def remove_axis(self, index: int, params: dict[Any, Any]) -> "Piece":
+    def remove_axis(self, index: int, params: dict[Any, Any]) -> "Shard":
         raise NotImplementedError("A parameter in pieces loses no axis.")
 
 
 def boxed(tree: T, specs: Any) -> T:
-    """The arrays of a `shard_map`'s argument, those that `specs`, its in_specs, cut along an axis as `Piece`s."""
+    """The arrays of a `shard_map`'s argument, those that `specs`, its in_specs, cut along an axis as `Shard`s."""
 
-    def box(array: Array, spec: PartitionSpec) -> Array | Piece:
+    def box(array: Array, spec: PartitionSpec) -> Array | Shard:
         cut = [(axis, name) for axis, name in enumerate(spec) if name is not None]
-        return Piece(array, *cut[0]) if cut else array  # pyright: ignore[reportArgumentType]
+        return Shard(array, *cut[0]) if cut else array  # pyright: ignore[reportArgumentType]
 
     return jax.tree.map(box, tree, specs)
 
 
-def matmul_in_pieces(x: Float[Array, "*b i"], kernel: Piece) -> Float[Array, "*b o"]:
+def sharded_matmul(x: Float[Array, "*b i"], kernel: Shard) -> Float[Array, "*b o"]:
     """x kernel, for a frozen kernel. It is gathered for this product, and again for the gradient.
 
     Otherwise the backward pass would keep the kernels of all layers whole, from the forward pass on.

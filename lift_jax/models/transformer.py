@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.attention import multi_head_attention
+from lift_jax.models.fsdp import Shard, sharded_matmul
 from lift_jax.models.layer_norm import LayerNorm
-from lift_jax.models.pieces import Piece, matmul_in_pieces
 from lift_jax.models.sites import BlockTuners, LinearName, Sites
 
 
@@ -73,8 +73,8 @@ class Linear(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel, bias = sites.weight(name, whole, bias)
         stored = self.get_variable("params", "kernel")
-        if kernel is whole and isinstance(stored, Piece):
-            y = matmul_in_pieces(x, stored)
+        if kernel is whole and isinstance(stored, Shard):
+            y = sharded_matmul(x, stored)
         else:
             y = matmul(x, kernel.astype(x.dtype))
         return sites.linear(name, x, y + bias.astype(x.dtype))

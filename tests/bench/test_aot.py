@@ -13,6 +13,10 @@ from lift_jax import state
 from lift_jax.bench import architectures, ideal, plan, program, steps, tpus
 from lift_jax.errors import UserError
 
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
+)
+
 
 @pytest.fixture
 def tiny_config(tiny_folder):
@@ -65,7 +69,7 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
     for chain in 7, 7, 7, 71:
         text += f"""
 %fused_computation (param.1: bf16[256,1024]) -> bf16[4096,1024] {{
-  %gather = bf16[4096,1024]{{1,0}} all-gather(%param.1), channel_id=1, attributes={{chain_id="{chain}"}}, metadata={{}}
+  %gather = bf16[4096,1024]{{1,0}} all-gather(%param.1), channel_id=1, frontend_attributes={{chain_id="{chain}"}}
 """
     assert program.collectives(text) == {
         "all-reduce": (2, 4 * 8142 * 768 + 2 * 768 + 4 + 4 * 16),
@@ -116,9 +120,7 @@ def test_the_compiled_step_holds_no_gradient_of_a_frozen_array():
     assert program.compile(lowered).flops / (2 * least.total) < 1.15
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
-)
+@needs_libtpu
 def test_the_steps_of_a_tiny_model_compile_for_a_slice(tiny_config):
     target = plan.Target("v5e-8", tpus.parse("v5e-8")[0], *tpus.slice_devices("v5e-8"))
     assert len(target.everywhere) == 8
@@ -132,20 +134,19 @@ def test_the_steps_of_a_tiny_model_compile_for_a_slice(tiny_config):
     assert "training step, 8 images a chip" in report and "evaluation step" in report
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
-)
+@needs_libtpu
 def test_frozen_weights_in_pieces_are_never_whole_on_a_chip():
     config = lift_config.default()
     config.update(backbone="openai/clip-vit-base-patch32", resolution=64, dtype="bfloat16")
     everywhere, _ = tpus.slice_devices("v5e-8")
-    whole, in_pieces = 0, 0
+    sizes = []
     for config.fsdp in False, True:
         resolved = lift_config.resolve(config)
         network = steps.network(resolved, 10)
         compiled = program.compile(steps.training(resolved, network, everywhere, 64))
-        whole, in_pieces = in_pieces, compiled.arguments + compiled.temporaries
+        sizes.append(compiled.arguments + compiled.temporaries)
     frozen = 2 * state.count(network.parts.frozen)  # bytes
+    whole, in_pieces = sizes
     assert in_pieces < frozen / 2 < frozen < whole
     kernels = 4 * 12
     assert 1.5 * kernels < compiled.collectives["all-gather"][0] < 2.5 * kernels  # forwards and backwards
