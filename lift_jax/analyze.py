@@ -2,7 +2,8 @@ r"""The LIFT paper's analysis of heavy and light fine-tuning, on your own data.
 
     python -m lift_jax.analyze --workdir RUN [--beside RUN...] [--sweep DIR]
 
-draws, before and after the tuning (Shi et al. 2024, figures 3 and 4; `lift_jax.features` defines the measures):
+draws, before and after the tuning (Shi et al. 2024, figures 3 and 4; the measures are those of
+`lift_jax.evaluation.geometry`):
 
     how similar the mean features of different classes are, as a heat map;
     how far the training and the test images of the tail's classes are from the mean of their class;
@@ -15,14 +16,17 @@ RUN/analysis.html, its pictures are in RUN/analysis/. The data set must be there
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, exit_status
 
 if TYPE_CHECKING:
-    from lift_jax.inference import Model
+    from lift_jax.data import Dataset
+    from lift_jax.evaluation.geometry import Geometry
+    from lift_jax.inference.model import Model
+    from lift_jax.workdir.logs import Logs
 
 
 def analyze(
@@ -44,19 +48,22 @@ def analyze(
     """
     import numpy as np
 
-    from lift_jax import data, features, loading, metrics
-    from lift_jax.logs import Logs
+    from lift_jax import data
+    from lift_jax.data.groups import groups as groups_by_counts
+    from lift_jax.evaluation import geometry
+    from lift_jax.inference import load
     from lift_jax.report import analysis, comparison, files
+    from lift_jax.workdir.logs import Logs
 
     shares = [files.read(run) for run in comparison.find_runs([sweep])] if sweep is not None else []
-    models = [loading.load(folder) for folder in (workdir, *beside)]
+    models = [load.load(folder) for folder in (workdir, *beside)]
     first = models[0]
     for folder, model in zip(beside, models[1:], strict=True):
         if model.class_names != first.class_names:
             raise UserError(f"The run {folder} has other classes than {workdir}; compare runs of the same data set.")
     train, test = data.load(first.config.data, first.config.seed)
-    groups = metrics.groups(train.class_counts) if first.record is None else np.asarray(first.record.class_groups)
-    classes, tail = features.compared(train, test, most), features.tail(train, test, groups)
+    groups = groups_by_counts(train.class_counts) if first.record is None else np.asarray(first.record.class_groups)
+    classes, tail = geometry.compared(train, test, most), geometry.tail(train, test, groups)
     if not tail.size:
         raise UserError(
             f"{train.name} has no class with two training images and a test image; there is nothing to see."
@@ -64,7 +71,7 @@ def analyze(
     train = train.subset(np.flatnonzero(np.isin(train.labels, tail)).astype(np.int64))
     test = test.subset(np.flatnonzero(np.isin(test.labels, np.union1d(classes, tail))).astype(np.int64))
     one_backbone = len({model.backbone.hash for model in models}) == 1
-    columns: dict[str, features.Geometry] = {}
+    columns: dict[str, geometry.Geometry] = {}
     with Logs(None) as logs:
         for folder, model in zip((workdir, *beside), models, strict=True):
             for tuned in (False, True):
@@ -72,10 +79,24 @@ def analyze(
                 before = "before tuning" if one_backbone else f"{model.backbone.name}, before tuning"
                 name = _name(folder, model, models) if tuned else before
                 if name not in columns:
-                    columns[name] = features.geometry(model, train, test, tuned, classes, tail, logs)
+                    columns[name] = _geometry(model, train, test, tuned, classes, tail, logs)
     return analysis.write(
         workdir, columns, [first.class_names[c] for c in classes], [first.class_names[c] for c in tail], shares
     )
+
+
+def _geometry(
+    model: "Model", train: "Dataset", test: "Dataset", tuned: bool, classes: Any, tail: Any, logs: "Logs"
+) -> "Geometry":
+    """Measures how the features of a run lie, or those of its backbone as it was."""
+    from lift_jax.evaluation import geometry
+
+    kind = "tuned" if tuned else "untuned"
+    train_rows, test_rows = (
+        (model.features(dataset, logs, f"{kind} features, {split} images", tuned=tuned), dataset.labels)
+        for dataset, split in ((train, "training"), (test, "test"))
+    )
+    return geometry.geometry(train_rows, test_rows, classes, tail)
 
 
 def _name(folder: epath.PathLike, model: "Model", models: Sequence["Model"]) -> str:
@@ -96,17 +117,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--classes", type=int, default=1000, metavar="N", help="at most so many in a heat map (default %(default)s)"
     )
     given = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         if given.classes < 1:
             raise UserError(f"--classes is {given.classes}; it is a whole number of at least 1.")
-        from lift_jax import devices
+        from lift_jax.cluster import processes
 
-        devices.start()
+        processes.start()
         print(analyze(given.workdir, given.beside, given.sweep, given.classes))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

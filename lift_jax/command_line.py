@@ -12,7 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from lift_jax import config as lift_config
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, print_error
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_FLAGS = ("--config", "-config")
@@ -43,7 +43,7 @@ def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[fl
     try:
         app.run(main, flags_parser=parse)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         sys.exit(1)
 
 

@@ -18,10 +18,10 @@ import jax
 import ml_collections
 from ml_collections import config_dict
 
+from lift_jax import tuners
 from lift_jax.data import data_defaults
 from lift_jax.data.transforms import SCHEDULES
 from lift_jax.errors import UserError
-from lift_jax.tuners import parts_of, tuner_defaults
 
 _CHOICES = {
     "schedule": ("cosine_epoch", "cosine_step"),
@@ -41,7 +41,7 @@ def default() -> ml_collections.ConfigDict:
 
     # What is trained.
     config.method = "lift"  # zero_shot, head_only, lift, lift_plus, or tuners joined by "+": docs/methods.md
-    config.tuner = tuner_defaults()
+    config.tuner = tuners.tuner_defaults()
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm; methods that tune the text side have none of these
     config.head_scale = 25.0  # of the cosine head's logits, and of LDAM's
     config.head_init = "text"  # text, class_mean, 10_shot (means of 10 images a class), linear_probe, random
@@ -107,10 +107,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
         UserError: if a value is none of those that its key has, or out of its range.
     """
     config = ml_collections.ConfigDict(config.to_dict())
-    if "lift_plus" in parts_of(config.method):
-        config.tuner.rules = "lift_plus"
-    recipe = config.recipes["lift_plus" if config.tuner.rules == "lift_plus" else "lift"]
-    for key, value in recipe.items():
+    method = tuners.resolve(config.method, config.tuner)
+    config.tuner.rules = method.recipe
+    for key, value in config.recipes[method.recipe].items():
         if config[key] is None:
             config[key] = value
     values = flatten(config)

@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+import sys
+from collections.abc import Callable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers where a disk, a quota or a file is full."""
@@ -15,8 +17,26 @@ class UserError(Exception):
     """
 
 
+def exit_status(command: Callable[[], int | None]) -> int:
+    """Runs a command and gives its exit status; a `UserError` is printed on standard error and gives 1.
+
+    Args:
+        command: the command, which gives its status, or None for success.
+    """
+    try:
+        return command() or 0
+    except UserError as error:
+        print_error(error)
+        return 1
+
+
+def print_error(error: UserError) -> None:
+    """Prints the sentence of an error on standard error."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
 def reason(error: Exception) -> str:
-    """Why something could not be read or written, without the path: the system's words if the exception has them."""
+    """Says why something could not be read or written, without the path: in the system's words if there are any."""
     if isinstance(error, FileNotFoundError):  # those of a bucket say the path alone
         return os.strerror(errno.ENOENT)
     if code := re.search(r"os_error_code='(\d+)'", str(error)):  # tensorstore's
@@ -25,6 +45,6 @@ def reason(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's exception says, as far as it fits into a sentence; its type if it says nothing."""
+    """Gives what a library's exception says, as far as it fits into a sentence; its type if it says nothing."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if len(line) <= 300 else f"{line[:300]}…"

@@ -59,12 +59,13 @@ def main(argv: Sequence[str]) -> None:
     import jax
     from etils import epath
 
-    from lift_jax import devices, sweep
-    from lift_jax.logs import process_start
+    from lift_jax import sweep
+    from lift_jax.cluster import processes
     from lift_jax.run import default_workdir, run
+    from lift_jax.workdir.logs import process_start
 
     config = _CONFIG.value
-    devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if jax.process_count() > 1 and _WORKDIR.value is None:
         raise UserError("Several processes write into one run's folder; write --workdir DIR, the same for all.")
     workdir = epath.Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))

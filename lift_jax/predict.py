@@ -24,10 +24,11 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, exit_status
+from lift_jax.text_table import aligned
 
 if TYPE_CHECKING:
-    from lift_jax.inference import Model, Prior
+    from lift_jax.inference.model import Model, Prior
 
 FORMATS = ("table", "jsonl", "csv")
 
@@ -86,13 +87,13 @@ def predict_files(
         model: see `lift_jax.load`.
         paths: of image files.
         top_k: number of classes, at least 1; there are no more than the model has.
-        tte, prior: see `lift_jax.inference.Model.predict`.
+        tte, prior: see `lift_jax.inference.model.Model.predict`.
         num_workers: processes that decode images; 0 uses threads of this one.
     """
     from absl import logging
 
     from lift_jax.data.dataset import FileSource
-    from lift_jax.logs import Logs
+    from lift_jax.workdir.logs import Logs
 
     with Logs(None, to_stderr=True) as logs:
         logging.set_verbosity(logging.ERROR)  # unreadable files are reported by the caller, with their reasons
@@ -138,10 +139,7 @@ def _table(predictions: Sequence[Prediction], class_names: Sequence[str]) -> Ite
         for p in predictions
         if p.problem is None
     ]
-    if rows:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned(rows, right=False).splitlines() if rows else ()
 
 
 def _images_below(folder: str) -> list[str]:
@@ -189,10 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = _parser().parse_args(arguments)
     try:
-        return _run(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exit_status(lambda: _run(given))
     except BrokenPipeError:  # of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -203,10 +198,10 @@ def _run(given: argparse.Namespace) -> int:
         raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
     paths = find_images(given.paths or ["-"], sys.stdin)
     # Imported here: `--help` and a mistyped path need no JAX.
-    from lift_jax import devices
-    from lift_jax.loading import load
+    from lift_jax.cluster import processes
+    from lift_jax.inference.load import load
 
-    devices.start()
+    processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
     predictions = predict_files(
         model, paths, top_k=given.top_k, tte=given.tte, prior=given.prior, num_workers=given.num_workers

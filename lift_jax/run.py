@@ -1,6 +1,7 @@
 """One run in one workdir: build, train, evaluate, write down."""
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -10,18 +11,28 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from lift_jax import checkpoints as ckpt
 from lift_jax import config as lift_config
-from lift_jax import devices, metrics, preemption, record, run_config, storage
-from lift_jax import experiment as lift_experiment
+from lift_jax import tuners, weights
+from lift_jax.classifier import network as networks
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement, preemption, processes
+from lift_jax.data import RunData, load_run_data
 from lift_jax.errors import UserError
-from lift_jax.evaluate import Evaluator, Predictions
-from lift_jax.experiment import Experiment
-from lift_jax.initialize import initialize_head
-from lift_jax.logs import Logs
-from lift_jax.state import TrainState, merge
-from lift_jax.train import train
-from lift_jax.weights import reference
+from lift_jax.evaluation import metrics
+from lift_jax.evaluation.evaluator import Evaluator, Predictions
+from lift_jax.files import replacing, write_json
+from lift_jax.models import partition
+from lift_jax.training import head_start, objective, step
+from lift_jax.training.hooks import RunHooks
+from lift_jax.training.loop import fit
+from lift_jax.training.objective import Objective
+from lift_jax.training.state import initial_state
+from lift_jax.weights import Backbone, reference
+from lift_jax.workdir import checkpoints as ckpt
+from lift_jax.workdir import config_file, record, storage
+from lift_jax.workdir.checkpoints import Saved
+from lift_jax.workdir.identity import identify
+from lift_jax.workdir.logs import Logs
 
 Mode = Literal["train", "eval"]
 Results = dict[str, dict[str, float]]
@@ -33,6 +44,7 @@ def run(
     mode: Mode = "train",
     checkpoint: epath.PathLike | None = None,
     launched: float | None = None,
+    loaded: "Loaded | None" = None,
 ) -> Results:
     """Trains and evaluates, or evaluates only.
 
@@ -44,8 +56,9 @@ def run(
             "eval" restores and evaluates.
         checkpoint: the one to evaluate, instead of the newest: a folder, or the reference implementation's
             checkpoint.pth.tar.
-        launched: when the program was (see `lift_jax.logs.process_start`), for the line that says how long the start
-            took; None takes the present.
+        launched: when the program was (see `lift_jax.workdir.logs.process_start`), for the line that says how long
+            the start took; None takes the present.
+        loaded: data and backbones that earlier runs of this process have loaded.
 
     Returns:
         The sections of eval.json: `plain`, and `tte` where test-time ensembling is enabled.
@@ -55,105 +68,260 @@ def run(
             training has begun.
         SystemExit: with `preemption.EXIT_CODE`, if the process was told to stop by SIGTERM.
     """
-    with devices.together():
-        resolved = lift_config.resolve(config)
-    first = jax.process_index() == 0
+    with processes.together():
+        resolved = check(config)
     with (
         storage.opened(workdir) as folder,
-        Logs(folder.local, enabled=first, push=folder.push, launched=launched) as logs,
+        Logs(folder.local, enabled=processes.is_first(), push=folder.push, launched=launched) as logs,
         preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
     ):
-        experiment = lift_experiment.build(resolved, logs)
-        if changed := run_config.differences(folder.local, resolved):
-            said = ", ".join(f"{key} ({old!r} before)" for key, (old, _) in changed.items())
-            logs.warning(f"The config differs from that of the last run in this workdir: {said}.")
-        if first:
-            earlier = folder.local if mode == "eval" else None
-            storage.write_json(folder.local / run_config.FILE, resolved.to_dict())
-            storage.write_json(folder.local / record.FILE, record.content(record.of(experiment, earlier)))
-        if mode == "eval" or resolved.method == "zero_shot":
-            params = _restored(experiment, folder, checkpoint, logs)
-        else:
-            params = experiment.params_of(_trained(experiment, folder, logs))
-        with preemption.leaving(logs.info), devices.connected():
-            return evaluate(experiment, params, folder.local, logs)
+        job, saved = _prepare(resolved, folder, mode, checkpoint, logs, loaded or Loaded())
+        network = _train(job, saved, folder, logs) if mode == "train" else job.network
+        with preemption.leaving(logs.info), processes.connected():
+            return evaluate(job, network, folder.local, logs)
 
 
-def _trained(experiment: Experiment, folder: storage.Folder, logs: Logs) -> TrainState:
-    """The state at the end of the training, which begins at the newest checkpoint if there is one."""
-    saved = ckpt.restore_newest(folder.path, experiment.initial_state(), experiment.identity, logs)
-    if saved is None:
-        initialize_head(experiment, folder.local, logs)
-    experiment.release_backbone()
+def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
+    """Resolves a config, and refuses what is wrong with it as far as this can be known without data and backbone.
+
+    Raises:
+        UserError: for the first mistake.
+    """
+    resolved = lift_config.resolve(config)
+    objective.check(resolved)
+    head_start.check(resolved.head_init)
+    return resolved
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a run trains and evaluates.
+
+    Attributes:
+        config: the resolved config.
+        data: the images.
+        network: the network, placed on all devices.
+        objective: what the training minimises.
+        identity: what the trained parameters belong to.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    data: RunData
+    network: Network
+    objective: Objective
+    identity: dict[str, Any]
+
+
+class Loaded:
+    """The newest data and backbone of this process, which runs that name the same ones share."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Any, Any]] = {}
+
+    def data(self, config: ml_collections.FrozenConfigDict) -> RunData:
+        """Gives the data of a run; what does not depend on the config's other keys is loaded once."""
+        key = (config.data.to_json(), config.class_groups, config.seed)
+        found = self._once("data", key, lambda: load_run_data(config))
+        return dataclasses.replace(found, config=config)
+
+    def backbone(self, config: ml_collections.FrozenConfigDict) -> Backbone:
+        """Gives the backbone of a run."""
+        key = (config.backbone, config.resolution)
+        return self._once("backbone", key, lambda: weights.load(config.backbone, config.resolution or None))
+
+    def _once(self, kind: str, key: Any, load: Any) -> Any:
+        if self._kept.get(kind, (None, None))[0] != key:
+            self._kept.pop(kind, None)  # before the next one is there: both might not fit into memory
+            self._kept[kind] = key, load()
+        return self._kept[kind][1]
+
+
+def _prepare(
+    config: ml_collections.FrozenConfigDict,
+    folder: storage.Folder,
+    mode: Mode,
+    checkpoint: epath.PathLike | None,
+    logs: Logs,
+    loaded: Loaded,
+) -> tuple[Job, Saved | None]:
+    """Makes all that the run needs, and finds where it goes on; only then does it write into the workdir.
+
+    The host's copy of the backbone lives no longer than this function, unless runs share it.
+    """
+    processes.agree(config=config.to_json())
+    placement.check_batch(config.batch_size, config.accumulate or 1)
+    data = _load_data(config, loaded, logs)
+    goal = objective.make(config, data.train.class_counts)
+    network, backbone = _load_network(config, data, loaded, logs)
+    identity = identify(
+        config, backbone.name, backbone.hash, data.train.class_names, reads_prompt=network.method.tunes_text
+    )
+    job = Job(config, data, network, goal, identity)
+    saved = _restore(job, folder, mode, checkpoint, logs)
+    if saved is None and mode == "train":
+        parts = head_start.start_head(config, network, backbone, data, folder.local, logs)
+        head = placement.replicate(parts.head, placement.make_mesh())
+        network = network.with_trained({**parts.trainable, partition.HEAD: head})
+    elif saved is not None:
+        network = network.with_trained(saved.state.trainable)
+    job = dataclasses.replace(job, network=network)
+    _write_down(job, backbone, folder, mode, logs)
     logs.stage("head start" if saved is None else "checkpoint")
-    step = 0 if saved is None else int(saved.state.step)
-    with ckpt.Checkpoints(folder.path, experiment.identity, experiment.config.keep, step) as checkpoints:
-        train_state = train(experiment, checkpoints, logs, saved)
+    return job, saved
+
+
+def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Logs) -> RunData:
+    with processes.together():
+        data = loaded.data(config)
+    logs.stage("data")
+    train, counts = data.train, data.train.class_counts
+    logs.info(
+        f"{config.data.name}: {len(train):,} training images of {train.num_classes:,} classes "
+        f"({counts.max():,} to {counts.min():,} a class), {len(data.test):,} test images."
+    )
+    return data
+
+
+def _load_network(
+    config: ml_collections.FrozenConfigDict, data: RunData, loaded: Loaded, logs: Logs
+) -> tuple[Network, Backbone]:
+    """Loads the backbone and joins it with tuners and head; the parameters are placed on all devices."""
+    start = time.monotonic()
+    with processes.together():
+        backbone = loaded.backbone(config)
+        method = tuners.resolve(config.method, config.tuner)
+        network = networks.build(config, method, backbone, data.train.class_names)
+    logs.info(
+        f"Backbone {backbone.name}: {partition.count(backbone.params['vision']):,} parameters, "
+        f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
+    )
+    split = [(each.class_names, each.labels.tobytes()) for each in (data.train, data.test)]
+    processes.agree(data=split, backbone=backbone.hash)
+    if not method.zero_shot:  # which trains nothing, its head neither
+        logs.info(tuners.summary(network.tuning, network.parts))
+    network = network.placed(placement.make_mesh(), config.fsdp)
+    logs.stage("backbone")
+    return network, backbone
+
+
+def _restore(
+    job: Job, folder: storage.Folder, mode: Mode, checkpoint: epath.PathLike | None, logs: Logs
+) -> Saved | None:
+    """Restores the checkpoint that a training goes on from, or that an evaluation is about; None if there is none."""
+    if job.network.method.zero_shot:
+        return None
+    mesh = placement.make_mesh()
+    like = initial_state(job.network.parts, job.objective.tx(), mesh)
+    if mode == "train":
+        return ckpt.restore_newest(folder.path, like, job.identity, logs)
+    if checkpoint is not None and epath.Path(checkpoint).is_file():
+        parts = reference.load(Path(checkpoint), job.network.tuning, jax.device_get(job.network.parts))
+        logs.info(f"Evaluating {checkpoint}, a checkpoint of the reference implementation.")
+        return Saved(dataclasses.replace(like, trainable=placement.replicate(parts.trainable, mesh)), {})
+    if checkpoint is not None:
+        saved = ckpt.restore(checkpoint, like, job.identity)
+    else:
+        saved = ckpt.restore_newest(folder.path, like, job.identity, logs)
+    if saved is None:
+        raise UserError(f"There is no checkpoint in {folder.path}; train first, or name one with --checkpoint.")
+    logs.info(f"Evaluating the checkpoint of step {int(saved.state.step)}.")
+    return saved
+
+
+def _write_down(job: Job, backbone: Backbone, folder: storage.Folder, mode: Mode, logs: Logs) -> None:
+    """Writes config.json and run.json."""
+    if changed := config_file.differences(folder.local, job.config):
+        said = ", ".join(f"{key} ({old!r} before)" for key, (old, _) in changed.items())
+        logs.warning(f"The config differs from that of the last run in this workdir: {said}.")
+    if not processes.is_first():
+        return
+    network, data = job.network, job.data
+    trained = [] if network.method.zero_shot else tuners.rows(network.tuning, network.parts)
+    made = record.Record(
+        # A run that is merely evaluated again was made by the command that trained it.
+        command=(record.known_command(folder.local) if mode == "eval" else None) or record.command_line(),
+        versions=record.versions(),
+        devices=record.devices(),
+        backbone={
+            "name": backbone.name,
+            "hash": backbone.hash,
+            "parameters": partition.count(backbone.params["vision"]),
+        },
+        trainable=[row._asdict() for row in trained],
+        class_names=list(data.train.class_names),
+        train_counts=data.train.class_counts.tolist(),
+        test_counts=data.test.class_counts.tolist(),
+        class_groups=np.asarray(data.groups).tolist(),
+    )
+    write_json(folder.local / config_file.FILE, job.config.to_dict())
+    write_json(folder.local / record.FILE, record.content(made))
+
+
+def _train(job: Job, saved: Saved | None, folder: storage.Folder, logs: Logs) -> Network:
+    """Trains from the checkpoint, or from the start, to the last epoch."""
+    network, mesh = job.network, placement.make_mesh()
+    if network.method.zero_shot:
+        return network
+    loader = job.data.train_loader(network.input.resolution)
+    if saved is not None:
+        loader.set_state(saved.iterator)
+        logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
+    state = saved.state if saved is not None else initial_state(network.parts, job.objective.tx(), mesh)
+    unread = saved.unread if saved is not None else ()
+    with ckpt.Checkpoints(folder.path, job.identity, job.config.keep, loader.step) as checkpoints:
+        state = fit(
+            network,
+            job.objective,
+            loader,
+            RunHooks(job.config, job.objective, loader, logs, checkpoints, unread),
+            step=step.make(job.config, network, job.objective, mesh),
+            state=state,
+            key=placement.replicated_key(job.config.seed, mesh),
+        )
     logs.info(f"Of the checkpoints that were kept, that of step {checkpoints.best} has the lowest training loss.")
-    return train_state
+    return network.with_trained(state.trainable)
 
 
-def evaluate(experiment: Experiment, params: dict[str, Any], workdir: Path, logs: Logs) -> Results:
-    """Plain evaluation and, where enabled, test-time ensembling; writes eval.json and predictions.npz."""
-    config = experiment.config
+def evaluate(job: Job, network: Network, workdir: Path, logs: Logs) -> Results:
+    """Evaluates plainly and, where enabled, with test-time ensembling; writes eval.json and predictions.npz."""
+    config, resolution = job.config, network.input.resolution
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
-    evaluator = Evaluator(experiment.classifier, experiment.pixels)
+    evaluator = Evaluator(network.classifier, network.input)
     results: Results = {}
     predictions: dict[str, Predictions] = {}
     for section, mode in modes.items():
-        loader = experiment.test_loader(mode)
-        counts, predictions[section] = evaluator(params, loader, logs, f"evaluation, {section}")
-        results[section] = metrics.summarize(counts, class_groups=experiment.class_groups)
+        loader = job.data.test_loader(resolution, mode)
+        counts, predictions[section] = evaluator(network.params, loader, logs, f"evaluation, {section}")
+        results[section] = metrics.summarize(counts, class_groups=job.data.groups)
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
-        share = loader.bytes_per_image / (loader.num_views * 3 * 4 * experiment.pixels.resolution**2)
+        share = loader.bytes_per_image / (loader.num_views * 3 * 4 * resolution**2)
         logs.info(
             f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
             f"{share:.1%} of what float32 views would take."
         )
-    step = experiment.train_loader().num_steps
-    logs.scalars(step, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
+    steps = job.data.train_loader(resolution).num_steps
+    logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     logs.info(metrics.table(results))
-    if jax.process_index() == 0:
+    if processes.is_first():
         _write_predictions(workdir / "predictions.npz", predictions)
-        storage.write_json(workdir / "eval.json", results)
+        write_json(workdir / "eval.json", results)
         if config.report:
-            _report(experiment, workdir, logs)
+            _report(job, workdir, logs)
     return results
 
 
-def _report(experiment: Experiment, workdir: Path, logs: Logs) -> None:
+def _report(job: Job, workdir: Path, logs: Logs) -> None:
     """Draws the report. Whatever goes wrong with it, the numbers are written already and the run goes on."""
     try:
         from lift_jax import report  # matplotlib takes a second to import
 
-        logs.info(f"Report: {report.write(workdir, experiment.test, logs)}")
+        logs.info(f"Report: {report.write(workdir, job.data.test, logs)}")
     except Exception as error:
         logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
-def _restored(
-    experiment: Experiment, folder: storage.Folder, checkpoint: epath.PathLike | None, logs: Logs
-) -> dict[str, Any]:
-    if experiment.config.method == "zero_shot":
-        initialize_head(experiment, folder.local, logs)
-        return experiment.params
-    if checkpoint is not None and epath.Path(checkpoint).is_file():
-        parts = reference.load(Path(checkpoint), experiment.tuning, jax.device_get(experiment.parts))
-        logs.info(f"Evaluating {checkpoint}, a checkpoint of the reference implementation.")
-        return merge(*devices.replicate(parts, experiment.mesh))
-    like = experiment.initial_state()
-    if checkpoint is not None:
-        saved = ckpt.restore(checkpoint, like, experiment.identity)
-    else:
-        saved = ckpt.restore_newest(folder.path, like, experiment.identity, logs)
-    if saved is None:
-        raise UserError(f"There is no checkpoint in {folder.path}; train first, or name one with --checkpoint.")
-    logs.info(f"Evaluating the checkpoint of step {int(saved.state.step)}.")
-    return experiment.params_of(saved.state)
-
-
 def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:
-    """The headline's columns under their own names; those of the plain evaluation beside ensembling as `plain_...`."""
+    """Writes the headline's columns under their own names, and the plain ones beside ensembling as `plain_...`."""
     main = predictions.get("tte", predictions["plain"])
     columns: dict[str, Any] = dict(
         index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence
@@ -161,11 +329,10 @@ def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:
     if "tte" in predictions:
         plain = predictions["plain"]
         columns |= dict(plain_prediction=plain.prediction, plain_confidence=plain.confidence)
-    part = file.with_name("predictions.part.npz")
-    np.savez_compressed(part, **columns)
-    part.replace(file)
+    with replacing(file) as part, part.open("wb") as opened:
+        np.savez_compressed(opened, **columns)
 
 
 def default_workdir(config_file: str) -> Path:
-    """runs/<config name>-<time>."""
+    """Names the workdir of a run without one: runs/<config name>-<time>."""
     return Path("runs") / f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -13,11 +13,12 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
-from lift_jax import initialize, losses, metrics, run_config, storage, tuners
 from lift_jax.command_line import nearest_key
 from lift_jax.errors import UserError
-from lift_jax.run import Mode, Results
+from lift_jax.evaluation import metrics
+from lift_jax.run import Loaded, Mode, Results, check
 from lift_jax.run import run as run_one
+from lift_jax.workdir import config_file, storage
 
 Grid = dict[str, tuple[Any, ...]]
 
@@ -85,14 +86,15 @@ def run(
             _set(one, key, value)
         folder = workdir / (_name(chosen) or "run")
         plan[folder] = _name({k: v for k, v in chosen.items() if k != "seed"}) or "run", one
-        resolved = _checked(one)
+        resolved = check(one)
         file = folder / "eval.json"
         if mode == "train" and file.is_file():
             _refuse_others(folder, resolved)
             done[folder] = json.loads(file.read_text(encoding="utf-8"))
     results: dict[str, list[Results]] = {}
+    loaded = Loaded()
     for folder, (name, one) in plan.items():
-        result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint)
+        result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint, loaded=loaded)
         results.setdefault(name, []).append(result)
     if jax.process_index() == 0:
         print(summary(results))
@@ -100,19 +102,10 @@ def run(
         _compare([folder.name for folder in plan], workdir)
 
 
-def _checked(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
-    """The resolved config; refuses what is wrong with it as far as this can be known without data and backbone."""
-    resolved = lift_config.resolve(config)
-    tuners.check(resolved.method, resolved.tuner)
-    losses.check(resolved.loss)
-    initialize.check(resolved.head_init)
-    return resolved
-
-
 def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:
     """Refuses a result that is there but belongs to another config: the table would show it under a wrong name."""
     changed = {
-        key: values for key, values in run_config.differences(folder, config).items() if key not in _WITHOUT_EFFECT
+        key: values for key, values in config_file.differences(folder, config).items() if key not in _WITHOUT_EFFECT
     }
     if changed:
         said = ", ".join(f"{key} {old!r} instead of {new!r}" for key, (old, new) in changed.items())

@@ -17,9 +17,11 @@ from flax import traverse_util
 from fsspec.implementations.memory import MemoryFileSystem
 from tokenizers import models, pre_tokenizers, processors
 
-from lift_jax import state, tuners
+from lift_jax import tuners
+from lift_jax.classifier.initialise import complete
+from lift_jax.models import partition
 from lift_jax.models.clip import CLIP
-from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.models.heads import Classifier, CosineHead, Head
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import huggingface
 from lift_jax.weights.backbone import Backbone, content_hash
@@ -76,31 +78,33 @@ class Tuned(NamedTuple):
 
     classifier: Classifier
     tuning: tuners.Tuning
-    parts: state.Parts
+    parts: partition.Parts
 
-    def apply(self, params: state.Tree, images: Any, method: str = "__call__") -> Any:
+    def apply(self, params: partition.Tree, images: Any, method: str = "__call__") -> Any:
         return self.classifier.apply({"params": params}, images, method=method)
 
     def features(self, images: Any) -> Any:
-        return jax.jit(lambda p, x: self.apply(p, x, "features"))(state.merge(*self.parts), images)
+        return jax.jit(lambda p, x: self.apply(p, x, "features"))(partition.merge(*self.parts), images)
 
 
-def flatten(tree: state.Tree) -> dict[state.Path, Any]:
+def flatten(tree: partition.Tree) -> dict[partition.Path, Any]:
     """The tree's leaves by their paths."""
     return traverse_util.flatten_dict(dict(tree))  # pyright: ignore[reportReturnType]
 
 
-def tune(backbone: Backbone, method: str, num_classes: int = 7, noise: float = 0.0, **options) -> Tuned:
+def tune(
+    backbone: Backbone, method: str, num_classes: int = 7, noise: float = 0.0, head: type[Head] = CosineHead, **options
+) -> Tuned:
     """A classifier with the tuners of `method`, trained parameters moved by `noise` times a standard normal."""
     config = tuners.tuner_defaults()
     config.update(options)
     assert isinstance(backbone.vision, VisionTransformer)
-    tuning = tuners.build(method, config, backbone.vision, num_classes)
-    classifier = Classifier(backbone.vision.clone(tuners=tuning.tuners), CosineHead(num_classes))
+    tuning = tuners.build(tuners.resolve(method, config), backbone.vision, num_classes)
+    classifier = Classifier(backbone.vision.clone(tuners=tuning.tuners), head(num_classes))
     shape = (backbone.resolution, backbone.resolution, 3)
-    params = state.complete(classifier, backbone.params["vision"], shape, jax.random.key(0))
+    params = complete(classifier, backbone.params["vision"], shape, jax.random.key(0))
     generator = np.random.default_rng(1)
-    parts = state.split(jax.tree.map(np.asarray, params), tuning.trains)
+    parts = partition.split(jax.tree.map(np.asarray, params), tuning.trains)
     moved = jax.tree.map(lambda x: (x + noise * generator.normal(size=x.shape)).astype(np.float32), parts.tuner)
     return Tuned(classifier, tuning, parts._replace(tuner=moved))
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from conftest import make_clip, tune
 
-from lift_jax import devices, losses, optimizer, state
-from lift_jax.evaluate import Input
-from lift_jax.state import TrainState
-from lift_jax.train import make_step
+from lift_jax.cluster import placement
+from lift_jax.models.image_input import ImageInput
+from lift_jax.training import losses, optimizer
+from lift_jax.training.state import initial_state
+from lift_jax.training.step import TrainingStep
 
 CASES = [
     ("LA", "adaptformer", False),
@@ -32,8 +33,11 @@ def main() -> None:
     """Trains a tiny CLIP on a batch of which some rows are padding, unequally many on each device."""
     with tempfile.TemporaryDirectory() as folder:
         clip = make_clip(Path(folder))
-    pixels = Input(16, clip.mean, clip.std, jnp.float32)
-    tx, counts = optimizer.make(0.1, 0.9, 5e-4), [300, 90, 40, 20, 9, 3, 1]
+    image_input, counts = ImageInput(16, clip.mean, clip.std, jnp.float32), [300, 90, 40, 20, 9, 3, 1]
+
+    def tx(lr):
+        return optimizer.make(lr, 0.9, 5e-4)
+
     generator = np.random.default_rng(0)
     batch = {
         "image": generator.integers(0, 256, (16, 16, 16, 3), np.uint8),
@@ -43,17 +47,15 @@ def main() -> None:
     report = {}
     for loss, method, fsdp in CASES:
         tuned = tune(clip, method, noise=0.1)
-        start = {state.TUNER: tuned.parts.tuner, state.HEAD: tuned.parts.head}
+        start = tuned.parts.trainable
         values, ends = [], []
         for number in 1, jax.device_count():
-            mesh = devices.make_mesh(jax.devices()[:number])
-            frozen = (devices.shard if fsdp else devices.replicate)(tuned.parts.frozen, mesh)
-            trainable = devices.replicate(start, mesh)
-            train_state = TrainState(jnp.zeros((), jnp.int32), trainable, tx.init(trainable))
-            step = make_step(
-                tuned.classifier, losses.make(loss, counts), tx, pixels, accumulate=1, flip=False, fsdp=fsdp, mesh=mesh
-            )
-            new, metrics = jax.jit(step)(train_state, frozen, devices.shard_batch(batch, mesh), jax.random.key(0))
+            mesh = placement.make_mesh(jax.devices()[:number])
+            frozen = (placement.shard if fsdp else placement.replicate)(tuned.parts.frozen, mesh)
+            loss_over_batch = losses.make(loss, counts)
+            step = TrainingStep(tuned.classifier, loss_over_batch, tx, image_input, mesh, accumulate=1, fsdp=fsdp)
+            sharded, key, lr = placement.shard_batch(batch, mesh), jax.random.key(0), jnp.float32(0.1)
+            new, metrics = jax.jit(step)(initial_state(tuned.parts, tx(lr), mesh), frozen, sharded, key, lr)
             values.append(float(metrics.loss))
             ends.append(jax.device_get(new.trainable))
         moved, apart = (

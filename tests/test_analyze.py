@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lift_jax import analyze, features
+from lift_jax import analyze
 from lift_jax import config as lift_config
 from lift_jax.data.dataset import ArraySource, Dataset
 from lift_jax.errors import UserError
+from lift_jax.evaluation import geometry
 from lift_jax.run import run
 
 
@@ -62,7 +63,7 @@ def test_no_run(tmp_path):
 
 def test_similarity_is_that_of_the_mean_features():
     rows = np.array([[2.0, 0], [0, 1], [0, 3], [-1, 0]])
-    found = features.similarity(rows, np.array([0, 0, 1, 2]), np.array([0, 1, 2]))
+    found = geometry.similarity(rows, np.array([0, 0, 1, 2]), np.array([0, 1, 2]))
     # The means are (1, 1/2), (0, 3) and (-1, 0): longer features weigh more.
     expected = [[1, 1 / np.sqrt(5), -2 / np.sqrt(5)], [1 / np.sqrt(5), 1, 0], [-2 / np.sqrt(5), 0, 1]]
     np.testing.assert_allclose(found, expected, atol=1e-12)
@@ -70,7 +71,7 @@ def test_similarity_is_that_of_the_mean_features():
 
 def test_distances_are_to_the_mean_of_the_own_class():
     rows = np.array([[1.0, 0], [0, 1], [5, 5], [0, 3]])
-    found = features.distances(rows, np.array([0, 0, 1, 2]), np.array([0, 2]))
+    found = geometry.distances(rows, np.array([0, 0, 1, 2]), np.array([0, 2]))
     np.testing.assert_allclose(found, [1 - np.sqrt(0.5), 1 - np.sqrt(0.5), 0], atol=1e-12)
 
 
@@ -81,12 +82,12 @@ def labelled(labels: list[int], num_classes: int) -> Dataset:
 
 def test_the_tail_has_what_distances_need():
     train, test = labelled([0, 0, 0, 1, 1, 2, 3, 3], 4), labelled([0, 1, 2], 4)
-    np.testing.assert_array_equal(features.tail(train, test, np.array([0, 2, 2, 2])), [1])
-    np.testing.assert_array_equal(features.tail(train, test, np.array([0, 1, 2, 2])), [1])  # no rarer one will do
-    assert features.tail(train, labelled([], 4), np.zeros(4, int)).size == 0
+    np.testing.assert_array_equal(geometry.tail(train, test, np.array([0, 2, 2, 2])), [1])
+    np.testing.assert_array_equal(geometry.tail(train, test, np.array([0, 1, 2, 2])), [1])  # no rarer one will do
+    assert geometry.tail(train, labelled([], 4), np.zeros(4, int)).size == 0
 
 
 def test_the_heat_map_goes_from_the_frequent_to_the_rare():
     train, test = labelled([0, 1, 1, 2, 2, 2, 3], 5), labelled([0, 1, 2, 4], 5)
-    np.testing.assert_array_equal(features.compared(train, test, 10), [2, 1, 0, 4])
-    np.testing.assert_array_equal(features.compared(train, test, 2), [2, 4])
+    np.testing.assert_array_equal(geometry.compared(train, test, 10), [2, 1, 0, 4])
+    np.testing.assert_array_equal(geometry.compared(train, test, 2), [2, 4])

@@ -146,17 +146,12 @@ def test_the_new_tuner_is_used_as_it_is(capsys):
 def test_the_new_tuner_gets_a_name(tmp_path):
     page = ROOT / "docs" / "extending.md"
     tuner, _ = fences(page, "python")
-    name, maker, _ = fences(page, "")
+    row, _ = fences(page, "")
     package = shutil.copytree(ROOT / "lift_jax", tmp_path / "lift_jax", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "tuners" / "ia3.py").write_text(tuner)
-    edit(package / "tuners" / "methods.py", "TUNERS = (\n", name)
-    edit(package / "tuners" / "build.py", '        "lora": same(LoRA, rank),\n', maker)
-    edit(
-        package / "tuners" / "build.py",
-        "from lift_jax.tuners.lora import",
-        "from lift_jax.tuners.ia3 import IA3\n",
-        before=True,
-    )
+    table = package / "tuners" / "specs.py"
+    edit(table, "TUNERS: tuple[TunerSpec, ...] = (\n", row)
+    edit(table, "from lift_jax.tuners.spec import TunerSpec\n", "from lift_jax.tuners import ia3\n", before=True)
     (line,) = (line for line in commands(page) if "ia3" in line)
     tiny = ["--config.num_epochs=1", "--config.tte.enabled=False", "--config.report=False"]
     done = subprocess.run(

@@ -12,13 +12,14 @@ from conftest import clip_config, random_params, write_tokenizer
 from PIL import Image
 
 from lift_jax import config as lift_config
-from lift_jax import losses, sweep, tuners
+from lift_jax import sweep, tuners
 from lift_jax.errors import UserError
-from lift_jax.initialize import STARTS
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.run import run
+from lift_jax.training import losses
+from lift_jax.training.head_start import STARTS
 from lift_jax.weights import huggingface
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproducing.md"
@@ -57,7 +58,9 @@ def check(settings: dict) -> None:
     config = lift_config.resolve(config)
     resnet = "RN" in config.backbone
     with_text = "vit_base_patch16_224" not in config.backbone
-    tuners.build(config.method, config.tuner, RESNET if resnet else VIT, 1000, TEXT if with_text else None)
+    tuners.build(
+        tuners.resolve(config.method, config.tuner), RESNET if resnet else VIT, 1000, TEXT if with_text else None
+    )
     losses.make(config.loss, np.arange(1, 6), tau=config.tau, scale=config.head_scale)
     assert config.head_init in STARTS or config.head_init.endswith("_shot")
     assert with_text or config.head_init != "text"

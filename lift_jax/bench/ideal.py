@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import ml_collections
 
-from lift_jax.experiment import Network
+from lift_jax.classifier.network import Network
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.tuners.methods import tuners_of
 
 
 class Operations(NamedTuple):
@@ -30,11 +29,11 @@ def operations(config: ml_collections.FrozenConfigDict, network: Network) -> Ope
     vision = network.classifier.backbone
     if not isinstance(vision, VisionTransformer) or vision.pool != "class":
         return None
-    if tuners_of(config.method) != ("adaptformer",) or config.tuner.partial:
+    if network.method.tuners != ("adaptformer",) or config.tuner.partial:
         return None
     tuner = network.parts.tuner["backbone"]["block_0"]["tuner_adaptformer"]
     dim = tuner["down_proj"]["kernel"].shape[-1]
-    return adaptformer(vision, network.pixels.resolution, dim, network.classifier.head.num_classes)
+    return adaptformer(vision, network.input.resolution, dim, network.classifier.head.num_classes)
 
 
 def adaptformer(vision: VisionTransformer, resolution: int, dim: int, num_classes: int) -> Operations:

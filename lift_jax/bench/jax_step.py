@@ -3,38 +3,41 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import optax
 
-from lift_jax import devices, losses, optimizer, state
 from lift_jax.bench.workload import LR, MOMENTUM, PEAK_SIDE, WEIGHT_DECAY, Workload
-from lift_jax.evaluate import Evaluator, Input
-from lift_jax.state import TrainState
-from lift_jax.train import make_step
+from lift_jax.cluster import placement
+from lift_jax.evaluation.evaluator import Evaluator
+from lift_jax.models import partition
+from lift_jax.models.image_input import ImageInput
+from lift_jax.models.partition import Parts
+from lift_jax.training import losses, optimizer
+from lift_jax.training.state import initial_state
+from lift_jax.training.step import TrainingStep
 from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
 
 
 class JaxStep:
-    """The steps of `lift_jax.train` and `lift_jax.evaluate` with the workload's parameters and batch."""
+    """The package's training and evaluation step with the workload's parameters and batch."""
 
     def __init__(self, workload: Workload):
-        mesh = devices.make_mesh()
-        parts = devices.replicate(workload.parts(), mesh)
-        pixels = Input(workload.resolution, CLIP_MEAN, CLIP_STD, np.float32)
-        tx = optimizer.make(LR, MOMENTUM, WEIGHT_DECAY)
+        mesh = placement.make_mesh()
+        parts = Parts(*placement.replicate(workload.parts(), mesh))
+        image_input = ImageInput(workload.resolution, CLIP_MEAN, CLIP_STD, np.float32)
         loss = losses.make("LA", workload.class_counts)
-        step = make_step(workload.classifier, loss, tx, pixels, accumulate=workload.accumulate, flip=False)
+
+        def tx(lr: Any) -> optax.GradientTransformation:
+            return optimizer.make(lr, MOMENTUM, WEIGHT_DECAY)
+
+        step = TrainingStep(workload.classifier, loss, tx, image_input, mesh, accumulate=workload.accumulate)
         self._step = jax.jit(step, donate_argnums=0)
         self._frozen = parts.frozen
-        trainable: Any = {state.TUNER: parts.tuner, state.HEAD: parts.head}
-        self._state = TrainState(
-            devices.replicate(jnp.zeros((), jnp.int32), mesh),
-            trainable,
-            devices.replicate(jax.jit(tx.init)(trainable), mesh),
-        )
-        self._key = devices.replicated_key(0, mesh)
-        self._batch = devices.shard_batch(workload.rows(), mesh)
-        self._evaluate = Evaluator(workload.classifier, pixels).step
+        self._state = initial_state(parts, tx(LR), mesh)
+        self._lr = placement.replicate(np.float32(LR), mesh)
+        self._key = placement.replicated_key(0, mesh)
+        self._batch = placement.shard_batch(workload.rows(), mesh)
+        self._evaluate = Evaluator(workload.classifier, image_input).step.pmapped
         views = dict(corners=(1, 2), transposed=(), flipped=(1,))
         zeros = {name: np.zeros((workload.batch, *shape), np.int32) for name, shape in views.items()}
         rows = {**workload.rows(), **zeros}
@@ -43,11 +46,11 @@ class JaxStep:
         self._product = jax.jit(lambda x: x @ x)
 
     def train(self) -> float:
-        self._state, metrics = self._step(self._state, self._frozen, self._batch, self._key)
+        self._state, metrics = self._step(self._state, self._frozen, self._batch, self._key, self._lr)
         return float(jax.block_until_ready((self._state, metrics))[1].loss)
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        params = devices.local_replicas(state.merge(self._frozen, *self._state.trainable.values()))
+        params = placement.local_replicas(partition.merge(self._frozen, *self._state.trainable.values()))
         prediction, confidence = jax.device_get(self._evaluate(params, self._views)[1])
         return prediction.reshape(-1), confidence.reshape(-1)
 

@@ -22,7 +22,8 @@ import numpy as np
 import tokenizers
 from tokenizers import models, processors
 
-from lift_jax import state, weights
+from lift_jax import weights
+from lift_jax.models import partition
 from lift_jax.models.clip import CLIP
 from lift_jax.weights import huggingface
 from lift_jax.weights.source import find
@@ -60,7 +61,7 @@ def _load(name: str) -> dict[str, float]:
     start = time.perf_counter()
     backbone = weights.load(name)
     seconds = time.perf_counter() - start
-    return dict(seconds=seconds, before=before, peak=peak(), parameters=state.count(backbone.params))
+    return dict(seconds=seconds, before=before, peak=peak(), parameters=partition.count(backbone.params))
 
 
 def write(folder: str, config: dict[str, Any]) -> None:

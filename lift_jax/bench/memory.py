@@ -10,27 +10,31 @@ copies that a training holds. Programs, and what the compiler keeps, fall out: t
 
 import argparse
 import ctypes
+import dataclasses
 import gc
 import os
 import tempfile
 from pathlib import Path
 
 import jax
+import ml_collections
 import numpy as np
 from jaxtyping import UInt8
 
 from lift_jax import config as lift_config
-from lift_jax import devices
-from lift_jax import experiment as lift_experiment
+from lift_jax import tuners, weights
 from lift_jax.bench.load import apart, peak, write
+from lift_jax.classifier import network as networks
+from lift_jax.cluster import placement
 from lift_jax.data import Dataset, test_loader
-from lift_jax.evaluate import Evaluator, Input
-from lift_jax.initialize import initialize_head
-from lift_jax.logs import Logs
+from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.models.heads import Classifier, CosineHead
+from lift_jax.models.image_input import ImageInput
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.train import make_step
+from lift_jax.training import objective, step
+from lift_jax.training.state import initial_state
 from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
+from lift_jax.workdir.logs import Logs
 
 _CLASSES = 100
 
@@ -55,9 +59,9 @@ def evaluation_peak(images: int) -> int:
     names = tuple(map(str, range(_CLASSES)))
     dataset = Dataset("noise", _Noise(images), np.arange(images, dtype=np.int32) % _CLASSES, names)
     loader = test_loader(dataset, batch_size=64, resolution=64, expand=8, mode="fivecrop")
-    pixels = Input(64, CLIP_MEAN, CLIP_STD, np.dtype(np.float32))
-    replicated = devices.replicate(params, devices.make_mesh())
-    Evaluator(classifier, pixels)(replicated, loader, Logs(None, enabled=False), "")
+    image_input = ImageInput(64, CLIP_MEAN, CLIP_STD, np.dtype(np.float32))
+    replicated = placement.replicate(params, placement.make_mesh())
+    Evaluator(classifier, image_input)(replicated, loader, Logs(None, enabled=False), "")
     return peak()
 
 
@@ -76,24 +80,28 @@ def training_memory(width: int) -> tuple[int, int]:
         apart(write, folder, clip)
         config = lift_config.default()
         config.update(backbone=folder, method="adaptformer", batch_size=4, head_init="random")
-        quiet = Logs(None, enabled=False)
-        experiment = lift_experiment.build(lift_config.resolve(config), quiet)
-        initialize_head(experiment, Path(folder), quiet)
-        experiment.release_backbone()
-        step = make_step(
-            experiment.classifier, experiment.loss, experiment.tx, experiment.pixels, accumulate=1, flip=False
-        )
+        config = lift_config.resolve(config)
+        network, mesh = _network(config), placement.make_mesh()
+        goal = objective.make(config, np.ones(_CLASSES, np.int64))
         batch = {
             "image": np.zeros((4, 32, 32, 3), np.uint8),
             "label": np.zeros(4, np.int32),
             "mask": np.ones(4, np.bool_),
         }
-        key = devices.replicated_key(0, experiment.mesh)
-        jax.block_until_ready(jax.jit(step)(experiment.initial_state(), experiment.parts.frozen, batch, key))
+        state, key = initial_state(network.parts, goal.tx(), mesh), placement.replicated_key(0, mesh)
+        train = jax.jit(dataclasses.replace(step.make(config, network, goal, mesh), accumulate=1, mirrored=False))
+        jax.block_until_ready(train(state, network.parts.frozen, batch, key, np.float32(config.lr)))
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed, but not yet given back
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return resident, sum(x.nbytes for x in jax.tree.leaves(experiment.parts.frozen))
+    return resident, sum(x.nbytes for x in jax.tree.leaves(network.parts.frozen))
+
+
+def _network(config: ml_collections.FrozenConfigDict) -> networks.Network:
+    """The network of a run on all devices; the host's copy of the backbone is let go."""
+    backbone, names = weights.load(config.backbone), tuple(map(str, range(_CLASSES)))
+    method = tuners.resolve(config.method, config.tuner)
+    return networks.build(config, method, backbone, names).placed(placement.make_mesh())
 
 
 def main() -> None:

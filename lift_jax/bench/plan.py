@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, get_args
 import jax
 import ml_collections
 
-from lift_jax import micro_batches
 from lift_jax.bench import ideal, program, steps
 from lift_jax.bench.program import Program
 from lift_jax.bench.tpus import Chip
 from lift_jax.errors import UserError
+from lift_jax.models import micro_batches
 from lift_jax.models.transformer import Remat
 
 _UNIT = 8
@@ -51,8 +51,8 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
 
     def counted(rows: int, parts: int = 0) -> int:
         """The rows whose operations the compiler counts: in a loop over micro-batches those of one of them."""
-        side, platform = network.pixels.resolution, target.local[0].platform
-        return rows // (parts or micro_batches.number(network.classifier.backbone, (rows, side, side, 3), platform))
+        side, platform = network.input.resolution, target.local[0].platform
+        return rows // (parts or micro_batches.suitable(network.classifier.backbone, (rows, side, side, 3), platform))
 
     yield _head(config, num_classes, target)
     lowered = steps.training(config, network, target.everywhere, batch * len(target.everywhere))
@@ -63,7 +63,7 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
     if target.chip is not None:
         largest = next_batch({batch: compiled}, _USABLE * target.chip.hbm, batch) or batch
         yield f"  largest batch    about {largest} a chip (--fit compiles to be sure)"
-    lowered, views = steps.evaluation(config, network, target.local)
+    lowered, views = steps.evaluation(config, network, target.everywhere, target.local)
     compiled = _fitting(lowered, f"The evaluation step with {views} views a chip")
     yield f"evaluation step, {views} views a chip:"
     rows = counted(views)

@@ -4,10 +4,10 @@
         [--rounds 5]
 
 A CLIP ViT-B/16 at 224 x 224 pixels with AdaptFormer and the cosine head, in float32, with random weights. The steps are
-those of `lift_jax.train` and `lift_jax.evaluate`, from uint8 pixels to the updated parameters or to the predictions.
-Beside them the same weights in transformers' CLIPVisionModel (see `lift_jax.bench.torch_step`), without gradients of
-frozen parameters. Each side is a process of its own, and they take turns: a round is one training step and one
-evaluated batch of each. The peak is the fastest large matrix product of either side in the same run.
+the package's own, from uint8 pixels to the updated parameters or to the predictions. Beside them the same weights in
+transformers' CLIPVisionModel (see `lift_jax.bench.torch_step`), without gradients of frozen parameters. Each side is a
+process of its own, and they take turns: a round is one training step and one evaluated batch of each. The peak is the
+fastest large matrix product of either side in the same run.
 """
 
 import argparse
@@ -21,10 +21,10 @@ import time
 
 import jax
 
-from lift_jax import devices
 from lift_jax.bench import ideal
 from lift_jax.bench.jax_step import JaxStep
 from lift_jax.bench.workload import PEAK_SIDE, Side, Workload
+from lift_jax.cluster import processes
 from lift_jax.models.vit import VisionTransformer
 
 OURS, PEER = "lift_jax", "PyTorch"
@@ -64,7 +64,7 @@ _side: Side
 
 def _set_side(name: str, workload: Workload) -> None:
     global _side
-    devices.start()
+    processes.start()
     jax.config.update("jax_enable_compilation_cache", False)  # the first step's time is the compiler's
     _side = side(name, workload)
 

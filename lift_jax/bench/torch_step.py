@@ -9,15 +9,15 @@ import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from transformers import CLIPVisionModel  # pyright: ignore[reportMissingImports]
 
-from lift_jax import state
 from lift_jax.bench.workload import LR, MOMENTUM, PEAK_SIDE, WEIGHT_DECAY, Workload
+from lift_jax.models import partition
 from lift_jax.weights import huggingface, layout
 
 
 class AdaptedMLP(nn.Module):
     """In the place of a block's MLP, and of the layer norm before it, which AdaptFormer's branch does not pass."""
 
-    def __init__(self, norm: nn.Module, mlp: nn.Module, params: state.Tree):
+    def __init__(self, norm: nn.Module, mlp: nn.Module, params: partition.Tree):
         super().__init__()
         self.norm, self.mlp = norm, mlp
         width, dim = params["down_proj"]["kernel"].shape
@@ -94,7 +94,7 @@ class TorchStep:
 
     def trained(self) -> dict[str, Any]:
         blocks = {f"block_{i}": mlp.trained() for i, mlp in enumerate(self._adapted)}
-        return {state.TUNER: {"backbone": blocks}, state.HEAD: {"head": {"kernel": _array(self.head.T)}}}
+        return {partition.TUNER: {"backbone": blocks}, partition.HEAD: {"head": {"kernel": _array(self.head.T)}}}
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

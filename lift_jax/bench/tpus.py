@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.experimental import topologies
 
-from lift_jax import devices
+from lift_jax.cluster import processes
 from lift_jax.errors import UserError
 
 
@@ -74,7 +74,7 @@ def slice_devices(name: str) -> tuple[list[Any], list[Any]]:
             "The compiler for TPUs, libtpu, is not installed; run: pip install 'jax[tpu]', best in an environment "
             "of its own."
         )
-    devices.silence_libtpu()
+    processes.silence_libtpu()
     # As on the machines, the two cores of a chip are one device.
     together = {"chip_config_name": "megacore"} if chip.cores > 1 else {}
 

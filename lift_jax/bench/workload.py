@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from lift_jax import state
+from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.tuners.adaptformer import AdaptFormer
@@ -22,7 +22,7 @@ class Workload:
     """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
 
     A training step takes the batch in `accumulate` micro-batches, which divide it; 0 is each side's own way: PyTorch
-    takes it as a whole, the package in as many as `lift_jax.micro_batches` says.
+    takes it as a whole, the package in as many as `lift_jax.models.micro_batches` says.
     """
 
     vision: VisionTransformer
@@ -41,7 +41,7 @@ class Workload:
     def class_counts(self) -> np.ndarray:
         return np.arange(self.num_classes, 0, -1)
 
-    def parts(self) -> state.Parts:
+    def parts(self) -> partition.Parts:
         """Random parameters, the same in every process; none has a special value such as 0."""
         images = jax.ShapeDtypeStruct((1, self.resolution, self.resolution, 3), np.float32)
         shapes = jax.eval_shape(self.classifier.init, jax.random.key(0), images)["params"]
@@ -52,7 +52,7 @@ class Workload:
             return centre + 0.03 * generator.standard_normal(leaf.shape, np.float32)
 
         params = jax.tree_util.tree_map_with_path(draw, shapes)
-        return state.split(params, lambda path: "tuner_adaptformer" in path)
+        return partition.split(params, lambda path: "tuner_adaptformer" in path)
 
     def rows(self) -> dict[str, np.ndarray]:
         """A batch as the training loader gives it."""

@@ -20,12 +20,12 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from lift_jax.cluster.locking import alone
 from lift_jax.data import longtail
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
 from lift_jax.data.records import FINISHED, open_builder, read_index
-from lift_jax.errors import NO_ROOM, UserError
-from lift_jax.locking import alone
+from lift_jax.errors import NO_ROOM, UserError, exit_status
 
 # (training images, classes, largest, smallest) as published: Krizhevsky 2009 for CIFAR; Liu et al. 2019 for ImageNet-LT
 # and Places-LT; the competition's page for iNaturalist 2018, and for its largest and smallest class the table of data
@@ -239,12 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train_list", metavar="FILE", default="", help="list file (path label) of the training split")
     parser.add_argument("--test_list", metavar="FILE", default="", help="list file of the test split")
     parser.add_argument("--class_names", metavar="FILE", default="", help="file of class names for the list files")
-    try:
-        prepare(**vars(parser.parse_args(arguments)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    given = parser.parse_args(arguments)
+    return exit_status(lambda: prepare(**vars(given)))
 
 
 if __name__ == "__main__":

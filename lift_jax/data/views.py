@@ -1,4 +1,4 @@
-"""How test views travel: the host sends one uint8 canvas an image, the device cuts the views out of it.
+"""How test views travel: the host sends one uint8 canvas an image, and the device cuts the views out of it.
 
 Five float32 views of one image are mostly the same pixels, four bytes each. The canvas holds them once, one byte each:
 the resized image itself, lying (portrait images are transposed) and padded to one of a few widths, so that the device
@@ -13,10 +13,8 @@ takes more than 16.7 (`python -m lift_jax.bench.data --views`).
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import UInt8
 
 from lift_jax.data import transforms
 from lift_jax.errors import UserError
@@ -152,40 +150,3 @@ def _entry(canvas: np.ndarray, corners: list[tuple[int, int]], transposed: bool,
         "transposed": np.bool_(transposed),
         "flipped": np.array(flipped, np.bool_),
     }
-
-
-def cut(
-    canvas: UInt8[Array, "batch canvas_height canvas_width 3"],
-    corners: Int[Array, "batch views 2"],
-    transposed: Bool[Array, " batch"],
-    flipped: Bool[Array, "batch views"],
-    resolution: int,
-) -> UInt8[Array, "batch views resolution resolution 3"]:
-    """Cut the views out of the canvases, on the device (arguments as `prepare_test` returns them, batched)."""
-
-    def view(image: Array, corner: Array, transpose: Array, mirror: Array) -> Array:
-        piece = jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (resolution, resolution, 3))
-        piece = jnp.where(transpose, piece.swapaxes(0, 1), piece)
-        return jnp.where(mirror, piece[:, ::-1], piece)
-
-    return jax.vmap(jax.vmap(view, in_axes=(None, 0, None, 0)))(canvas, corners, transposed, flipped)
-
-
-def flip(images: UInt8[Array, "batch height width 3"], key: PRNGKeyArray) -> UInt8[Array, "batch height width 3"]:
-    """Mirror each image from left to right with probability one half."""
-    mirror = jax.random.bernoulli(key, 0.5, images.shape[:1])
-    return jnp.where(mirror[:, None, None, None], images[:, :, ::-1], images)
-
-
-def normalize(
-    images: UInt8[Array, "*batch height width 3"], mean: Any, std: Any, dtype: Any = jnp.float32
-) -> Float[Array, "*batch height width 3"]:
-    """(x / 255 - mean) / std, computed in float32 and then cast.
-
-    Arguments:
-        images: uint8 pixels.
-        mean, std: one number a channel, as shares of 1.
-        dtype: the result's.
-    """
-    scaled = images.astype(jnp.float32) / 255
-    return ((scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)).astype(dtype)

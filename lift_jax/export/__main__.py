@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lift_jax.export
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, exit_status
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "merged", "peft", "reference")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
@@ -41,25 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.squares and given.format != "stablehlo":
         parser.error("--squares is of --format stablehlo; onnx takes squares in any case, the others no images.")
-    try:
-        _run(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _run(given))
 
 
 def _run(given: argparse.Namespace) -> None:
     # Imported here: `--help` needs no JAX.
     import jax
 
-    from lift_jax import devices
-    from lift_jax.export import classifier, compact, onnx, stablehlo, verify, weights
-    from lift_jax.loading import load
+    from lift_jax.cluster import processes
+    from lift_jax.export import classifier, onnx, stablehlo, verify, weights
+    from lift_jax.inference import compact
+    from lift_jax.inference.load import load
 
     if given.output is None and "://" in given.workdir:
         raise UserError(f"The run {given.workdir} is in a bucket; name a folder for the export with --output.")
-    devices.start()
+    processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
     folder = given.output or Path(given.workdir) / "export"
     if given.output is None and given.format in ("merged", "peft"):

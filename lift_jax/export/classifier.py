@@ -7,19 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from lift_jax.data import views
 from lift_jax.export.preprocessing import to_square
-from lift_jax.inference import Model
+from lift_jax.inference.model import Model
+from lift_jax.training import losses
+from lift_jax.training.priors import PRIORS
 
 
 def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
     """Images to logits, the parameters inside as constants."""
     params = jax.device_get(model.params)
-    pixels = model.pixels
+    classifier, image_input = model.network.classifier, model.network.input
 
     def logits(images: UInt8[Array, "b side side 3"]) -> Float[Array, "b classes"]:
-        normalized = views.normalize(images, pixels.mean, pixels.std, pixels.dtype)
-        values: Any = model.classifier.apply({"params": params}, normalized)
+        values: Any = classifier.apply({"params": params}, image_input.normalize(images))
         return values.astype(jnp.float32)
 
     return logits
@@ -28,7 +28,7 @@ def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Ar
 def of_photographs(model: Model) -> Callable[[UInt8[Array, "b height width 3"]], Float[Array, "b classes"]]:
     """Photographs of one size, whatever it is, to logits: `function` of what the evaluation would cut out of them."""
     logits = function(model)
-    side, interpolation = model.pixels.resolution, model.config.interpolation
+    side, interpolation = model.network.input.resolution, model.config.interpolation
     return lambda images: logits(to_square(images, side, interpolation))
 
 
@@ -39,9 +39,10 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
         model: of the run.
         photographs: whether the exported function is `of_photographs`.
     """
-    side = model.pixels.resolution
+    side = model.network.input.resolution
     shape = ["batch", "height", "width", 3] if photographs else ["batch", side, side, 3]
-    prior = model.record.log_prior.tolist() if model.record is not None else None
+    prior = model.logit_prior
+    log_prior = losses.log_prior(model.record.train_counts).tolist() if model.record is not None else None
     return {
         "input": {"name": "images", "type": "uint8", "shape": shape, "channels": "RGB"},
         "preprocessing": {
@@ -54,9 +55,9 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
             "normalisation": "inside the model",
         },
         "output": {"name": "logits", "type": "float32", "shape": ["batch", len(model.class_names)]},
-        "probabilities": "softmax(logits), for the prior prior_of_logits; add log_prior * tau for that of the training",
-        "prior_of_logits": model.evaluated_prior,
-        "tau": model.config.tau,
-        "log_prior": prior,
+        "probabilities": "softmax(logits + log_prior_factor[prior] * log_prior), for the prior uniform or training",
+        "prior_of_logits": prior.known,
+        "log_prior_factor": {each: prior.shift(each) for each in PRIORS},
+        "log_prior": log_prior,
         "class_names": list(model.class_names),
     }

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from lift_jax.errors import UserError, first_line
 from lift_jax.export.classifier import function
 from lift_jax.export.stablehlo import Run
-from lift_jax.inference import Model
+from lift_jax.inference.model import Model
 
 FILE = "model.onnx"
 
@@ -27,7 +27,7 @@ def write(model: Model, folder: Path) -> Path:
     except ImportError as error:
         raise UserError("--format onnx needs the package jax2onnx; pip install jax2onnx onnxruntime.") from error
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that depends on the batch
-    side = model.pixels.resolution
+    side = model.network.input.resolution
     images: Any = jax.ShapeDtypeStruct(("batch", side, side, 3), jnp.uint8)  # pyright: ignore[reportArgumentType]
     try:
         with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from jax import export
 from jaxtyping import Float, UInt8
 
 from lift_jax.export import classifier
-from lift_jax.inference import Model
+from lift_jax.inference.model import Model
 
 FILE = "model.stablehlo"
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -28,7 +28,7 @@ def write(model: Model, folder: Path, squares: bool = False) -> Path:
         squares: whether its images are resized and cropped already; otherwise they are of any size, and it does that.
     """
     batch, height, width = export.symbolic_shape("batch, height, width")
-    side = model.pixels.resolution
+    side = model.network.input.resolution
     shape = (batch, side, side, 3) if squares else (batch, height, width, 3)
     function = classifier.function(model) if squares else classifier.of_photographs(model)
     exported = export.export(jax.jit(function), platforms=_PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))

@@ -11,8 +11,8 @@ from lift_jax.data.dataset import FileSource
 from lift_jax.data.images import pixels
 from lift_jax.errors import UserError
 from lift_jax.export.stablehlo import Run
-from lift_jax.inference import Model
-from lift_jax.logs import Logs
+from lift_jax.inference.model import Model
+from lift_jax.workdir.logs import Logs
 
 
 def images(model: Model, paths: Sequence[str], most: int = 32) -> Dataset:
@@ -50,7 +50,7 @@ def difference(model: Model, exported: Run, dataset: Dataset, photographs: bool 
             logits = exported(batch["image"][batch["mask"]])
         theirs.update(zip(indices, np.asarray(jax.nn.softmax(logits)), strict=True))
     own = {}
-    for indices, rows in model.stream(loader, Logs(None, enabled=False), prior=model.evaluated_prior):
+    for indices, rows in model.stream(loader, Logs(None, enabled=False), prior=model.logit_prior.known):
         own.update(zip(indices.tolist(), rows, strict=True))
     if not own:
         raise UserError("None of the images could be read, so that nothing was checked.")

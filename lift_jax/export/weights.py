@@ -10,11 +10,12 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from lift_jax import state, tuners, weights
+from lift_jax import weights
 from lift_jax.errors import UserError
-from lift_jax.evaluate import Input
-from lift_jax.inference import Model
+from lift_jax.inference.model import Model
+from lift_jax.models import partition
 from lift_jax.models.heads import Classifier
+from lift_jax.models.image_input import ImageInput
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import huggingface, merge, open_clip, peft, reference
 
@@ -30,12 +31,12 @@ def write_merged(model: Model, folder: Path) -> Path:
     """
     _check_images_alone(model, "a plain backbone")
     _check_new(folder)
-    parts = jax.device_get(model.parts)
+    parts = jax.device_get(model.network.parts)
     # The frozen weights as they were loaded: those of the run may be rounded to bfloat16.
-    own = traverse_util.flatten_dict({state.BACKBONE: dict(model.backbone.params["vision"])})
+    own = traverse_util.flatten_dict({partition.BACKBONE: dict(model.backbone.params["vision"])})
     flat = {**traverse_util.flatten_dict(dict(parts.frozen)), **own, **traverse_util.flatten_dict(dict(parts.tuner))}
-    params = traverse_util.unflatten_dict(flat)[state.BACKBONE]
-    merged = merge.merge(model.backbone, model.classifier.backbone, params)
+    params = traverse_util.unflatten_dict(flat)[partition.BACKBONE]
+    merged = merge.merge(model.backbone, model.network.classifier.backbone, params)
     save = open_clip.save_backbone if isinstance(merged.vision, ResNet) else huggingface.save_backbone
     save(folder, merged)
     return _write_head(model, folder)
@@ -44,14 +45,15 @@ def write_merged(model: Model, folder: Path) -> Path:
 def read_merged(model: Model, folder: Path) -> Model:
     """The run with what `write_merged` wrote in the place of its own network and parameters."""
     backbone = weights.load(str(folder))
-    dtype = model.pixels.dtype
+    dtype = model.network.input.dtype
     head = traverse_util.unflatten_dict(safetensors.numpy.load_file(folder / HEAD_FILE), sep="/")
-    return dataclasses.replace(
-        model,
-        classifier=Classifier(backbone.vision.clone(dtype=dtype), model.classifier.head),
-        params={state.BACKBONE: backbone.params["vision"], state.HEAD: head},
-        pixels=Input(backbone.resolution, backbone.mean, backbone.std, dtype),
+    network = dataclasses.replace(
+        model.network,
+        classifier=Classifier(backbone.vision.clone(dtype=dtype), model.network.classifier.head),
+        input=ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype),
     )
+    params = {partition.BACKBONE: backbone.params["vision"], partition.HEAD: head}
+    return dataclasses.replace(model, network=network, params=params)
 
 
 def write_peft(model: Model, folder: Path) -> Path:
@@ -62,7 +64,7 @@ def write_peft(model: Model, folder: Path) -> Path:
     """
     _check_images_alone(model, "a peft adapter")
     _check_new(folder)
-    peft.save(folder, model.backbone, model.parts.tuner.get(state.BACKBONE, {}))
+    peft.save(folder, model.backbone, model.network.parts.tuner.get(partition.BACKBONE, {}))
     return _write_head(model, folder)
 
 
@@ -73,22 +75,22 @@ def write_reference(model: Model, folder: Path) -> Path:
         UserError: as `lift_jax.weights.reference.save` does.
     """
     file = folder / REFERENCE_FILE
-    reference.save(file, _tuning(model), jax.device_get(model.parts))
+    reference.save(file, model.network.tuning, jax.device_get(model.network.parts))
     return file
 
 
 def read_reference(model: Model, folder: Path) -> Model:
     """The run with its trained parameters from what `write_reference` wrote."""
-    parts = reference.load(folder / REFERENCE_FILE, _tuning(model), jax.device_get(model.parts))
-    return dataclasses.replace(model, params=state.merge(*parts))
+    parts = reference.load(folder / REFERENCE_FILE, model.network.tuning, jax.device_get(model.network.parts))
+    return dataclasses.replace(model, params=partition.merge(*parts))
 
 
 def _write_head(model: Model, folder: Path) -> Path:
     """The head beside the backbone; transformers and peft leave the file alone."""
-    head: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.parts.head)[state.HEAD], sep="/")
+    head: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.network.parts.head)[partition.HEAD], sep="/")
     header = {
-        "head": model.config.head if model.config.method != "zero_shot" else "zero_shot",
-        "scale": str(model.classifier.head.scale),
+        "head": "zero_shot" if model.network.method.zero_shot else model.config.head,
+        "scale": str(model.network.classifier.head.scale),
         "class_names": json.dumps(list(model.class_names)),
     }
     arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in head.items()}
@@ -96,13 +98,8 @@ def _write_head(model: Model, folder: Path) -> Path:
     return folder
 
 
-def _tuning(model: Model) -> tuners.Tuning:
-    config, backbone = model.config, model.backbone
-    return tuners.build(config.method, config.tuner, backbone.vision, len(model.class_names), backbone.text)
-
-
 def _check_images_alone(model: Model, what: str) -> None:
-    if tuners.tunes_text(model.config.method):
+    if model.network.method.tunes_text:
         raise UserError(
             f"The run's method is {model.config.method}, which trains the text side; {what} has no place for that."
         )

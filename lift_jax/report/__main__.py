@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lift_jax.errors import UserError
+from lift_jax.errors import exit_status
 from lift_jax.report.comparison import compare
 from lift_jax.report.run_report import write
 
@@ -13,13 +13,9 @@ from lift_jax.report.run_report import write
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if arguments[:1] == ["compare"]:
-            return _compare(arguments[1:])
-        return _draw(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if arguments[:1] == ["compare"]:
+        return exit_status(lambda: _compare(arguments[1:]))
+    return exit_status(lambda: _draw(arguments))
 
 
 def _draw(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lift_jax.features import Geometry
+from lift_jax.evaluation.geometry import Geometry
 from lift_jax.report import comparison, page, style
 from lift_jax.report.files import RunFiles
 

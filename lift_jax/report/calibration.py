@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from lift_jax.metrics import NUM_BINS
+from lift_jax.evaluation.metrics import NUM_BINS
 from lift_jax.report.files import RunFiles
 from lift_jax.report.style import GRID, INK, MANY, MUTED, new_figure
 
@@ -11,7 +11,7 @@ from lift_jax.report.style import GRID, INK, MANY, MUTED, new_figure
 def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, accuracy and mean confidence (percent, NaN for an empty bin) of ten bins, open below and closed above.
 
-    They are the bins of the expected calibration error (`lift_jax.metrics.summarize`).
+    They are the bins of the expected calibration error (`lift_jax.evaluation.metrics.summarize`).
     """
     which = np.clip(np.ceil(confidence.astype(np.float64) * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
     total = np.bincount(which, minlength=NUM_BINS)

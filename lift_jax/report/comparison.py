@@ -11,10 +11,11 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lift_jax import metrics
 from lift_jax.errors import UserError
+from lift_jax.evaluation import metrics
 from lift_jax.report import files, page, style
 from lift_jax.report.files import RunFiles
+from lift_jax.text_table import aligned
 
 _NOT_COMPARED = {
     "seed",
@@ -96,7 +97,7 @@ def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
     count = sum(len(row.runs) for row in rows)
     intro = page.paragraph(f"{count} runs of {len(rows)} configurations.")
     output.write_text(page.page(f"{', '.join(data)}: comparison", intro, sections), encoding="utf-8")
-    return _text([header, *cells])
+    return aligned([header, *cells])
 
 
 def group(runs: Sequence[RunFiles]) -> list[Row]:
@@ -156,14 +157,6 @@ def _note(rows: Sequence[Row]) -> str:
     if any(len(row.runs) > 1 for row in rows):
         note += " Mean ± standard deviation of the runs, whose configs differ in the seed alone."
     return note
-
-
-def _text(cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    )
 
 
 def _look(number: int) -> dict[str, Any]:

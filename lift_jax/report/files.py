@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from lift_jax import metrics, record
 from lift_jax.errors import UserError
-from lift_jax.record import Record
+from lift_jax.evaluation import metrics
+from lift_jax.workdir import record
+from lift_jax.workdir.record import Record
 
 SECTIONS = {"plain": "plain", "tte": "test-time ensembling"}
 """The sections of eval.json, and what a reader calls them."""

@@ -4,9 +4,9 @@ import numpy as np
 from etils import epath
 
 from lift_jax.data import Dataset
-from lift_jax.logs import Logs
 from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
 from lift_jax.report.files import RunFiles, percent
+from lift_jax.workdir.logs import Logs
 
 _CLASSES_SHOWN = 1000
 

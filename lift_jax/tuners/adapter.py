@@ -1,10 +1,13 @@
 """Adapter (Houlsby et al. 2019, arXiv 1902.00751): a bottleneck after the MLP."""
 
+import functools
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from lift_jax.models.sites import Tuner
 from lift_jax.tuners.bottleneck import bottleneck, kaiming_normal
+from lift_jax.tuners.spec import TunerSpec
 
 
 class Adapter(Tuner):
@@ -21,3 +24,12 @@ class Adapter(Tuner):
     @nn.compact
     def mlp(self, x: Float[Array, "b t d"], h: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         return h + bottleneck(h, self.dim, self.down_init)
+
+
+ADAPTER = TunerSpec(
+    "adapter",
+    "the MLP branch, by a bottleneck after it",
+    module=lambda sizes, block: functools.partial(Adapter, sizes.dim, sizes.down_init),
+    options=("dim",),
+    reference="adapter_list",
+)

@@ -1,10 +1,13 @@
 """AdaptFormer (Chen et al. 2022, arXiv 2205.13535, eq. 4 and 5): a bottleneck beside the MLP."""
 
+import functools
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from lift_jax.models.sites import Tuner
 from lift_jax.tuners.bottleneck import bottleneck, kaiming_normal, learnable_scale
+from lift_jax.tuners.spec import TunerSpec
 
 
 class AdaptFormer(Tuner):
@@ -24,3 +27,12 @@ class AdaptFormer(Tuner):
     def mlp(self, x: Float[Array, "b t d"], h: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         scale = learnable_scale(self, x.dtype) if self.scale is None else self.scale
         return h + scale * bottleneck(x, self.dim, self.down_init)
+
+
+ADAPTFORMER = TunerSpec(
+    "adaptformer",
+    "the MLP branch, by a bottleneck beside it",
+    module=lambda sizes, block: functools.partial(AdaptFormer, sizes.dim, sizes.scale, sizes.down_init),
+    options=("dim", "scale"),
+    reference="adaptformer_list",
+)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.layer_norm import LayerNorm
-from lift_jax.models.transformer import matmul
+from lift_jax.models.linear import matmul
 
 # PyTorch's kaiming_normal with a = sqrt(5): standard deviation sqrt(1 / (3 fan_in)).
 kaiming_normal = nn.initializers.variance_scaling(1 / 3, "fan_in", "normal")

@@ -1,5 +1,6 @@
 """CLIP-Adapter (Gao et al. 2021, arXiv 2110.04544, eq. 4 and 5), in LIFT+'s form: bottlenecks in the shared space."""
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.sites import TextTuner
 from lift_jax.tuners.bottleneck import bottleneck, kaiming_uniform
+from lift_jax.tuners.spec import TunerSpec
 
 
 class _Residual(nn.Module):
@@ -32,3 +34,12 @@ class CLIPAdapter(TextTuner):
     @nn.compact
     def shared(self, side: Literal["image", "text"], x: Float[Array, "n e"]) -> Float[Array, "n e"]:
         return _Residual(self.dim, name=side)(x)
+
+
+CLIP_ADAPTER = TunerSpec(
+    "clip_adapter",
+    "image and text features in the shared space",
+    module=lambda sizes, block: functools.partial(CLIPAdapter, sizes.dim),
+    acts_in=("shared",),
+    options=("text_dim",),
+)

@@ -1,11 +1,14 @@
 """LoRA (Hu et al. 2022, arXiv 2106.09685, eq. 3): a product of two thin matrices beside a linear layer."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.linear import matmul
 from lift_jax.models.sites import LinearName, Tuner
-from lift_jax.models.transformer import matmul
+from lift_jax.tuners.spec import TunerSpec
 
 # The reference applies PyTorch's kaiming_uniform with a = sqrt(5) to an (in, r) array, whose fan it takes to be r:
 # uniform in +-1 / sqrt(r).
@@ -60,3 +63,19 @@ class MLPLoRA(Tuner):
     @nn.compact
     def linear(self, name: LinearName, x: Float[Array, "b t i"], y: Float[Array, "b t o"]) -> Float[Array, "b t o"]:
         return y + LowRank(self.rank, y.shape[-1], name=name)(x) if name in ("mlp_in", "mlp_out") else y
+
+
+LORA = TunerSpec(
+    "lora",
+    "queries and values",
+    module=lambda sizes, block: functools.partial(LoRA, sizes.rank),
+    options=("dim",),
+    reference="lora_list",
+)
+LORA_MLP = TunerSpec(
+    "lora_mlp",
+    "the outputs of both layers of the MLP",
+    module=lambda sizes, block: functools.partial(MLPLoRA, sizes.rank),
+    options=("dim",),
+    reference="lora_mlp_list",
+)

@@ -1,5 +1,6 @@
 """Random sparse tuning ("arbitrary lightweight fine-tuning", Shi et al. 2024, section 5.3): a share of the entries."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -8,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lift_jax.models.sites import LinearName, Tuner
+from lift_jax.tuners.rules import MaskedLayers
+from lift_jax.tuners.spec import Sizes, TunerSpec
 
 INDEX = "_index"
 """How the names of the parameters end that say which entries are trained. They are integers and never trained."""
@@ -99,3 +102,22 @@ def choose(
         return draw(weights), draw(biases)
     both = draw(weights + biases)
     return both[both < weights], both[both >= weights] - weights
+
+
+def _spec(name: str, layers: tuple[LinearName, ...], covers: MaskedLayers) -> TunerSpec:
+    def module(sizes: Sizes, block: int) -> Callable[..., Mask]:
+        return functools.partial(Mask, block, sizes.mask_ratio(covers), sizes.mask_seed, layers, apart=sizes.plus)
+
+    return TunerSpec(
+        name,
+        f"a random share of the weights of {', '.join(layers)}",
+        module=module,
+        options=("mask_ratio", "mask_seed"),
+        family="mask",
+        reference="masked_linear_list",
+    )
+
+
+MASK = _spec("mask", LAYERS, "all")
+MASK_ATTN = _spec("mask_attn", ("attn_in", "attn_out"), "attn")
+MASK_MLP = _spec("mask_mlp", ("mlp_in", "mlp_out"), "mlp")

@@ -1,143 +1,157 @@
-"""The names of the methods, and which of them contradict one another."""
+"""What `config.method` asks for: its names, which of them contradict one another, and the value it is resolved to."""
 
+import dataclasses
 import difflib
 
 from lift_jax.errors import UserError
 from lift_jax.tuners.options import RULES, Options
-
-TUNERS = (
-    "full_tuning",
-    "bias_tuning",
-    "ln_tuning",
-    "bn_tuning",
-    "mask",
-    "mask_attn",
-    "mask_mlp",
-    "lora",
-    "lora_mlp",
-    "ssf_attn",
-    "ssf_mlp",
-    "ssf_ln",
-    "adapter",
-    "adaptformer",
-    "vpt_shallow",
-    "vpt_deep",
-)
-"""In the order in which they act at a site that several share."""
+from lift_jax.tuners.spec import TunerSpec
+from lift_jax.tuners.specs import TUNERS
 
 TEXT_PREFIX = "text_"
-"""Before the name of a tuner that acts in the text tower."""
+"""Before the name of a tuner that acts in the text tower's blocks."""
 
-TEXT_TUNERS = ("projection_tuning", "clip_adapter", "coop", *(TEXT_PREFIX + n for n in TUNERS if n != "bn_tuning"))
-"""Those that act on CLIP's text side, which then takes the head's place."""
+_ZERO_SHOT, _HEAD_ONLY, _LIFT_PLUS = "zero_shot", "head_only", "lift_plus"
+_IMAGE = {spec.name: spec for spec in TUNERS if {"vit", "resnet"} & set(spec.acts_in)}
+_SHARED = {spec.name: spec for spec in TUNERS if "shared" in spec.acts_in}
+_TEXT = {TEXT_PREFIX + spec.name: spec for spec in TUNERS if "text" in spec.acts_in}
+_ORDER = (*_IMAGE, *_SHARED, *_TEXT)
 
 METHODS: dict[str, tuple[str, ...]] = {
-    "zero_shot": (),
-    "head_only": (),
+    _ZERO_SHOT: (),
+    _HEAD_ONLY: (),
     "lift": ("adaptformer",),
-    "lift_plus": ("adaptformer",),
+    _LIFT_PLUS: ("adaptformer",),
     "ssf": ("ssf_attn", "ssf_mlp"),
-    **{name: (name,) for name in (*TUNERS, *TEXT_TUNERS)},
+    **{name: (name,) for name in _ORDER},
     "text_ssf": ("text_ssf_attn", "text_ssf_mlp"),
 }
-"""A method's tuners. `zero_shot` has no training at all; `head_only` trains the head. "lora+ln_tuning" has both."""
+"""The tuners of each method. `zero_shot` has no training at all; `head_only` trains the head."""
 
-_WIDTH = {"lora", "lora_mlp", "adapter", "adaptformer"}
-_PROMPT = {"vpt_shallow", "vpt_deep"}
-_MASK = {"mask", "mask_attn", "mask_mlp"}
-_SELECTIONS = {"bias_tuning", "ln_tuning", "bn_tuning"}
-_RANGED = set(TUNERS) - _SELECTIONS - {"vpt_shallow"}
+_TEXT_OPTIONS = {"dim": "text_dim", "vpt_len": "text_vpt_len", "scale": "scale", "mask_seed": "mask_seed"}
+"""What the options of a tuner are called that acts in the text tower; a mask's share follows the rule there."""
 
 
-def tuners_of(method: str) -> tuple[str, ...]:
-    """The tuners of a method, or of several joined by "+", in the order in which they act.
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A method, resolved once; nothing else of the program looks at its name.
 
-    Raises:
-        UserError: if a name is not known, or a method without tuners is combined.
+    Attributes:
+        name: what the user wrote, such as "lora+ln_tuning".
+        zero_shot: whether nothing is trained and the class names alone make the classifier.
+        image: the tuners of the image tower, in the order in which they act.
+        shared: the tuners of CLIP's text side outside of the tower's blocks.
+        text: the tuners of the text tower's blocks.
+        plus: whether widths, starts and recipe are LIFT+'s.
+        options: config.tuner.
     """
-    parts = parts_of(method)
-    for part in parts:
-        if part not in METHODS:
-            near = difflib.get_close_matches(part, METHODS, 1)
-            hint = f"did you mean {near[0]}? The" if near else "the"
-            where = f"config.method={method!r}" if part == method else f"config.method is {method!r}, of which {part!r}"
-            raise UserError(f"{where} is not known; {hint} known ones: {_known()}.")
-        if not METHODS[part] and len(parts) > 1:
-            raise UserError(f"config.method is {method!r}, but {part} has no tuners and stands alone; leave it out.")
-    chosen = {name for part in parts for name in METHODS[part]}
-    return tuple(name for name in (*TUNERS, *TEXT_TUNERS) if name in chosen)
+
+    name: str
+    zero_shot: bool
+    image: tuple[TunerSpec, ...]
+    shared: tuple[TunerSpec, ...]
+    text: tuple[TunerSpec, ...]
+    plus: bool
+    options: Options
+
+    @property
+    def tunes_text(self) -> bool:
+        """Whether CLIP's text side is tuned and takes the head's place."""
+        return bool(self.shared or self.text)
+
+    @property
+    def recipe(self) -> str:
+        """The key of `config.recipes` whose learning rate, epochs and crops the method takes."""
+        return "lift_plus" if self.plus else "lift"
+
+    @property
+    def tuners(self) -> tuple[str, ...]:
+        """The names of all its tuners, in the order in which they act."""
+        image, shared = ([spec.name for spec in specs] for specs in (self.image, self.shared))
+        return (*image, *shared, *(TEXT_PREFIX + spec.name for spec in self.text))
 
 
-def parts_of(method: str) -> list[str]:
-    """The methods that `method` joins by "+"."""
-    return [part.strip() for part in method.split("+")]
-
-
-def tunes_text(method: str) -> bool:
-    """Whether the text side takes the head's place.
-
-    Raises:
-        UserError: as `tuners_of` does.
-    """
-    return any(name in TEXT_TUNERS for name in tuners_of(method))
-
-
-def _known() -> str:
-    own = [name for name in METHODS if not name.startswith(TEXT_PREFIX)]
-    return f"{', '.join(own)}; and text_ before those that act in a transformer's blocks, such as text_lora"
-
-
-def check(method: str, options: Options) -> None:
-    """Refuses what contradicts itself, whatever the network.
+def resolve(method: str, options: Options) -> Method:
+    """Resolves a method's name, or several joined by "+".
 
     Args:
-        method: as the user wrote it.
-        options: config.tuner.
+        method: `config.method`, such as "lift" or "lora+ln_tuning".
+        options: `config.tuner`.
 
     Raises:
         UserError: if a name is not known, tuners exclude one another, or an option is out of its range or belongs to
             none of the tuners.
     """
-    names = tuners_of(method)
-    chosen, said = set(names), f"config.method is {method!r}"
-    _check_together(said, chosen)
-    in_text = {name.removeprefix(TEXT_PREFIX) for name in names if name.startswith(TEXT_PREFIX)}
-    _check_together(said, in_text)
+    parts = [part.strip() for part in method.split("+")]
+    _check_names(method, parts)
+    chosen = {name for part in parts for name in METHODS[part]}
+    image, shared, text = (
+        tuple(spec for name, spec in table.items() if name in chosen) for table in (_IMAGE, _SHARED, _TEXT)
+    )
+    for specs in image, text:
+        _check_together(f"config.method is {method!r}", specs)
     if options.rules not in RULES:
         raise UserError(f"config.tuner.rules is {options.rules!r}; write {' or '.join(RULES)}.")
+    plus = options.rules == "lift_plus" or _LIFT_PLUS in parts
+    resolved = Method(method, parts == [_ZERO_SHOT], image, shared, text, plus, options)
+    _check_options(resolved)
+    return resolved
+
+
+def _check_names(method: str, parts: list[str]) -> None:
+    for part in parts:
+        if part not in METHODS:
+            near = difflib.get_close_matches(part, METHODS, 1)
+            hint = f"did you mean {near[0]}? The" if near else "the"
+            where = f"config.method={method!r}" if part == method else f"config.method is {method!r}, of which {part!r}"
+            known = ", ".join(name for name in METHODS if not name.startswith(TEXT_PREFIX))
+            raise UserError(
+                f"{where} is not known; {hint} known ones: {known}; and text_ before those that act in a transformer's "
+                "blocks, such as text_lora."
+            )
+        if not METHODS[part] and len(parts) > 1:
+            raise UserError(f"config.method is {method!r}, but {part} has no tuners and stands alone; leave it out.")
+
+
+def _check_together(said: str, specs: tuple[TunerSpec, ...]) -> None:
+    """Refuses tuners of one tower that exclude one another."""
+    families: dict[str, list[str]] = {}
+    for spec in specs:
+        if spec.family:
+            families.setdefault(spec.family, []).append(spec.name)
+    for names in families.values():
+        if len(names) > 1:
+            raise UserError(f"{said}, but {' and '.join(names)} exclude one another; keep one of them.")
+    if "mask" in families and "full_tuning" in {spec.name for spec in specs}:
+        raise UserError(f"{said}, but full_tuning trains the weights that a mask would keep frozen; keep one of them.")
+
+
+def _check_options(method: Method) -> None:
+    """Refuses an option of config.tuner that is out of its range, or that no tuner of the method reads."""
+    options = method.options
     for key in "dim", "vpt_len", "mask_seed", "text_dim", "text_vpt_len", "context_len":
         if options[key] < 0:
             raise UserError(f"config.tuner.{key} is {options[key]}; it must not be negative.")
     if not 0 <= options.mask_ratio <= 1:
         raise UserError(f"config.tuner.mask_ratio is {options.mask_ratio}; it is a share, from 0 (by the rule) to 1.")
-    needs = {
-        "dim": _WIDTH,
-        "scale": {"adaptformer", "text_adaptformer"},
-        "vpt_len": _PROMPT,
-        "mask_ratio": _MASK,
-        "mask_seed": _MASK | _in_text(_MASK),
-        "partial": _RANGED,
-        "text_dim": {"clip_adapter"} | _in_text(_WIDTH),
-        "text_vpt_len": _in_text(_PROMPT),
-        "context_len": {"coop"},
-    }
-    for key, users in needs.items():
-        if options[key] not in (None, 0, "") and not chosen & users:
-            ordered = ", ".join(name for name in (*TUNERS, *TEXT_TUNERS) if name in users)
+    readers = _readers()
+    for key, names in readers.items():
+        if options[key] not in (None, 0, "") and not set(names) & set(method.tuners):
             raise UserError(
-                f"config.tuner.{key} is {options[key]}, which config.method={method} does not use; it is for {ordered}."
+                f"config.tuner.{key} is {options[key]}, which config.method={method.name} does not use; it is for "
+                f"{', '.join(names)}."
             )
 
 
-def _in_text(names: set[str]) -> set[str]:
-    return {TEXT_PREFIX + name for name in names}
-
-
-def _check_together(said: str, chosen: set[str]) -> None:
-    """Refuses tuners of one tower that exclude one another."""
-    if chosen >= _PROMPT:
-        raise UserError(f"{said}, but VPT is either shallow or deep; keep one of vpt_shallow and vpt_deep.")
-    if len(chosen & _MASK) > 1:
-        raise UserError(f"{said}; of {', '.join(sorted(_MASK))} keep one (mask covers both attention and MLP).")
-    if "full_tuning" in chosen and chosen & _MASK:
-        raise UserError(f"{said}, but full_tuning trains the weights that a mask would keep frozen; keep one of them.")
+def _readers() -> dict[str, list[str]]:
+    """The names of the tuners that read each option of config.tuner, in the order of the table."""
+    readers: dict[str, list[str]] = {}
+    for name in _ORDER:
+        if name in _TEXT:
+            keys = [_TEXT_OPTIONS[key] for key in _TEXT[name].options if key in _TEXT_OPTIONS]
+        else:
+            spec = _IMAGE.get(name) or _SHARED[name]
+            keys = [*spec.options, *(["partial"] if name in _IMAGE and spec.blocks == "range" else [])]
+        for key in keys:
+            readers.setdefault(key, []).append(name)
+    return readers

@@ -7,7 +7,8 @@ arXiv 2504.13282) the tuned ones. By either, a tuner has about as many parameter
 import math
 from typing import Literal
 
-Parts = Literal["all", "attn", "mlp"]
+MaskedLayers = Literal["all", "attn", "mlp"]
+"""The linear layers of a block that a sparse mask covers."""
 
 
 def _power_of_two(ratio: float) -> int:
@@ -50,7 +51,7 @@ def mask_ratio(num_classes: int, depth: int, width: int) -> float:
     return min(1.0, max(0.001, num_classes / (12 * depth * width)))
 
 
-def mask_ratio_plus(num_classes: int, tuned: int, width: int, parts: Parts = "all") -> float:
+def mask_ratio_plus(num_classes: int, tuned: int, width: int, layers: MaskedLayers = "all") -> float:
     """LIFT+'s share: C / (l (12 D + 9)), of the attention alone C / (l (4 D + 4)), of the MLP C / (l (8 D + 5)).
 
     A block of width D has (12 D + 9) D weights and biases in its linear layers, so that C D entries are trained, as
@@ -60,7 +61,7 @@ def mask_ratio_plus(num_classes: int, tuned: int, width: int, parts: Parts = "al
         num_classes: C.
         tuned: l, the tuned layers.
         width: D.
-        parts: which linear layers of a block.
+        layers: which linear layers of a block.
     """
-    factor, constant = {"all": (12, 9), "attn": (4, 4), "mlp": (8, 5)}[parts]
+    factor, constant = {"all": (12, 9), "attn": (4, 4), "mlp": (8, 5)}[layers]
     return min(1.0, num_classes / (tuned * (factor * width + constant)))

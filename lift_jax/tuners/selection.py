@@ -1,10 +1,11 @@
 """Methods that train what the backbone has: rules over the paths of its parameters, and ranges of its blocks."""
 
 import re
-from collections.abc import Callable
 
 from lift_jax.errors import UserError
-from lift_jax.state import Path, Rule
+from lift_jax.models.partition import Path, Rule
+from lift_jax.tuners import resnet
+from lift_jax.tuners.spec import TunerSpec
 
 
 def block_of(path: Path) -> int | None:
@@ -33,11 +34,30 @@ def layer_norm(path: Path) -> bool:
     return _own(path) and path[1] in ("ln_1", "ln_2")
 
 
-SELECTIONS: dict[str, Callable[[range], Rule]] = {
-    "full_tuning": full,
-    "bias_tuning": lambda blocks: bias,  # of every block whatever the range, as in the reference implementation
-    "ln_tuning": lambda blocks: layer_norm,
-}
+FULL_TUNING = TunerSpec(
+    "full_tuning",
+    "every parameter of the blocks",
+    selects=full,
+    selects_in_resnet=resnet.full,
+    acts_in=("vit", "text", "resnet"),
+    reference="block_tuned",
+)
+BIAS_TUNING = TunerSpec(
+    "bias_tuning",
+    "every bias of the blocks",
+    selects=lambda blocks: bias,
+    selects_in_resnet=resnet.bias,
+    acts_in=("vit", "text", "resnet"),
+    blocks="all",
+    reference="bias_tuned",
+)
+LN_TUNING = TunerSpec(
+    "ln_tuning",
+    "scale and bias of the blocks' layer norms",
+    selects=lambda blocks: layer_norm,
+    blocks="all",
+    reference="ln_tuned",
+)
 
 
 def blocks(partial: str, depth: int) -> range:

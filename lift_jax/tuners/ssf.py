@@ -1,9 +1,12 @@
 """SSF (Lian et al. 2022, arXiv 2210.08823, eq. 3): a scale and a shift for each channel after an operation."""
 
+import functools
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from lift_jax.models.sites import LinearName, NormName, Tuner
+from lift_jax.tuners.spec import TunerSpec
 
 
 class ScaleShift(nn.Module):
@@ -37,3 +40,21 @@ class NormSSF(Tuner):
     @nn.compact
     def norm(self, name: NormName, y: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         return ScaleShift(name=name)(y)
+
+
+SSF_ATTN = TunerSpec(
+    "ssf_attn",
+    "the outputs of the attention's linear layers",
+    module=lambda sizes, block: functools.partial(LinearSSF, ("attn_in", "attn_out")),
+    acts_in=("vit", "text", "resnet"),
+    reference="ssf_attn_list",
+)
+SSF_MLP = TunerSpec(
+    "ssf_mlp",
+    "the outputs of the MLP's linear layers",
+    module=lambda sizes, block: functools.partial(LinearSSF, ("mlp_in", "mlp_out")),
+    reference="ssf_mlp_list",
+)
+SSF_LN = TunerSpec(
+    "ssf_ln", "the outputs of the layer norms", module=lambda sizes, block: NormSSF, reference="ssf_ln_list"
+)

@@ -1,11 +1,11 @@
 """What a run trains, as a table."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flax import traverse_util
 
-from lift_jax.state import BACKBONE, Parts, Path, Tree, count, ruled
+from lift_jax.models.partition import BACKBONE, Parts, Path, Tree, count, rule_path
+from lift_jax.text_table import aligned
 from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 
 
@@ -28,13 +28,13 @@ class Row(NamedTuple):
 
 
 def rows(tuning: Tuning, parts: Parts) -> list[Row]:
-    """The groups in the order of their first block, then the head."""
+    """Lists the groups in the order of their first block, and then the head."""
     frozen, trained = (_flat(part) for part in (parts.frozen, parts.tuner))
     own = {path: array for path, array in {**frozen, **trained}.items() if path[0] == BACKBONE and not _added(path)}
     total = sum(array.size for array in own.values())
     groups: dict[str, list[Path]] = {}
     for path in trained:
-        groups.setdefault(str(tuning.group(ruled(path))), []).append(path)
+        groups.setdefault(str(tuning.group(rule_path(path))), []).append(path)
     table = []
     for group, paths in groups.items():
         params = sum(trained[path].size for path in paths)
@@ -48,19 +48,14 @@ def rows(tuning: Tuning, parts: Parts) -> list[Row]:
 
 
 def summary(tuning: Tuning, parts: Parts) -> str:
-    """The table that is shown at start-up, one line a group and one for their sum.
-
-    Args:
-        tuning: of the method.
-        parts: the parameters.
-    """
+    """Makes the table that is shown at start-up, with a line for each group and one for their sum."""
     table = rows(tuning, parts)
     if len(table) > 1:
         total = [sum(column) for column in zip(*(row[2:] for row in table), strict=True)]
         table.append(Row("total", 0, int(total[0]), int(total[1]), total[2]))
     lines = [("trained", "blocks", "arrays", "parameters", "of the backbone")]
     lines += [(r.group, str(r.blocks or ""), str(r.arrays), f"{r.params:,}", f"{100 * r.share:.3f} %") for r in table]
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def _flat(part: Tree) -> dict[Path, Any]:
@@ -75,12 +70,3 @@ def _block(path: Path) -> Path | None:
 
 def _added(path: Path) -> bool:
     return any(part.startswith(TUNER_PREFIX) for part in path)
-
-
-def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
-    """First column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    )

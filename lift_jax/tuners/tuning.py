@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
+from lift_jax.models.partition import Path, Rule
 from lift_jax.models.sites import BlockTuners, TextTuners
-from lift_jax.state import Path, Rule
 from lift_jax.tuners.mask import INDEX
 
 TUNER_PREFIX = "tuner_"
@@ -16,8 +16,8 @@ class TextTuning:
     """What a method does to the text side, a `lift_jax.models.text_head.TextHead`.
 
     Attributes:
-        tower: the tuners of block i of the text tower.
-        head: what acts outside of the tower's blocks.
+        tower: gives the tuners of block i of the text tower.
+        head: the tuners that act outside of the tower's blocks.
         context: number of learnt vectors in the prompt's place, 0 for the prompt itself.
         trains_tower: whether the tower's features change in training.
     """
@@ -33,9 +33,9 @@ class Tuning:
     """What a method does to a network.
 
     Attributes:
-        tuners: the tuners of block i, for `VisionTransformer.tuners` and `ResNet.tuners`.
-        selections: which of the backbone's own parameters are trained, by the selecting method's name.
-        text: what it does to the text side; None where the head is one of `lift_jax.models.heads`.
+        tuners: gives the tuners of block i, for `VisionTransformer.tuners` and `ResNet.tuners`.
+        selections: which of the backbone's own parameters are trained, by the selecting tuner's name.
+        text: what is done to the text side; None where the head is one of `lift_jax.models.heads`.
     """
 
     tuners: Callable[[int], BlockTuners]
@@ -43,7 +43,7 @@ class Tuning:
     text: TextTuning | None = None
 
     def group(self, path: Path) -> str | None:
-        """The tuner or selection by which the backbone's parameter at `path` is trained; None where it is frozen."""
+        """Names the tuner that trains the backbone's parameter at `path`; None where the parameter is frozen."""
         for part in path:
             if part.startswith(TUNER_PREFIX):
                 return None if path[-1].endswith(INDEX) else part.removeprefix(TUNER_PREFIX)

@@ -1,6 +1,8 @@
 """Visual prompt tuning (Jia et al. 2022, arXiv 2203.12119, eq. 4 to 6): learnt tokens beside the patches."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.sites import Tuner
+from lift_jax.tuners.spec import Sizes, TunerSpec
 
 
 def prompt_uniform(patch_size: int, width: int) -> nn.initializers.Initializer:
@@ -44,3 +47,21 @@ class VPT(Tuner):
         if self.after_class:
             return jnp.concatenate([x[:, :1], prompt, x[:, 1 + extra :]], axis=1)
         return jnp.concatenate([x[:, :length], prompt], axis=1)
+
+
+def _maker(sizes: Sizes, block: int) -> Callable[..., VPT]:
+    return functools.partial(VPT, sizes.prompt_length, sizes.prompt_init, sizes.plus)
+
+
+VPT_SHALLOW = TunerSpec(
+    "vpt_shallow",
+    "the tokens before the first block",
+    module=_maker,
+    options=("vpt_len",),
+    blocks="first",
+    family="vpt",
+    reference="vpt_list",
+)
+VPT_DEEP = TunerSpec(
+    "vpt_deep", "the tokens before a block", module=_maker, options=("vpt_len",), family="vpt", reference="vpt_list"
+)

@@ -12,8 +12,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from lift_jax import state, weights
-from lift_jax.errors import UserError, first_line
+from lift_jax import weights
+from lift_jax.errors import UserError, exit_status, first_line
+from lift_jax.models import partition
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import cache, huggingface, open_clip
 
@@ -51,8 +52,8 @@ def convert(source: str, destination: str, form: str | None = None, dtype: str =
     if np.dtype(dtype) == np.float32 and again.hash != backbone.hash:
         raise UserError(f"What was written to {destination} is not what was read; the disk may be full or damaged.")
     print(
-        f"{source}: {state.count(backbone.params):,} parameters, {backbone.resolution} x {backbone.resolution} pixels, "
-        f"written to {destination} in the format of {form}; content hash {again.hash[:16]}."
+        f"{source}: {partition.count(backbone.params):,} parameters, {backbone.resolution} x {backbone.resolution} "
+        f"pixels, written to {destination} in the format of {form}; content hash {again.hash[:16]}."
     )
     return form
 
@@ -69,12 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=FORMATS, help="by default what suits DEST and the model")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the arrays")
     arguments = parser.parse_args(argv)
-    try:
+
+    def run() -> None:
         convert(arguments.source, arguments.destination, arguments.format, arguments.dtype)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 from lift_jax.errors import UserError
+from lift_jax.models.linear import Linear
+from lift_jax.models.partition import Tree
 from lift_jax.models.sites import BlockTuners, LinearName, NormName, Sites, Tuner
-from lift_jax.models.transformer import Linear
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.state import Tree
 from lift_jax.weights.backbone import Backbone, content_hash
 
 _LINEARS: tuple[LinearName, ...] = ("attn_in", "attn_out", "mlp_in", "mlp_out")

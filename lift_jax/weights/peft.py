@@ -9,8 +9,8 @@ import safetensors.numpy
 from flax import traverse_util
 
 from lift_jax.errors import UserError
+from lift_jax.models.partition import Tree
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.state import Tree
 from lift_jax.weights.backbone import Backbone
 
 _TARGETS = {

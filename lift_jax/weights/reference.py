@@ -14,10 +14,11 @@ from flax import traverse_util
 from jaxtyping import Bool, Int
 
 from lift_jax.errors import UserError
-from lift_jax.state import BACKBONE, HEAD, Parts, Tree
-from lift_jax.state import Path as TreePath
+from lift_jax.models.partition import BACKBONE, HEAD, Parts, Tree
+from lift_jax.models.partition import Path as TreePath
 from lift_jax.tuners.mask import INDEX, NAMES
 from lift_jax.tuners.selection import block_of
+from lift_jax.tuners.specs import TUNERS
 from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 from lift_jax.weights import arrays, torch_files
 from lift_jax.weights.arrays import Entry, Flat, Foreign
@@ -28,8 +29,8 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _BIASES = ("attn_in", "attn_out", "ln_1", "mlp_in", "mlp_out", "ln_2")  # PyTorch's order of a block's parameters
 _NORMS = ("ln_1", "ln_2")
 _MLP_LORA = {"mlp_in": "1", "mlp_out": "2"}
-_MASKS = ("mask", "mask_attn", "mask_mlp")
-_PROMPTS = ("vpt_shallow", "vpt_deep")
+_REFERENCE = {spec.name: spec.reference for spec in TUNERS}
+_MASKS = {spec.name for spec in TUNERS if spec.family == "mask"}
 
 
 def load(file: Path, tuning: Tuning, parts: Parts) -> Parts:
@@ -157,24 +158,26 @@ def _entry(path: TreePath, shape: tuple[int, ...], tuning: Tuning, frozen: Mappi
 def _name(path: TreePath, tuning: Tuning) -> str:
     if path[0] == HEAD:
         return f"head.{_LEAVES[path[1]]}"
-    block, inner, group = block_of(path[1:]), path[2:], tuning.group(path[1:])
+    block, inner, group = block_of(path[1:]), path[2:], tuning.group(path[1:]) or ""
+    if inner[0].startswith(TUNER_PREFIX):
+        return f"tuner.{_REFERENCE[group]}.{block}.{'.'.join(_inside(group, inner[1:]))}"
+    own, leaf = f"tuner.{_REFERENCE[group]}", _LEAVES[inner[1]]
     if group == "full_tuning":
-        layer = _LINEARS.get(inner[0], f"{inner[0]}.")
-        return f"tuner.block_tuned.{block}.{layer}{_LEAVES[inner[1]]}"
+        return f"{own}.{block}.{_LINEARS.get(inner[0], f'{inner[0]}.')}{leaf}"
     if group == "bias_tuning":
-        return f"tuner.bias_tuned.{len(_BIASES) * int(block or 0) + _BIASES.index(inner[0])}"
-    if group == "ln_tuning":
-        return f"tuner.ln_tuned.{len(_NORMS) * int(block or 0) + _NORMS.index(inner[0])}.{_LEAVES[inner[1]]}"
-    tuner, rest = inner[0].removeprefix(TUNER_PREFIX), inner[1:]
-    if tuner in _PROMPTS:
-        tuner = "vpt"
-    elif tuner in _MASKS:
-        tuner, rest = "masked_linear", (rest[0], f"optimized_{rest[1]}")
-    elif tuner == "lora_mlp":
-        rest = (_MLP_LORA[rest[0]], rest[1])
-    elif tuner in ("adapter", "adaptformer") and len(rest) == 2:
-        rest = (rest[0], _LEAVES[rest[1]])
-    return f"tuner.{tuner}_list.{block}.{'.'.join(rest)}"
+        return f"{own}.{len(_BIASES) * int(block or 0) + _BIASES.index(inner[0])}"
+    return f"{own}.{len(_NORMS) * int(block or 0) + _NORMS.index(inner[0])}.{leaf}"
+
+
+def _inside(tuner: str, path: TreePath) -> TreePath:
+    """Turns the path of an array inside of a tuner's module into the reference's."""
+    if tuner in _MASKS:
+        return path[0], f"optimized_{path[1]}"
+    if tuner == "lora_mlp":
+        return _MLP_LORA[path[0]], path[1]
+    if tuner in ("adapter", "adaptformer") and len(path) == 2:
+        return path[0], _LEAVES[path[1]]
+    return path
 
 
 def set_masks(parts: Parts, masks: Mapping[str, Bool[np.ndarray, "..."]]) -> Parts:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lift_jax import config as lift_config
-from lift_jax import state
 from lift_jax.bench import architectures, ideal, plan, program, steps, tpus
 from lift_jax.errors import UserError
+from lift_jax.models import partition
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
@@ -145,7 +145,7 @@ def test_frozen_weights_in_pieces_are_never_whole_on_a_chip():
         network = steps.network(resolved, 10)
         compiled = program.compile(steps.training(resolved, network, everywhere, 64))
         sizes.append(compiled.arguments + compiled.temporaries)
-    frozen = 2 * state.count(network.parts.frozen)  # bytes
+    frozen = 2 * partition.count(network.parts.frozen)  # bytes
     whole, in_pieces = sizes
     assert in_pieces < frozen / 2 < frozen < whole
     kernels = 4 * 12

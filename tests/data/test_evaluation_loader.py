@@ -7,6 +7,7 @@ from sklearn.datasets import load_sample_image
 
 from lift_jax.data import test_loader, views
 from lift_jax.errors import UserError
+from lift_jax.models import image_input
 
 SIZES = [(20, 20), (20, 27), (27, 20), (20, 30), (20, 100), (33, 31)]
 
@@ -41,7 +42,7 @@ def test_batched_views_are_those_of_each_image(mode):
     for batch in loader(data, mode=mode):
         image, corners = jnp.asarray(batch["image"]), jnp.asarray(batch["corners"])
         result = np.asarray(
-            views.cut(image, corners, jnp.asarray(batch["transposed"]), jnp.asarray(batch["flipped"]), 12)
+            image_input.cut(image, corners, jnp.asarray(batch["transposed"]), jnp.asarray(batch["flipped"]), 12)
         )
         for row in np.flatnonzero(batch["mask"]):
             entry = views.prepare_test(pictures[batch["index"][row]], 12, 3, mode, "bilinear")

@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_image
 
 from lift_jax.data import transforms, views
 from lift_jax.errors import UserError
+from lift_jax.models import image_input
 
 KEYS = ("image", "corners", "transposed", "flipped")
 REFERENCE = np.load(pathlib.Path(__file__).parent / "reference" / "transforms.npz")
@@ -19,7 +20,7 @@ REFERENCE = np.load(pathlib.Path(__file__).parent / "reference" / "transforms.np
 def cut(entry: dict, resolution: int) -> np.ndarray:
     """The views of one prepared image."""
     image, corners, transposed, flipped = (jnp.asarray(entry[key])[None] for key in KEYS)
-    return np.asarray(views.cut(image, corners, transposed, flipped, resolution)[0])
+    return np.asarray(image_input.cut(image, corners, transposed, flipped, resolution)[0])
 
 
 def crops(image: np.ndarray, resolution: int, short_side: int, ten: bool) -> np.ndarray:
@@ -94,7 +95,7 @@ def test_random_views_depend_on_their_generator_alone():
 
 def test_flip_mirrors_about_half_of_the_images():
     images = np.random.default_rng(0).integers(0, 256, (400, 3, 4, 3), np.uint8)
-    flipped = np.asarray(views.flip(jnp.asarray(images), jax.random.key(0)))
+    flipped = np.asarray(image_input.flip(jnp.asarray(images), jax.random.key(0)))
     same = (flipped == images).all((1, 2, 3))
     mirrored = (flipped == images[:, :, ::-1]).all((1, 2, 3))
     assert (same ^ mirrored).all()
@@ -104,9 +105,9 @@ def test_flip_mirrors_about_half_of_the_images():
 def test_normalize_equals_float64():
     images = np.arange(256 * 3, dtype=np.uint8).reshape(1, 16, 16, 3)
     mean, std = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
-    result = views.normalize(jnp.asarray(images), mean, std)
+    result = image_input.normalize(jnp.asarray(images), mean, std)
     np.testing.assert_allclose(result, (images.astype(np.float64) / 255 - mean) / std, atol=1e-6)
-    half = views.normalize(jnp.asarray(images), mean, std, jnp.bfloat16)
+    half = image_input.normalize(jnp.asarray(images), mean, std, jnp.bfloat16)
     np.testing.assert_array_equal(half, result.astype(jnp.bfloat16))
 
 

@@ -17,12 +17,15 @@ from safetensors.numpy import load_file, save_file
 
 import lift_jax
 from lift_jax import config as lift_config
-from lift_jax import inference, state, tuners
+from lift_jax import tuners
 from lift_jax.data.dataset import ArraySource
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 from lift_jax.export import __main__ as command
-from lift_jax.export import compact, stablehlo, verify
+from lift_jax.export import stablehlo, verify
+from lift_jax.inference import compact
+from lift_jax.inference.model import assemble
+from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.run import run
 from lift_jax.weights.transformers_clip import networks
@@ -75,7 +78,7 @@ def test_the_examples_of_the_documentation(workdir, tmp_path, monkeypatch, capsy
     pixels = np.random.default_rng(0).integers(0, 256, (41, 26, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photograph.jpg", quality=95)
     model = lift_jax.load(workdir)
-    expected = model.class_names[model.predict(tmp_path / "photograph.jpg", prior=model.evaluated_prior).argmax()]
+    expected = model.class_names[model.predict(tmp_path / "photograph.jpg", prior=model.logit_prior.known).argmax()]
     assert _run_example(f"model.{form}", tmp_path, monkeypatch, capsys) == expected
 
 
@@ -95,7 +98,7 @@ def test_batches_of_any_size_with_other_tuners(tiny_folder, tmp_path, method):
     config = lift_config.default()
     config.update(backbone=tiny_folder, method=method)
     names = ("cat", "dog", "hen")
-    model = inference.assemble(lift_config.resolve(config), names, None, lambda backbone, network: network.parts)
+    model = assemble(lift_config.resolve(config), names, None, lambda backbone, network: network)
     run = stablehlo.read(stablehlo.write(model, tmp_path, squares=True))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     assert verify.difference(model, run, model.dataset(ArraySource(images), "images")) < 1e-5
@@ -129,7 +132,9 @@ def test_the_compact_file_is_the_run(workdir, tmp_path, capsys):
 def test_no_frozen_weight_is_in_the_compact_file(workdir, tmp_path):
     model = lift_jax.load(workdir)
     arrays = load_file(compact.write(model, tmp_path))
-    assert sum(array.size for array in arrays.values()) == state.count(state.merge(model.parts.tuner, model.parts.head))
+    assert sum(array.size for array in arrays.values()) == partition.count(
+        partition.merge(*model.network.parts.trainable.values())
+    )
     assert all("tuner_adaptformer" in name or name.startswith("head/") for name in arrays)
 
 
@@ -148,12 +153,14 @@ def test_adaptformer_on_vit_b_16_with_100_classes_is_under_a_megabyte():
         max_position_embeddings=8, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     vision, _ = networks({"projection_dim": 512, "vision_config": tower | image, "text_config": tower | text})
-    tuning = tuners.build("lift", tuners.tuner_defaults(), vision, 100)
+    tuning = tuners.build(tuners.resolve("lift", tuners.tuner_defaults()), vision, 100)
     classifier = Classifier(vision.clone(tuners=tuning.tuners), CosineHead(100))
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
     params = jax.eval_shape(lambda x: classifier.init(jax.random.key(0), x), images)["params"]
-    parts = state.split(params, tuning.trains)
-    assert 50_000 < state.count(state.merge(parts.tuner, parts.head)) < 1e6 / 4 - 10_000  # float32, and the header
+    parts = partition.split(params, tuning.trains)
+    assert (
+        50_000 < partition.count(partition.merge(parts.tuner, parts.head)) < 1e6 / 4 - 10_000
+    )  # float32, and the header
 
 
 @pytest.mark.parametrize(

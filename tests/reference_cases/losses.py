@@ -4,7 +4,7 @@ import re
 
 import jax
 
-from lift_jax import losses
+from lift_jax.training import losses
 from reference_cases.case import Case, assert_close
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lift_jax import metrics
+from lift_jax.evaluation import metrics
 from reference_cases.case import Case
 
 

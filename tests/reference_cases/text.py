@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from lift_jax import head_init
+from lift_jax.classifier import text_features
 from lift_jax.models.heads import ZeroShotHead
+from lift_jax.training import image_starts
 from reference_cases import models
 from reference_cases.case import Case, assert_close
 
@@ -18,17 +19,19 @@ def check(case: Case) -> None:
     ensemble = [[template.format(name) for template in case.option("ensemble_templates")] for name in names]
     assert backbone.tokenizer is not None
     np.testing.assert_array_equal(backbone.tokenizer([prompt for (prompt,) in prompts]), case.array("tokens"))
-    assert_close(head_init.text_features(backbone, prompts), case.array("text_features"), TOLERANCE, "text_features")
+    assert_close(
+        text_features.text_features(backbone, prompts), case.array("text_features"), TOLERANCE, "text_features"
+    )
     for name, group in (("head_init_text", prompts), ("head_init_ensemble", ensemble)):
-        assert_close(head_init.text_kernel(backbone, group).T, case.array(name), TOLERANCE, name)
+        assert_close(text_features.text_kernel(backbone, group).T, case.array(name), TOLERANCE, name)
 
     features = models.features(backbone, case.array("images"))
     assert_close(features, case.array("features"), TOLERANCE, "features")
     expected = case.array("head_init_class_mean")
-    means = head_init.class_mean_kernel(np.asarray(features), case.array("labels"), len(expected))
+    means = image_starts.class_mean_kernel(np.asarray(features), case.array("labels"), len(expected))
     assert_close(means.T, expected, TOLERANCE, "head_init_class_mean")
 
-    projection, text, scale = head_init.zero_shot_head(backbone, prompts)
-    head = ZeroShotHead(len(names), scale, embed_dim=len(text))
-    logits = head.apply({"params": {"projection": projection, "text": text}}, jnp.asarray(features))
+    arrays, scale = text_features.zero_shot_arrays(backbone, prompts), float(np.exp(backbone.params["logit_scale"]))
+    head = ZeroShotHead(len(names), scale, embed_dim=len(arrays["text"]))
+    logits = head.apply({"params": arrays}, jnp.asarray(features))
     assert_close(logits, case.array("zero_shot_logits"), TOLERANCE, "zero_shot_logits")

@@ -9,9 +9,12 @@ import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from lift_jax import losses, optimizer, state, tuners
+from lift_jax import tuners
+from lift_jax.classifier.initialise import complete
+from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead, L2NormedHead, LayerNormedHead, LinearHead
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.training import losses, optimizer
 from lift_jax.tuners.options import tuner_defaults
 from reference_cases import keys, models
 from reference_cases.case import Case, assert_close
@@ -42,23 +45,23 @@ def check(case: Case) -> None:
     assert num_classes == len(counts)
     assert isinstance(backbone.vision, VisionTransformer)
     method, config = configuration(options)
-    tuning = tuners.build(method, config, backbone.vision, num_classes)
+    tuning = tuners.build(tuners.resolve(method, config), backbone.vision, num_classes)
     head = HEADS[case.option("classifier")](num_classes, scale=case.option("scale"))
     classifier = Classifier(backbone.vision.clone(tuners=tuning.tuners), head)
     loss = losses.make(case.option("loss"), counts, scale=case.option("scale"))
     vision = backbone.params["vision"]
     # The case brings the values; drawing some would only cost a compilation.
-    shapes = jax.eval_shape(lambda: state.complete(classifier, vision, images.shape[1:], jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: complete(classifier, vision, images.shape[1:], jax.random.key(0)))
     prompts = "vpt_shallow" if options.get("vpt_shallow") else "vpt_deep"
-    parts = state.split(load(case, shapes, vision, prompts), tuning.trains)
-    trainable = {state.TUNER: parts.tuner, state.HEAD: parts.head}
-    assert state.count(parts.tuner) == case.option("tuner_params")
-    assert state.count(parts.head) == case.option("head_params")
+    parts = partition.split(load(case, shapes, vision, prompts), tuning.trains)
+    trainable = {partition.TUNER: parts.tuner, partition.HEAD: parts.head}
+    assert partition.count(parts.tuner) == case.option("tuner_params")
+    assert partition.count(parts.head) == case.option("head_params")
 
     @jax.jit
     def differentiate(trainable, frozen, images, labels):
         def forward(trainable):
-            params = state.merge(frozen, *trainable.values())
+            params = partition.merge(frozen, *trainable.values())
             features = classifier.apply({"params": params}, images, method=Classifier.features)
             logits = head.apply({"params": params["head"]}, features)
             return loss(logits, labels), (features, logits)
@@ -73,7 +76,7 @@ def check(case: Case) -> None:
     *outputs, gradient = run(trainable, images=images, labels=case.array("labels"))
     for name, output in zip(("features", "logits", "loss"), outputs, strict=True):
         assert_close(output, case.array(name), 2e-5, name)
-    check_gradients(case, state.merge(*trainable.values()), state.merge(*gradient.values()), prompts)
+    check_gradients(case, partition.merge(*trainable.values()), partition.merge(*gradient.values()), prompts)
     check_training(case, run, trainable)
 
 
@@ -94,7 +97,7 @@ def configuration(options: dict) -> tuple[str, ConfigDict]:
     return "+".join(sorted(flags)) or "head_only", config
 
 
-def load(case: Case, shapes: state.Tree, vision: state.Tree, prompts: str) -> state.Tree:
+def load(case: Case, shapes: partition.Tree, vision: partition.Tree, prompts: str) -> partition.Tree:
     """The parameters of a classifier: the backbone's, and the case's arrays and masks in their places."""
     flat: dict[tuple[str, ...], Any] = {
         k: v for k, v in traverse_util.flatten_dict(dict(shapes)).items() if "tuner_mask" not in k
@@ -113,7 +116,7 @@ def load(case: Case, shapes: state.Tree, vision: state.Tree, prompts: str) -> st
     return traverse_util.unflatten_dict({**flat, **placed})
 
 
-def check_gradients(case: Case, params: state.Tree, gradient: state.Tree, prompts: str) -> None:
+def check_gradients(case: Case, params: partition.Tree, gradient: partition.Tree, prompts: str) -> None:
     """Every gradient, or for full tuning its norm; and that just these arrays are trained."""
     ours = traverse_util.flatten_dict(dict(gradient))
     # A gradient that is zero but for rounding, such as that of the keys' biases, has the noise of the largest ones.

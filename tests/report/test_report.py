@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from lift_jax import config as lift_config
-from lift_jax import metrics, report
+from lift_jax import report
 from lift_jax.errors import UserError
+from lift_jax.evaluation import metrics
 from lift_jax.report import __main__ as command
 from lift_jax.report import calibration, confusion, examples, files, page, style
 from lift_jax.report import run_report as pages

@@ -5,10 +5,12 @@ import optax
 import pytest
 from conftest import flatten, tune
 
-from lift_jax import optimizer, state, tuners
+from lift_jax import tuners
 from lift_jax.errors import UserError
-from lift_jax.losses import make as make_loss
+from lift_jax.models import partition
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.training import optimizer
+from lift_jax.training.losses import make as make_loss
 
 VISION = VisionTransformer(patch_size=4, width=24, depth=3, num_heads=2, mlp_dim=48)
 
@@ -16,7 +18,7 @@ VISION = VisionTransformer(patch_size=4, width=24, depth=3, num_heads=2, mlp_dim
 def build(method, **options):
     config = tuners.tuner_defaults()
     config.update(options)
-    return tuners.build(method, config, VISION, 7)
+    return tuners.build(tuners.resolve(method, config), VISION, 7)
 
 
 def images(n=2):
@@ -42,7 +44,7 @@ def test_prompts_change_the_features_and_their_place_does_not(tiny_clip):
 def test_training_changes_what_is_trained_and_nothing_else(tiny_clip):
     tuned = tune(tiny_clip, "mask+ssf_ln+vpt_deep+bias_tuning+adapter", noise=0.1, partial="1:3", mask_ratio=0.1)
     parts = tuned.parts
-    params = state.merge(*parts)
+    params = partition.merge(*parts)
     before = jax.tree.map(np.array, flatten(params))
     loss, labels = make_loss("LA", [9, 5, 3, 3, 2, 1, 1]), jnp.array([0, 3])
     tx = optimizer.make(0.1, 0.9, 5e-4)
@@ -50,16 +52,16 @@ def test_training_changes_what_is_trained_and_nothing_else(tiny_clip):
     @jax.jit
     def step(trainable, opt_state, frozen):
         def forward(trainable):
-            return loss(tuned.apply(state.merge(frozen, *trainable.values()), images()), labels)
+            return loss(tuned.apply(partition.merge(frozen, *trainable.values()), images()), labels)
 
         updates, opt_state = tx.update(jax.grad(forward)(trainable), opt_state, trainable)
         return optax.apply_updates(trainable, updates), opt_state
 
-    trainable = {state.TUNER: parts.tuner, state.HEAD: parts.head}
+    trainable = {partition.TUNER: parts.tuner, partition.HEAD: parts.head}
     opt_state = tx.init(trainable)
     for _ in range(2):
         trainable, opt_state = step(trainable, opt_state, parts.frozen)
-    after = flatten(state.merge(parts.frozen, *trainable.values()))
+    after = flatten(partition.merge(parts.frozen, *trainable.values()))
     changed = {path for path in before if not np.array_equal(before[path], after[path])}
     blocks = {f"block_{i}" for i in (1, 2)}
     expected = {
@@ -73,7 +75,7 @@ def test_training_changes_what_is_trained_and_nothing_else(tiny_clip):
 
 
 def test_selections_take_what_their_names_say(tiny_clip):
-    own = [path[1:] for path in flatten(state.merge(*tune(tiny_clip, "head_only").parts)) if path[0] == "backbone"]
+    own = [path[1:] for path in flatten(partition.merge(*tune(tiny_clip, "head_only").parts)) if path[0] == "backbone"]
 
     def chosen(method, **options):
         return {"/".join(path) for path in own if build(method, **options).trains(path)}
@@ -117,7 +119,7 @@ def test_lift_plus_starts_uniform_and_lift_normal(tiny_clip):
 
 def test_summary_names_every_group(tiny_clip):
     tuned = tune(tiny_clip, "lora+ln_tuning", dim=2, partial="2")
-    backbone = state.count(tiny_clip.params["vision"])
+    backbone = partition.count(tiny_clip.params["vision"])
     lora, norms, head = 2 * 2 * (2 * 24 * 2), 3 * 4 * 24, 24 * 7
     assert [row[:4] for row in tuners.rows(tuned.tuning, tuned.parts)] == [
         ("ln_tuning", 3, 12, norms),
@@ -136,8 +138,8 @@ def test_summary_names_every_group(tiny_clip):
         ("lora+bitfit", {}, "'bitfit' is not known"),
         ("zero_shot+lora", {}, "zero_shot has no tuners"),
         ("bn_tuning", {}, "no batch normalisation; write ln_tuning"),
-        ("vpt_shallow+vpt_deep", {}, "either shallow or deep"),
-        ("mask+mask_mlp", {}, "keep one"),
+        ("vpt_shallow+vpt_deep", {}, "vpt_shallow and vpt_deep exclude one another; keep one"),
+        ("mask+mask_mlp", {}, "mask and mask_mlp exclude one another; keep one"),
         ("full_tuning+mask", {}, "full_tuning trains the weights that a mask would keep frozen"),
         ("lift", {"partial": "4"}, "has 3 blocks, 0 to 2; write at most 3"),
         ("lift", {"partial": "1:4"}, "within 0:3"),

@@ -52,7 +52,7 @@ def test_rules_keep_a_tuner_no_larger_than_the_head(num_classes, tuned, width):
     ):
         assert dim == 1 or head / 2 < dim * params <= head
         assert dim & (dim - 1) == 0
-    blocks: dict[rules.Parts, int] = {
+    blocks: dict[rules.MaskedLayers, int] = {
         "all": (12 * width + 9) * width,
         "attn": (4 * width + 4) * width,
         "mlp": (8 * width + 5) * width,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import flatten, make_clip, tune
 
-from lift_jax import state
+from lift_jax.models import partition
 from lift_jax.models.vit import VisionTransformer
 
 torch = pytest.importorskip("torch", reason="torch is the peer (tests/requirements-parity-light.txt)")
@@ -41,13 +41,13 @@ def test_features_and_gradients(name, tmp_path):
     @jax.jit
     def run(trained):
         def total(trained):
-            features = tuned.apply(state.merge(parts.frozen, trained, parts.head), images, "features")
+            features = tuned.apply(partition.merge(parts.frozen, trained, parts.head), images, "features")
             return jnp.sum(features * weight), features
 
         return jax.value_and_grad(total, has_aux=True)(trained)
 
     (_, features), gradients = run(parts.tuner)
-    torch_params = jax.tree.map(lambda x: torch.from_numpy(np.array(x)), state.merge(*parts))["backbone"]
+    torch_params = jax.tree.map(lambda x: torch.from_numpy(np.array(x)), partition.merge(*parts))["backbone"]
     leaves = {k: v.requires_grad_() for k, v in flatten(torch_params).items() if k in flatten(parts.tuner["backbone"])}
     settings = vision.num_heads, vision.activation, options.get("scale")
     expected = torch_vit.features(torch_params, torch.from_numpy(images), *settings)

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from conftest import flatten
 
-from lift_jax import state, tuners
+from lift_jax import tuners
 from lift_jax.errors import UserError
+from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.models.resnet import ResNet
 
@@ -14,7 +15,7 @@ VISION = ResNet(layers=(1, 1, 1, 2), stem_width=4, width=8, num_heads=2)
 def tune(method, **options):
     config = tuners.tuner_defaults()
     config.update(options)
-    tuning = tuners.build(method, config, VISION, 5)
+    tuning = tuners.build(tuners.resolve(method, config), VISION, 5)
     classifier = Classifier(VISION.clone(tuners=tuning.tuners), CosineHead(5))
     shapes = jax.eval_shape(lambda: classifier.init(jax.random.key(0), np.zeros((1, 32, 32, 3))))
     paths = {"/".join(path[1:]) for path in flatten(shapes["params"]) if path[0] == "backbone"}
@@ -37,7 +38,7 @@ def test_ssf_scales_and_shifts_the_attention_pool():
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     network = VISION.clone(tuners=tuning.tuners)
     params = jax.jit(network.init)(jax.random.key(0), images)["params"]
-    plain = state.split({"backbone": params}, tuning.trains).frozen["backbone"]
+    plain = partition.split({"backbone": params}, tuning.trains).frozen["backbone"]
     features = jax.jit(VISION.apply)({"params": plain}, images)
     ssf = params["attn_pool"]["tuner_ssf_attn"]["attn_out"]
     tuned = jax.jit(network.apply)({"params": params}, images)

@@ -12,11 +12,14 @@ import pytest
 from conftest import flatten
 
 from lift_jax import config as lift_config
-from lift_jax import optimizer, state, tuners
+from lift_jax import tuners
+from lift_jax.classifier import network as networks
+from lift_jax.classifier.network import Network
 from lift_jax.errors import UserError
-from lift_jax.experiment import Network, build_network
-from lift_jax.losses import make as make_loss
+from lift_jax.models import partition
 from lift_jax.models.text_head import with_features
+from lift_jax.training import optimizer
+from lift_jax.training.losses import make as make_loss
 from lift_jax.weights.backbone import Backbone
 
 NAMES = ["cat", "dog", "tench", "shark", "hen of the woods"]
@@ -28,11 +31,12 @@ def network(backbone: Backbone, method: str, prompt: str = "a photo of a {}.", *
     config = lift_config.default()
     config.update(method=method, prompt=prompt, dtype="float32", resolution=16)
     config.tuner.update(options)
-    return build_network(lift_config.resolve(config), backbone, NAMES)
+    resolved = lift_config.resolve(config)
+    return networks.build(resolved, tuners.resolve(resolved.method, resolved.tuner), backbone, NAMES)
 
 
-def logits(built: Network, params: state.Tree | None = None) -> Any:
-    params = state.merge(*built.parts) if params is None else params
+def logits(built: Network, params: partition.Tree | None = None) -> Any:
+    params = partition.merge(*built.parts) if params is None else params
     return jax.jit(lambda p, x: built.classifier.apply({"params": p}, x))(params, IMAGES)
 
 
@@ -48,11 +52,11 @@ def close(actual: Any, expected: Any) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def moved(parts: state.Parts) -> dict[str, Any]:
+def moved(parts: partition.Parts) -> dict[str, Any]:
     """The parameters, what is trained moved so that every array matters."""
     generator = np.random.default_rng(1)
     tuner = jax.tree.map(lambda x: (x + 0.2 * generator.normal(size=x.shape)).astype(np.float32), parts.tuner)
-    return state.merge(parts.frozen, tuner, parts.head)
+    return partition.merge(parts.frozen, tuner, parts.head)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_a_context_that_is_a_prompts_embeddings_gives_that_prompt(tiny_clip):
     tuner = {"text": {"tuner_coop": {"context": context}}}
     assert jax.tree.map(np.shape, built.parts.tuner) == jax.tree.map(np.shape, tuner)
     texts = [f"a photo of a {name}." for name in NAMES]
-    close(logits(built, state.merge(built.parts.frozen, tuner)), clips_logits(tiny_clip, texts))
+    close(logits(built, partition.merge(built.parts.frozen, tuner)), clips_logits(tiny_clip, texts))
 
 
 def test_prompts_in_the_text_tower_are_tokens_after_the_first_without_a_position(tiny_clip):
@@ -80,7 +84,7 @@ def test_prompts_in_the_text_tower_are_tokens_after_the_first_without_a_position
     tuner = {"text": {"tower": {"block_0": {"tuner_text_vpt_shallow": {"prompt": prompt}}}}}
     assert jax.tree.map(np.shape, built.parts.tuner) == jax.tree.map(np.shape, tuner)
     expected = clips_logits(backbone, [f"bad drawing {name}" for name in NAMES])
-    close(logits(built, state.merge(built.parts.frozen, tuner)), expected)
+    close(logits(built, partition.merge(built.parts.frozen, tuner)), expected)
 
 
 def test_gradients_reach_all_that_is_trained_and_nothing_else_changes(tiny_clip):
@@ -88,25 +92,25 @@ def test_gradients_reach_all_that_is_trained_and_nothing_else_changes(tiny_clip)
     params = moved(built.parts)
     before = jax.tree.map(np.array, flatten(params))
     trained = set(flatten(built.parts.tuner))
-    parts = state.split(params, built.tuning.trains)
+    parts = partition.split(params, built.tuning.trains)
     loss, labels = make_loss("LA", [9, 5, 3, 2, 1]), jnp.array([0, 3, 4, 1])
     tx = optimizer.make(0.01, 0.9, 0.0)  # without weight decay what has no gradient stays
 
     @jax.jit
     def step(trainable, opt_state, frozen):
         def forward(trainable):
-            params = state.merge(frozen, *trainable.values())
+            params = partition.merge(frozen, *trainable.values())
             output: Any = built.classifier.apply({"params": params}, IMAGES)
             return loss(output, labels)
 
         updates, opt_state = tx.update(jax.grad(forward)(trainable), opt_state, trainable)
         return optax.apply_updates(trainable, updates), opt_state
 
-    trainable: Any = {state.TUNER: parts.tuner, state.HEAD: parts.head}
+    trainable: Any = {partition.TUNER: parts.tuner, partition.HEAD: parts.head}
     opt_state = tx.init(trainable)
     for _ in range(2):
         trainable, opt_state = step(trainable, opt_state, parts.frozen)
-    after = flatten(state.merge(parts.frozen, *trainable.values()))
+    after = flatten(partition.merge(parts.frozen, *trainable.values()))
     assert set(after) == set(before)
     assert {path for path in before if not np.array_equal(before[path], after[path])} == trained
     assert {row.group for row in tuners.rows(built.tuning, built.parts)} == set(EVERYTHING.split("+"))

@@ -5,7 +5,6 @@ import json
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 from comparison import assert_close, random_images, t
@@ -14,7 +13,7 @@ from safetensors.numpy import load_file
 
 import lift_jax
 from lift_jax import config as lift_config
-from lift_jax import weights
+from lift_jax import tuners, weights
 from lift_jax.errors import UserError
 from lift_jax.export import weights as exports
 from lift_jax.export.__main__ import main as export
@@ -127,7 +126,7 @@ def test_a_merged_run_is_a_plain_backbone_and_a_head(runs, tmp_path, capsys):
     assert not any("tuner" in part for path in flatten(backbone.params) for part in path)
     assert backbone.hash != model.backbone.hash
     theirs = jax.jit(plain.apply)({"params": {"backbone": backbone.params["vision"], **head}}, images)
-    ours = jax.jit(model.classifier.apply)({"params": model.params}, images)
+    ours = jax.jit(model.network.classifier.apply)({"params": model.params}, images)
     np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5 * np.abs(ours).max())
 
 
@@ -146,17 +145,19 @@ def test_refusals_of_the_command(runs, tmp_path, capsys):
 def test_what_has_no_place_is_named(runs, tmp_path):
     pytest.importorskip("torch", reason="the reference's checkpoints are PyTorch's")
     model = lift_jax.load(runs / "lora")
-    config = ml_collections.ConfigDict(model.config)
-    config.method = "lora+projection_tuning"
-    parts = model.parts._replace(tuner={"text": {"visual_projection": np.zeros((24, 12), np.float32)}})
+    method = tuners.resolve("lora+projection_tuning", tuners.tuner_defaults())
+    texts = {"text": {"visual_projection": np.zeros((24, 12), np.float32)}}
+    network = dataclasses.replace(model.network, parts=model.network.parts._replace(tuner=texts))
+    tunes_text = dataclasses.replace(model, network=dataclasses.replace(model.network, method=method))
     for write in exports.write_merged, exports.write_peft:
         with pytest.raises(UserError, match="trains the text side"):
-            write(dataclasses.replace(model, config=config), tmp_path)
+            write(tunes_text, tmp_path)
     with pytest.raises(UserError, match="text/visual_projection"):
-        exports.write_reference(dataclasses.replace(model, parts=parts), tmp_path)
-    parts = model.parts._replace(head={"head": {"projection": np.zeros((24, 12)), "text": np.zeros((12, 10))}})
+        exports.write_reference(dataclasses.replace(model, network=network), tmp_path)
+    parts = model.network.parts._replace(head={"head": {"projection": np.zeros((24, 12)), "text": np.zeros((12, 10))}})
     with pytest.raises(UserError, match="head/projection"):
-        exports.write_reference(dataclasses.replace(model, parts=parts), tmp_path)
+        network = dataclasses.replace(model.network, parts=parts)
+        exports.write_reference(dataclasses.replace(model, network=network), tmp_path)
 
 
 @pytest.mark.parity
@@ -168,7 +169,7 @@ def test_peft_reads_the_adapter_of_a_run(runs, tiny_folder, tmp_path):
     assert _export(runs / "lora", "peft", tmp_path / "adapter") == 0
     model = lift_jax.load(runs / "lora")
     images = random_images(2, model.backbone.resolution)
-    ours = jax.jit(model.classifier.apply)({"params": model.params}, jnp.asarray(images))
+    ours = jax.jit(model.network.classifier.apply)({"params": model.params}, jnp.asarray(images))
     base = transformers.CLIPModel.from_pretrained(tiny_folder)
     adapted = library.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     kernel = torch.from_numpy(load_file(tmp_path / "adapter" / "head.safetensors")["kernel"])

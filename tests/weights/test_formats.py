@@ -18,7 +18,8 @@ import safetensors.numpy
 from comparison import features, outputs, random_images, random_tokens
 from conftest import make_clip
 
-from lift_jax import head_init, weights
+from lift_jax import weights
+from lift_jax.classifier import text_features
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import cache, convert, huggingface, open_clip, siglip_tokenizer, torchscript
@@ -212,13 +213,13 @@ def test_without_its_tokenizer_a_clip_is_a_backbone_for_images(folder, tmp_path,
     backbone = weights.load(str(tmp_path / "new"))
     assert backbone.hash == clip.hash
     with pytest.raises(UserError, match=r"has no tokenizer\.json"):
-        head_init.tokenize(backbone, ["a cat"])
+        text_features.tokenize(backbone, ["a cat"])
 
 
 def test_the_tokenizer_of_another_model(clip):
     larger = dataclasses.replace(clip, text=clip.text.clone(vocab_size=10))
     with pytest.raises(UserError, match="gives the id 15, but its text tower knows 10"):
-        head_init.tokenize(larger, ["a cat"])
+        text_features.tokenize(larger, ["a cat"])
 
 
 def test_open_clip_has_one_activation_for_both_towers(clip, tmp_path):

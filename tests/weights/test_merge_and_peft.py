@@ -10,8 +10,9 @@ import pytest
 from comparison import assert_close, features, random_images, t
 from conftest import make_clip, tune
 
-from lift_jax import state, weights
+from lift_jax import weights
 from lift_jax.errors import UserError
+from lift_jax.models import partition
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import huggingface, merge, peft
 
@@ -36,7 +37,7 @@ def _tuned(backbone, method, **options):
 def test_merged(clip, method, tmp_path):
     options = dict(mask_ratio=0.3) if "mask" in method else {}
     tuned, expected, images = _tuned(clip, method, **options)
-    params = state.merge(*tuned.parts)["backbone"]
+    params = partition.merge(*tuned.parts)["backbone"]
     merged = merge.merge(clip, tuned.classifier.backbone, params)
     huggingface.save_backbone(tmp_path, merged)
     backbone = weights.load(str(tmp_path))
@@ -51,7 +52,7 @@ def test_merged(clip, method, tmp_path):
 def test_what_is_not_linear_is_not_merged(clip, method):
     tuned, _, _ = _tuned(clip, method)
     with pytest.raises(UserError, match="cannot be merged"):
-        merge.merge(clip, tuned.classifier.backbone, state.merge(*tuned.parts)["backbone"])
+        merge.merge(clip, tuned.classifier.backbone, partition.merge(*tuned.parts)["backbone"])
 
 
 @pytest.mark.parity

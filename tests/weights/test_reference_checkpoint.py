@@ -1,6 +1,7 @@
 """Names and layout of the reference implementation's checkpoints: those in its own cases, there and back."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -9,9 +10,10 @@ from conftest import flatten, tune
 from reference_cases import folder, models
 from reference_cases.case import Case, find
 from reference_cases.case import read as read_case
-from reference_cases.tuner import FLAGS, configuration
+from reference_cases.tuner import FLAGS, HEADS, configuration
 
 from lift_jax.errors import UserError
+from lift_jax.models.heads import LinearHead
 from lift_jax.weights import reference
 
 OWN = {"bias_tuning", "ln_tuning", "full_tuning"}  # what these train is the model's, and not in the case
@@ -37,19 +39,40 @@ def test_arrays_of_the_reference_there_and_back(name):
     arrays = case.group("param")
     method, options = configuration(case.option("options"))
     backbone = models.load(case.root / case.option("model"))
-    tuned = tune(backbone, method, case.option("num_classes"), **options.to_dict())
+    tuned = tune(
+        backbone, method, case.option("num_classes"), head=HEADS[case.option("classifier")], **options.to_dict()
+    )
     parts = tuned.parts
     if masks := masks_of(case, {k[2]: v.shape for k, v in flatten(parts.frozen).items() if k[-1] == "kernel"}):
         parts = reference.set_masks(parts, masks)
         assert all(np.array_equal(mask, masks[key]) for key, mask in reference.masks(parts).items())
-        # The case's entries are the model's, moved at random: in the right order, and in no other, they correlate.
-        start, key = reference.write(tuned.tuning, parts), "tuner.masked_linear_list.0.mlp_in.optimized_weight"
-        assert np.corrcoef(start[key], arrays[key])[0, 1] > 0.8
+        assert_masked_entries_are_the_models(reference.write(tuned.tuning, parts), masks, parts)
     filled = reference.read(arrays, tuned.tuning, parts, name)
     written = reference.write(tuned.tuning, filled)
     assert written.keys() == arrays.keys()
     for key, array in arrays.items():
         np.testing.assert_array_equal(written[key], array)
+
+
+def assert_masked_entries_are_the_models(written: dict[str, np.ndarray], masks, parts) -> None:
+    """The entries under a mask start at the loaded values, in the order of the reference's (outputs, inputs) array."""
+    own = flatten({**parts.frozen})
+    for key, mask in masks.items():
+        block, layer, leaf = re.fullmatch(r"tuner\.masked_linear_list\.(\d+)\.(\w+)\.(weight|bias)", key).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        values = np.asarray(own["backbone", f"block_{block}", layer, "kernel" if leaf == "weight" else leaf]).T[mask]
+        name = f"tuner.masked_linear_list.{block}.{layer}.optimized_{leaf}"
+        np.testing.assert_array_equal(written[name], values.astype(np.float32))
+
+
+def test_a_head_with_a_bias_there_and_back(tiny_clip):
+    tuned = tune(tiny_clip, "lora", noise=0.1, head=LinearHead)
+    head = {**tuned.parts.head["head"], "bias": np.arange(7, dtype=np.float32)}
+    tuned = tuned._replace(parts=tuned.parts._replace(head={"head": head}))
+    written = reference.write(tuned.tuning, tuned.parts)
+    np.testing.assert_array_equal(written["head.bias"], np.arange(7, dtype=np.float32))
+    filled = reference.read(written, tuned.tuning, tune(tiny_clip, "lora", head=LinearHead).parts, "checkpoint.pth.tar")
+    np.testing.assert_array_equal(filled.head["head"]["bias"], np.arange(7))
+    np.testing.assert_array_equal(filled.head["head"]["kernel"], tuned.parts.head["head"]["kernel"])
 
 
 METHODS = [

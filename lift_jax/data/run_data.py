@@ -1,0 +1,104 @@
+"""The data of a run: its splits, its groups of classes, and the loaders that its config asks for."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import Int
+
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.evaluation_loader import TestLoader, test_loader
+from lift_jax.data.groups import class_groups
+from lift_jax.data.loader import TrainLoader, train_loader
+from lift_jax.data.randaugment import RandAugment
+from lift_jax.data.sources import load
+from lift_jax.data.transforms import RandomResizedCrop, SquareCrop
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """The images that a run is made from.
+
+    Attributes:
+        config: the resolved config.
+        train, test: the splits.
+        groups: the group of each class, as an index into `lift_jax.data.groups.GROUPS`.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    train: Dataset
+    test: Dataset
+    groups: Int[np.ndarray, " classes"]
+
+    def train_loader(self, resolution: int) -> TrainLoader:
+        """Makes the loader of this host's training batches, of square crops with sides of `resolution` pixels."""
+        c = self.config
+        return train_loader(
+            self.train,
+            batch_size=c.batch_size,
+            seed=c.seed,
+            resolution=resolution,
+            crop=SquareCrop(c.crop_schedule) if c.crop == "square" else RandomResizedCrop(),
+            num_epochs=c.num_epochs,
+            fidelity=c.data.fidelity,
+            augment=RandAugment(c.data.randaugment, c.data.randaugment_magnitude),
+            sampler=c.data.sampler,
+            interpolation=c.interpolation,
+            num_workers=c.data.num_workers,
+            skip_bad_images=c.data.skip_bad_images,
+            exif_rotate=c.data.exif_rotate,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def test_loader(self, resolution: int, mode: str) -> TestLoader:
+        """Makes the loader of this host's test images, with the views of an evaluation mode (`views.MODES`)."""
+        return evaluation_loader(self.config, self.test, resolution, mode)
+
+    def features_loader(self, resolution: int, indices: Int[np.ndarray, " images"]) -> TestLoader:
+        """Makes the loader of this host's part of some training images, resized and cropped at the centre."""
+        return evaluation_loader(self.config, self.train.subset(indices), resolution, "center", expand=0)
+
+
+def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
+    """Loads the splits that a resolved config names.
+
+    Raises:
+        UserError: if something is wrong with the data section or with what it names.
+    """
+    train, test = load(config.data, config.seed)
+    return RunData(config, train, test, class_groups(config.class_groups, train.class_counts))
+
+
+def evaluation_loader(
+    config: ml_collections.FrozenConfigDict, dataset: Dataset, resolution: int, mode: str, **changes: Any
+) -> TestLoader:
+    """Makes the loader with which a run evaluates images; every other place that evaluates a run's images uses it too.
+
+    Args:
+        config: the resolved config of the run.
+        dataset: the images, of which this process gets its share.
+        resolution: side of a view, in pixels.
+        mode: one of `views.MODES`.
+        changes: arguments of `test_loader` that differ from the run's own. The batch size, which counts the images of
+            one host, is rounded up to a multiple of its devices.
+    """
+    c, local = config, jax.local_device_count()
+    options: dict[str, Any] = dict(
+        batch_size=c.eval_batch_size,
+        expand=c.tte.expand,
+        interpolation=c.interpolation,
+        fidelity=c.data.test_fidelity,
+        num_views=c.tte.views,
+        seed=c.seed,
+        num_workers=c.data.num_workers,
+        skip_bad_images=c.data.skip_bad_images,
+        exif_rotate=c.data.exif_rotate,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    options |= changes
+    options["batch_size"] = -(-options["batch_size"] // local) * local
+    return test_loader(dataset, resolution=resolution, mode=mode, **options)

@@ -1,0 +1,1 @@
+"""Evaluation over augmented views, the metrics, and the geometry of features."""

@@ -1,0 +1,189 @@
+"""How a function of parameters and a batch of canvases is run on the devices, whatever their number and hosts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, PartitionSpec
+
+from lift_jax.cluster import placement, processes
+from lift_jax.data import TestLoader
+from lift_jax.errors import UserError
+from lift_jax.models.fsdp import boxed
+from lift_jax.models.partition import Tree
+from lift_jax.workdir.logs import Logs
+
+Batch = dict[str, np.ndarray]
+Step = Callable[[Tree, dict[str, Any]], tuple[Any, Any]]
+"""A function of (parameters, the examples of one device) to (sums over these examples, a result for each of them)."""
+
+
+def pmapped(step: Step, local: Sequence[Any] | None = None) -> Any:
+    """Maps a step over devices of this host, each of which has all parameters; its sums are those of the host.
+
+    The hosts evaluate on their own, because they have batches of different number and shape.
+
+    Args:
+        step: what is mapped.
+        local: devices of this host; all by default.
+
+    Returns:
+        A function of replicated parameters and a batch with a leading axis for the devices.
+    """
+
+    def summed(params: Tree, batch: dict[str, Any]) -> tuple[Any, Any]:
+        sums, rows = step(params, batch)
+        return jax.lax.psum(sums, placement.DATA), rows
+
+    devices = local or jax.local_devices()
+    return jax.pmap(summed, axis_name=placement.DATA, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
+
+
+def over_mesh(step: Step, specs: Any, mesh: Mesh) -> Any:
+    """Maps a step over all devices of a mesh, on which frozen parameters may lie in pieces.
+
+    Each piece is gathered where a layer uses it, so that no device ever holds the whole backbone.
+
+    Args:
+        step: what is mapped.
+        specs: how each parameter lies on the mesh.
+        mesh: all devices of the run.
+
+    Returns:
+        A jitted function of parameters and a global batch; its sums have a leading axis for the devices.
+    """
+    rows = PartitionSpec(placement.DATA)
+
+    def on_one_device(params: Tree, batch: dict[str, Any]) -> tuple[Any, Any]:
+        sums, results = step(boxed(params, specs), batch)
+        return jax.tree.map(lambda x: x[None], sums), results
+
+    mapped = jax.shard_map(on_one_device, mesh=mesh, in_specs=(specs, rows), out_specs=rows, check_vma=False)
+    return jax.jit(mapped)
+
+
+class DeviceStep:
+    """Runs a step over a loader's batches: by pmap where the parameters are replicated, else over the mesh.
+
+    Args:
+        step: what is run.
+        local: devices of this host, for replicated parameters; all by default.
+    """
+
+    def __init__(self, step: Step, local: Sequence[Any] | None = None):
+        self.step = step
+        self.pmapped = pmapped(step, local)
+        self._sharded: Any = None
+
+    def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:
+        """Yields each batch of this host with the step's sums and rows; the next batch is prepared meanwhile.
+
+        Args:
+            params: the parameters, placed on the mesh of the run.
+            loader: this host's examples.
+            logs: for the progress bar.
+            desc: what the bar says.
+
+        Raises:
+            UserError: if an image cannot be read; the same on all processes, once they are through with theirs.
+        """
+        if placement.is_sharded(params):
+            start, fetch, batches = self._over_mesh(params), _from_mesh, _in_step(loader)
+        else:
+            start, fetch, batches = self._on_this_host(params), _from_pmap, loader
+        waiting = None
+        with processes.together(), logs.progress(loader.num_examples, desc, unit="images") as bar:
+            for batch in batches:
+                result = start({key: values for key, values in batch.items() if key != "index"})
+                if waiting is not None:
+                    yield _fetched(*waiting, fetch, bar)
+                waiting = batch, result
+            if waiting is not None:
+                yield _fetched(*waiting, fetch, bar)
+
+    def _on_this_host(self, params: Tree) -> Callable[[Batch], Any]:
+        replicas, count = placement.local_replicas(params), jax.local_device_count()
+
+        def start(batch: Batch) -> Any:
+            return self.pmapped(replicas, {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()})
+
+        return start
+
+    def _over_mesh(self, params: Tree) -> Callable[[Batch], Any]:
+        mesh = placement.make_mesh()
+        if self._sharded is None:
+            self._sharded = over_mesh(self.step, jax.tree.map(lambda x: x.sharding.spec, params), mesh)
+
+        def start(batch: Batch) -> Any:
+            return self._sharded(params, placement.shard_batch(batch, mesh))
+
+        return start
+
+
+def _fetched(batch: Batch, result: Any, fetch: Callable[[Any], tuple[Any, Any]], bar: Any) -> tuple[Batch, Any, Any]:
+    sums, rows = fetch(result)
+    real = int(batch["mask"].sum())
+    bar.update(real, images=real)
+    return batch, sums, rows
+
+
+def _from_pmap(result: Any) -> tuple[Any, Any]:
+    sums, rows = jax.device_get(result)
+    return sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+
+
+def _from_mesh(result: Any) -> tuple[Any, Any]:
+    """Fetches the rows of this host, and the sums over its devices."""
+
+    def local(array: jax.Array) -> np.ndarray:
+        shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+        return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+    sums, rows = jax.tree.map(local, result)
+    return jax.tree.map(lambda x: x.sum(axis=0), sums), rows
+
+
+def _in_step(loader: TestLoader) -> Iterator[Batch]:
+    """Yields batches such that all processes have one of the same shape at a time, which may be padding alone."""
+    if jax.process_count() == 1:
+        yield from loader
+        return
+    problem: UserError | None = None
+    batches = iter(loader)
+
+    def following() -> Batch | None:
+        nonlocal problem
+        try:
+            return next(batches, None)
+        except UserError as error:  # the others must not wait for this process
+            problem = error
+            return None
+
+    batch = following()
+    while True:
+        own = np.zeros(4, np.int64) if batch is None else np.asarray(batch["image"].shape, np.int64)
+        shapes = [row for row in multihost_utils.process_allgather(own) if row.any()]
+        if not shapes:
+            break
+        if batch is not None and np.array_equal(own, shapes[0]):
+            yield batch
+            batch = following()
+        else:
+            yield _padding(tuple(shapes[0].tolist()), loader.num_views)
+    if problem is not None:
+        raise problem
+
+
+def _padding(shape: tuple[int, ...], num_views: int) -> Batch:
+    count = shape[0]
+    return {
+        "image": np.zeros(shape, np.uint8),
+        "corners": np.zeros((count, num_views, 2), np.int32),
+        "transposed": np.zeros(count, bool),
+        "flipped": np.zeros((count, num_views), bool),
+        "label": np.zeros(count, np.int32),
+        "mask": np.zeros(count, bool),
+        "index": np.full(count, -1, np.int32),
+    }

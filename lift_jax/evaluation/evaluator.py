@@ -1,0 +1,139 @@
+"""Evaluation: views averaged on the device, every example counted once."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Float, Int
+
+from lift_jax.data import TestLoader
+from lift_jax.evaluation import metrics
+from lift_jax.evaluation.device_step import DeviceStep
+from lift_jax.models import micro_batches
+from lift_jax.models.heads import Classifier
+from lift_jax.models.image_input import ImageInput
+from lift_jax.models.partition import Tree
+from lift_jax.models.text_head import with_features
+from lift_jax.workdir.logs import Logs
+
+
+def mean_logits(
+    classifier: Classifier, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
+) -> Float[Array, "batch classes"]:
+    """Computes the logits of each image in float32, averaged over its views.
+
+    The barrier keeps the compiler from fusing what follows into this: evaluation and prediction do different things
+    with the logits, and get the same ones to the last bit.
+
+    Args:
+        classifier: images to logits.
+        image_input: what the device does with the images first.
+        params: of the classifier.
+        batch: canvases (see `lift_jax.data.test_loader`).
+        platform: of the device, if it is not one of this machine.
+    """
+    features = view_features(classifier, image_input, params, batch, platform)
+    logits: Any = classifier.apply({"params": params}, features, method="logits")
+    logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+    return jax.lax.optimization_barrier(logits)
+
+
+def view_features(
+    classifier: Classifier, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
+) -> Float[Array, "n d"]:
+    """Computes the features that the head gets, of all views image by image; for the arguments see `mean_logits`."""
+
+    def features(images: Array) -> Any:
+        return classifier.apply({"params": params}, images, method="features")
+
+    images = image_input.views(batch)
+    count = micro_batches.suitable(classifier.backbone, images.shape, platform or jax.default_backend())
+    return micro_batches.map_rows(features, images, count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One row an example, in the order of the data set; skipped examples are absent.
+
+    Attributes:
+        index: index of the example in its data set.
+        label: true class.
+        prediction: class of the largest logit.
+        confidence: its softmax probability, 0 to 1.
+    """
+
+    index: Int[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
+    prediction: Int[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+
+
+class Evaluator:
+    """Counts what a classifier gets right.
+
+    Args:
+        classifier: images to logits.
+        image_input: what the device does with the images first.
+        local: devices of this host; all by default.
+    """
+
+    def __init__(self, classifier: Classifier, image_input: ImageInput, local: Sequence[Any] | None = None):
+        platform = (local or jax.local_devices())[0].platform
+
+        def step(params: Tree, batch: dict[str, Array]) -> tuple[metrics.Counts, tuple[Array, Array]]:
+            logits = mean_logits(classifier, image_input, params, batch, platform)
+            counts = metrics.count(logits, batch["label"], batch["mask"])
+            return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
+
+        self.step = DeviceStep(step, local)
+        self._classifier = classifier
+
+    def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:
+        """Evaluates all examples.
+
+        Args:
+            params: of the classifier, placed on the mesh.
+            loader: this host's examples.
+            logs: for the progress bar.
+            desc: what the bar says.
+
+        Returns:
+            The counts over all hosts, as NumPy arrays, and the prediction of every example.
+        """
+        total = jax.tree.map(_wide, jax.device_get(metrics.no_counts(self._classifier.head.num_classes)))
+        rows = [(np.zeros(0, np.int32),) * 3 + (np.zeros(0, np.float32),)]
+        params = with_features(self._classifier, params)
+        for batch, counts, (prediction, confidence) in self.step(params, loader, logs, desc):
+            total = total + jax.tree.map(_wide, counts)
+            real = batch["mask"]
+            rows.append((batch["index"][real], batch["label"][real], prediction[real], confidence[real]))
+        if jax.process_count() > 1:
+            total = jax.tree.map(lambda x: x.sum(axis=0), multihost_utils.process_allgather(total))
+        return total, Predictions(*ordered_rows(rows))
+
+
+def _wide(counts: np.ndarray) -> np.ndarray:
+    """Makes sums 64 bits wide on the host, where they then do not saturate however large the test set is."""
+    return np.asarray(counts, np.float64 if counts.dtype.kind == "f" else np.int64)
+
+
+def ordered_rows(rows: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """Joins the rows of all batches and hosts to columns, ordered by the first one, the index in the data set."""
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    if jax.process_count() > 1:
+        columns = _of_all_hosts(columns)
+    order = np.argsort(columns[0], kind="stable")
+    return [column[order] for column in columns]
+
+
+def _of_all_hosts(columns: list[np.ndarray]) -> list[np.ndarray]:
+    """Joins the rows of all hosts, which may have different numbers of them."""
+    length = multihost_utils.process_allgather(np.asarray(len(columns[0])))
+    most = int(length.max())
+    padded = [np.concatenate([c, np.zeros((most - len(c), *c.shape[1:]), c.dtype)]) for c in columns]
+    gathered = multihost_utils.process_allgather(padded)
+    return [np.concatenate([host[:n] for host, n in zip(column, length, strict=True)]) for column in gathered]

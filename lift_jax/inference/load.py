@@ -1,0 +1,84 @@
+"""Loads a run's folder, checkpoint or exported file as a model."""
+
+import os
+from pathlib import Path
+
+import ml_collections
+from etils import epath
+
+from lift_jax import tuners
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement
+from lift_jax.errors import UserError
+from lift_jax.inference import compact
+from lift_jax.inference.model import Model, assemble
+from lift_jax.training import optimizer
+from lift_jax.training.state import initial_state
+from lift_jax.weights import Backbone, reference
+from lift_jax.workdir import checkpoints, config_file, record
+from lift_jax.workdir.identity import identify
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    backbone: str | None = None,
+) -> Model:
+    """Loads the classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
+
+    Args:
+        workdir: the run's folder, on a disk or in a bucket; or the file that `python -m lift_jax.export --format
+            safetensors` made of it.
+        checkpoint: a checkpoint's folder, instead of the newest of the run; or a checkpoint.pth.tar of the reference
+            implementation, which `--mode eval --checkpoint` has evaluated in the run's folder.
+        backbone: where the backbone is now, if no longer where config.json says.
+
+    Raises:
+        UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one.
+    """
+    folder = epath.Path(workdir)
+    if folder.suffix == ".safetensors":
+        return compact.load(Path(folder), backbone)
+    config = config_file.read(folder)
+    known = record.read(folder) if (folder / record.FILE).is_file() else None
+    saved = None if tuners.resolve(config.method, config.tuner).zero_shot else _checkpoint(folder, checkpoint)
+    if saved is not None and saved.is_dir():
+        names = tuple(checkpoints.identity(saved)["class_names"])
+    else:
+        names = tuple(record.read(folder).class_names)
+    if known is not None and known.class_names != list(names):
+        known = None  # of a later run in the same folder
+
+    def trained(loaded: Backbone, network: Network) -> Network:
+        if saved is None:
+            return network
+        if saved.is_dir():
+            return _restored(saved, config, loaded, network)
+        return network.with_trained(reference.load(Path(saved), network.tuning, network.parts).trainable)
+
+    return assemble(config, names, known, trained, backbone)
+
+
+def _checkpoint(folder: epath.Path, given: str | os.PathLike[str] | None) -> epath.Path:
+    """Finds the checkpoint to load.
+
+    Raises:
+        UserError: if there is none.
+    """
+    saved = checkpoints.newest(folder) if given is None else epath.Path(given)
+    if saved is None:
+        raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
+    if not saved.exists():
+        raise UserError(f"The checkpoint {saved} does not exist; name a folder such as {folder}/checkpoints/150.")
+    return saved
+
+
+def _restored(
+    folder: epath.Path, config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network
+) -> Network:
+    """Puts the parameters of a checkpoint into the network."""
+    tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay)
+    identity = identify(config, backbone.name, backbone.hash, network.class_names, network.method.tunes_text)
+    like = initial_state(network.parts, tx, placement.make_mesh())
+    return network.with_trained(checkpoints.restore(folder, like, identity).state.trainable)

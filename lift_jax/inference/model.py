@@ -1,0 +1,190 @@
+"""A trained run as a classifier of new images, without the data set it was trained on.
+
+import lift_jax
+
+model = lift_jax.load("runs/birds")
+probabilities = model.predict([PIL.Image.open("wren.jpg"), "robin.jpg"])
+for row in probabilities:
+    print(model.class_names[row.argmax()], row.max())
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+from jaxtyping import Float, Int
+
+from lift_jax import tuners, weights
+from lift_jax.classifier import network as networks
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement
+from lift_jax.data import Dataset, TestLoader, evaluation_loader
+from lift_jax.data.given_images import GivenImages, ImageLike
+from lift_jax.errors import UserError
+from lift_jax.evaluation.features import extract_features
+from lift_jax.evaluation.predictor import Predictor
+from lift_jax.models.heads import Classifier
+from lift_jax.models.partition import BACKBONE
+from lift_jax.models.text_head import with_features
+from lift_jax.training import losses
+from lift_jax.training.priors import LogitPrior, Prior
+from lift_jax.weights import Backbone
+from lift_jax.workdir import record
+from lift_jax.workdir.logs import Logs
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A run's classifier; `lift_jax.load` makes it.
+
+    Attributes:
+        config: the run's.
+        network: the network with the trained parameters, on all devices.
+        params: the parameters that the classifier is used with; a text tower has run and is left out.
+        backbone: the foundation model.
+        record: what else is known of the run, None for a run of a version that did not write it down.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    network: Network
+    params: dict[str, Any]
+    backbone: Backbone
+    record: record.Record | None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.network.class_names
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tte: bool | None = None, prior: Prior = "uniform"
+    ) -> Float[np.ndarray, "n classes"]:
+        """Gives each image's probability of each class.
+
+        The prior says how frequent the classes are expected to be among the images (`lift_jax.training.priors` has the
+        formulas):
+
+            "uniform":   every class is equally likely beforehand, as in the paper's evaluation;
+            "training":  the classes are as frequent as in the training set, which suits images that come from where
+                         the training images came from.
+
+        Args:
+            images: one image or several; each a PIL image, a uint8 array [height, width, 3] or [height, width], or a
+                path. Also one array [n, height, width, 3]. They may differ in size, and are resized and cropped as
+                the test images were.
+            tte: whether the views of test-time ensembling are averaged; None does as the run did.
+            prior: "uniform" or "training".
+
+        Returns:
+            Rows in the order of the images, columns in that of `class_names`.
+
+        Raises:
+            UserError: an image cannot be read or is of no such kind, or the prior is not known.
+        """
+        source = GivenImages(images)
+        probabilities = np.zeros((len(source), len(self.class_names)), np.float32)
+        loader = self.loader(self.dataset(source, "images"), tte=tte)
+        for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior):
+            probabilities[index] = rows
+        for problem in loader.problems.values():
+            raise UserError(problem)
+        return probabilities
+
+    def dataset(self, source: Any, name: str) -> Dataset:
+        """Makes images without labels into a data set."""
+        return Dataset(name, source, np.zeros(len(source), np.int32), self.class_names)
+
+    def loader(self, dataset: Dataset, *, tte: bool | None = None, num_workers: int = 0) -> TestLoader:
+        """Makes the loader that the run's evaluation would use for the images; few images come in smaller batches.
+
+        Images that cannot be read are left out: its `problems` says which, and why.
+        """
+        c = self.config
+        # Powers of two, so that a few sizes are compiled whatever the number of images.
+        size = min(c.eval_batch_size, 1 << max(0, len(dataset) - 1).bit_length())
+        mode = c.tte.mode if (c.tte.enabled if tte is None else tte) else "plain"
+        return evaluation_loader(
+            c, dataset, self.network.input.resolution, mode,
+            batch_size=size, num_workers=num_workers, skip_bad_images=True, process_index=0, process_count=1,
+        )  # fmt: skip
+
+    def stream(
+        self, loader: TestLoader, logs: Logs, *, prior: Prior = "uniform", desc: str = "prediction"
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+        """Yields indices and probabilities batch by batch: `predict` for more images than fit into memory."""
+        return self._predictor(prior)(self.params, loader, logs, desc)
+
+    def features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool = True) -> Float[np.ndarray, "n d"]:
+        """Gives the features of images in plain views, float32; rows of images that cannot be read are NaN.
+
+        Args:
+            dataset: the images.
+            logs: for the progress bar.
+            desc: what the bar says.
+            tuned: whether the features are those of the run, or those of its backbone as it was.
+        """
+        network, classifier, params = self.network, self.network.classifier, self.params
+        if not tuned:
+            dtype = network.input.dtype
+            classifier = Classifier(self.backbone.vision.clone(dtype=dtype), classifier.head)
+            own = networks.cast(self.backbone.params["vision"], dtype)
+            params = placement.replicate({BACKBONE: own}, placement.make_mesh())
+        loader = self.loader(dataset, tte=False)
+        found, _, index = extract_features(classifier, params, network.input, loader, logs, desc)
+        features = np.full((len(dataset), found.shape[1]), np.nan, np.float32)
+        features[index] = found
+        return features
+
+    @property
+    def logit_prior(self) -> LogitPrior:
+        """What the logits of the run take the frequencies of the classes to be."""
+        if self.network.method.zero_shot:
+            return LogitPrior("uniform")
+        return losses.spec(self.config.loss).prior(self.config.tau)
+
+    def log_prior_shift(self, prior: Prior) -> Float[np.ndarray, " classes"] | None:
+        """Gives what is added to the logits for a prior (see `predict`), None for nothing."""
+        factor = self.logit_prior.shift(prior)
+        if prior == self.logit_prior.known:
+            return None
+        if self.record is None:
+            raise UserError(
+                "The run does not say how many training images its classes had, so that there is no other prior than "
+                "that of its evaluation; evaluate it again with --mode eval to write run.json."
+            )
+        return (factor * losses.log_prior(self.record.train_counts)).astype(np.float32)
+
+    @functools.cached_property
+    def _predictors(self) -> dict[str, Predictor]:
+        return {}
+
+    def _predictor(self, prior: Prior) -> Predictor:
+        if prior not in self._predictors:
+            shift = self.log_prior_shift(prior)
+            self._predictors[prior] = Predictor(self.network.classifier, self.network.input, shift)
+        return self._predictors[prior]
+
+
+def assemble(
+    config: ml_collections.FrozenConfigDict,
+    class_names: Sequence[str],
+    known: record.Record | None,
+    trained: Callable[[Backbone, Network], Network],
+    backbone: str | None = None,
+) -> Model:
+    """Assembles a model from its backbone and whatever holds the trained parameters.
+
+    Args:
+        config: the resolved config of the run.
+        class_names: the names of the classes in label order.
+        known: what else is known of the run.
+        trained: puts the trained parameters into the network.
+        backbone: instead of config.backbone.
+    """
+    loaded = weights.load(backbone or config.backbone, config.resolution or None)
+    method = tuners.resolve(config.method, config.tuner)
+    network = trained(loaded, networks.build(config, method, loaded, class_names)).placed(placement.make_mesh())
+    return Model(config, network, with_features(network.classifier, network.params), loaded, known)

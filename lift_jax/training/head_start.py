@@ -1,0 +1,134 @@
+"""The head before the first step, as `config.head_init` asks for it."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+from jaxtyping import Float, Int
+
+from lift_jax.classifier.network import Network
+from lift_jax.classifier.text_features import text_kernel
+from lift_jax.cluster import processes
+from lift_jax.data import RunData, prompts
+from lift_jax.errors import UserError
+from lift_jax.evaluation.features import extract_features
+from lift_jax.files import replacing
+from lift_jax.models.heads import Classifier
+from lift_jax.models.partition import HEAD, Parts
+from lift_jax.training import image_starts
+from lift_jax.weights import Backbone
+from lift_jax.workdir.logs import Logs
+
+STARTS = ("text", "class_mean", "random", "linear_probe")
+CACHE = "train_features.npz"
+_SHOTS = re.compile(r"([1-9]\d*)_shot")
+
+_LIFT_PLUS_IMAGES = 100
+"""LIFT+ takes at most so many images of a class for class means and linear probes."""
+
+
+def check(start: str) -> None:
+    """Refuses a `config.head_init` that is not known.
+
+    Raises:
+        UserError: with the known ones.
+    """
+    if start not in STARTS and not _SHOTS.fullmatch(start):
+        raise UserError(
+            f"config.head_init is {start!r}; write one of {', '.join(STARTS)}, or such as 10_shot for class means of "
+            "10 images."
+        )
+
+
+def start_head(
+    config: ml_collections.FrozenConfigDict,
+    network: Network,
+    backbone: Backbone,
+    data: RunData,
+    cache: Path,
+    logs: Logs,
+) -> Parts:
+    """Gives the parameters of a network with the head where the config lets it start.
+
+    Args:
+        config: the resolved config.
+        network: the network, placed on the mesh; its head is random, unless it is made of the class names already.
+        backbone: the foundation model, with its weights.
+        data: the run's images.
+        cache: folder that keeps image features, so that a second start need not extract them again.
+        logs: for the progress bar.
+
+    Returns:
+        The parts; the head as NumPy arrays.
+
+    Raises:
+        UserError: if the start is not known, or needs a text tower that the backbone lacks.
+    """
+    if network.method.zero_shot or network.method.tunes_text or config.head_init == "random":
+        return network.parts
+    check(config.head_init)
+    if config.head_init == "text":
+        kernel = text_kernel(backbone, prompts.build(network.class_names, config.prompt))
+    else:
+        kernel = _image_kernel(config, network, backbone, data, cache, logs)
+    head = {**network.parts.head[HEAD], "kernel": np.asarray(kernel, np.float32)}
+    return network.parts._replace(head={HEAD: head})
+
+
+def _image_kernel(
+    config: ml_collections.FrozenConfigDict,
+    network: Network,
+    backbone: Backbone,
+    data: RunData,
+    cache: Path,
+    logs: Logs,
+) -> Float[np.ndarray, "d c"]:
+    num_classes, labels = data.train.num_classes, data.train.labels
+    most = _LIFT_PLUS_IMAGES if network.method.plus else None
+    if shots := _SHOTS.fullmatch(config.head_init):
+        most = int(shots[1])
+    indices = np.arange(len(labels))
+    if most is not None:
+        indices = image_starts.few_shot(labels, num_classes, most, config.seed)
+    features, labels = _features(config, network, backbone, data, indices, cache / CACHE, logs)
+    if config.head_init == "linear_probe":
+        return image_starts.linear_probe_kernel(features, labels, num_classes, config.seed)
+    return image_starts.class_mean_kernel(features, labels, num_classes)
+
+
+def _features(
+    config: ml_collections.FrozenConfigDict,
+    network: Network,
+    backbone: Backbone,
+    data: RunData,
+    indices: Int[np.ndarray, " n"],
+    file: Path,
+    logs: Logs,
+) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+    """Gives features of training images under a plain resize and centre crop, by the backbone without tuners."""
+    settings = config.data.to_json(), network.input, config.interpolation, backbone.hash
+    key = hashlib.sha256(repr(settings).encode() + data.train.labels.tobytes() + indices.tobytes()).hexdigest()
+    kept = _kept(file, key)
+    # Extracting is done by all processes or by none.
+    if processes.all_agree(kept is not None) and kept is not None:
+        return kept
+    plain = Classifier(backbone.vision.clone(dtype=network.input.dtype), network.classifier.head)
+    loader = data.features_loader(network.input.resolution, indices)
+    features, labels, _ = extract_features(plain, network.params, network.input, loader, logs, "image features")
+    if processes.is_first():
+        with replacing(file) as part, part.open("wb") as opened:
+            np.savez(opened, features=features, labels=labels, key=key)
+    return features, labels
+
+
+def _kept(file: Path, key: str) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]] | None:
+    """Reads features that an earlier start has kept; None if there are none of that key, or the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            return (saved["features"], saved["labels"]) if str(saved["key"]) == key else None
+    except (
+        Exception
+    ):  # zipfile, zlib and NumPy have no common base, and whatever is wrong, the features can be had again
+        return None

@@ -1,0 +1,119 @@
+"""What a run does around the steps of its training: progress, logs, checkpoints, and stopping when it is told to."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from lift_jax.cluster import preemption, processes
+from lift_jax.data import TrainLoader
+from lift_jax.training.objective import Objective
+from lift_jax.training.running import RunningMetrics
+from lift_jax.training.state import TrainState
+from lift_jax.training.step import StepMetrics
+from lift_jax.workdir.checkpoints import Checkpoints, Saved
+from lift_jax.workdir.logs import Logs
+
+
+class RunHooks:
+    """The hooks of a run (see `lift_jax.training.loop.Hooks`).
+
+    Nothing here waits for a device but every `config.log_every` steps and at the end of an epoch.
+
+    Args:
+        config: the resolved config, which says when to log and when to save.
+        objective: gives the learning rate that is logged.
+        loader: the loader that the training reads, at the step with which it begins.
+        logs: gets loss, accuracy and learning rate, and a progress bar for each epoch.
+        checkpoints: gets a checkpoint every `config.checkpoint_every` steps or `config.checkpoint_minutes`, and at the
+            end.
+        unread: metrics of steps that a run which goes on has not logged yet.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.FrozenConfigDict,
+        objective: Objective,
+        loader: TrainLoader,
+        logs: Logs,
+        checkpoints: Checkpoints,
+        unread: Sequence[Sequence[float]] = (),
+    ):
+        self._config, self._objective, self._loader = config, objective, loader
+        self._logs, self._checkpoints = logs, checkpoints
+        self._running = RunningMetrics(unread)
+        self._every = config.checkpoint_every or loader.steps_per_epoch
+        self._first = loader.step + 1
+        self._saved_at = time.monotonic()
+        self._context = contextlib.ExitStack()
+        self._bar: Any = None
+
+    def __enter__(self) -> "RunHooks":
+        self._logs.resume(self._loader.step)
+        self._told_to_stop = self._context.enter_context(preemption.watching())
+        self._context.enter_context(processes.connected())
+        self._saved_at = time.monotonic()
+        self._open_bar()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._context.__exit__(*error)
+
+    def after_step(self, state: TrainState, metrics: StepMetrics, examples: int) -> None:
+        """Logs and saves what is due.
+
+        Raises:
+            SystemExit: with `preemption.EXIT_CODE`, once a checkpoint is written, if the process was told to stop.
+        """
+        step, ends_epoch = self._loader.step, self._loader.step % self._loader.steps_per_epoch == 0
+        self._running.add(metrics)
+        if step == self._first:
+            jax.block_until_ready(metrics)
+            self._logs.started()
+        reads = ends_epoch or step % self._config.log_every == 0
+        if reads:
+            self._log(step, examples)
+        else:
+            self._bar.update(1, images=examples, running=step != self._first)
+        stops = self._told_to_stop(step)
+        if self._save_is_due(step, reads) or stops:
+            self._save(state)
+        if stops:
+            self._checkpoints.wait()
+            self._logs.info(preemption.SENTENCE)
+            raise SystemExit(preemption.EXIT_CODE)
+        if ends_epoch:
+            self._bar.close()
+            self._open_bar()
+
+    def _open_bar(self) -> None:
+        epoch, done = divmod(self._loader.step, self._loader.steps_per_epoch)
+        if self._loader.step < self._loader.num_steps:
+            what = f"epoch {epoch + 1}/{self._config.num_epochs}"
+            self._bar = self._logs.progress(self._loader.steps_per_epoch, what, initial=done)
+
+    def _log(self, step: int, examples: int) -> None:
+        loss, accuracy = (float(value) for value in self._running.read())
+        self._bar.update(1, images=examples, loss=loss, accuracy=accuracy)
+        lr = float(self._objective.learning_rate(step - 1))
+        values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
+        self._logs.scalars(step, values, epoch=(step - 1) // self._loader.steps_per_epoch + 1)
+
+    def _save_is_due(self, step: int, reads: bool) -> bool:
+        if step % self._every == 0 or step == self._loader.num_steps:
+            return True
+        if not reads or not self._config.checkpoint_minutes:
+            return False
+        # Clocks differ, but all processes save at the same step.
+        return processes.first_says(time.monotonic() - self._saved_at > 60 * self._config.checkpoint_minutes)
+
+    def _save(self, state: TrainState) -> None:
+        self._logs.flush()  # before the checkpoint is there, so that what it continues is
+        unread, loss = self._running.save()
+        self._checkpoints.save(Saved(state, self._loader.get_state(), unread), float(loss))
+        self._saved_at = time.monotonic()

@@ -1,0 +1,76 @@
+"""The training: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
+
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement
+from lift_jax.data import TrainLoader
+from lift_jax.training.objective import Objective
+from lift_jax.training.state import TrainState
+from lift_jax.training.step import StepMetrics, TrainingStep
+
+
+class Hooks(Protocol):
+    """What happens around the steps: logs, checkpoints, the end of the process."""
+
+    def __enter__(self) -> Any:
+        """Is called before the first step."""
+        ...
+
+    def __exit__(self, *error: Any) -> Any:
+        """Is called after the last step, or when an error ends the training."""
+        ...
+
+    def after_step(self, state: TrainState, metrics: StepMetrics, examples: int) -> None:
+        """Is called after every step.
+
+        Args:
+            state: the state after the step, still being computed.
+            metrics: those of the step, still being computed.
+            examples: images of the step over all hosts, without padding.
+        """
+        ...
+
+
+def fit(
+    network: Network,
+    objective: Objective,
+    loader: TrainLoader,
+    hooks: Hooks,
+    *,
+    step: TrainingStep,
+    state: TrainState,
+    key: PRNGKeyArray,
+) -> TrainState:
+    """Trains tuner and head of a network, from where the loader is to its end.
+
+    Args:
+        network: the network, its parameters placed on the mesh; the frozen ones are used and never changed.
+        objective: gives the learning rate.
+        loader: this host's batches.
+        hooks: what happens around the steps.
+        step: a step of the objective.
+        state: the state to begin with, which is used up.
+        key: random key of the run, on all devices.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        UserError: if an image cannot be read.
+    """
+    frozen = network.parts.frozen
+    lr = placement.replicate(np.float32(objective.lr), step.mesh)
+    update = jax.jit(step, donate_argnums=0)
+    with hooks:
+        while loader.step < loader.num_steps:
+            batch = next(loader)
+            sharded = placement.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, step.mesh)
+            with jax.transfer_guard("disallow"):
+                state, metrics = update(state, frozen, sharded, key, lr)
+            hooks.after_step(state, metrics, int(batch["mask"].sum()) * jax.process_count())
+    return state

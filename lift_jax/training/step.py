@@ -1,0 +1,174 @@
+"""One step of training: the gradient of tuner and head over a sharded batch, and the update."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement
+from lift_jax.models import micro_batches, partition
+from lift_jax.models.fsdp import boxed
+from lift_jax.models.heads import Classifier
+from lift_jax.models.image_input import ImageInput, flip
+from lift_jax.models.partition import Tree
+from lift_jax.models.text_head import TextHead
+from lift_jax.training.losses import Loss
+from lift_jax.training.objective import Objective
+from lift_jax.training.state import TrainState
+
+Batch = Mapping[str, Array]
+Trainable = dict[str, Tree]
+
+
+class StepMetrics(NamedTuple):
+    """What one step measures before its update, over the whole batch.
+
+    Attributes:
+        loss: mean loss.
+        correct: number of examples that are classified right.
+        examples: number of examples, without padding.
+    """
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    examples: Int[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStep:
+    """A pure function of (state, frozen parameters, batch, key, learning rate), to be jitted over a sharded batch.
+
+    Only what is trained is differentiated: no gradient of a frozen array is computed or stored. The gradients of tuner
+    and head cross the network once, as float32 and with the metrics; besides them only the loss's normaliser does.
+
+    Attributes:
+        classifier: images to logits.
+        loss: the loss; its normaliser is that of the whole batch, so micro-batches and padding change nothing.
+        tx: gives the optimizer for a learning rate.
+        input: what the device does with the images first.
+        mesh: the devices over which the batch is sharded.
+        accumulate: number of micro-batches; 0 takes one, but on a CPU as many as `micro_batches.suitable` says.
+        mirrored: whether images are mirrored at random.
+        fsdp: whether the frozen arrays come in pieces over the mesh, as `placement.shard` cuts them. If the loss is a
+            sum over the batch, they are then gathered layer by layer.
+    """
+
+    classifier: Classifier
+    loss: Loss
+    tx: Callable[[Any], optax.GradientTransformation]
+    input: ImageInput
+    mesh: Mesh
+    accumulate: int = 0
+    mirrored: bool = False
+    fsdp: bool = False
+
+    def __call__(
+        self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, lr: Float[Array, ""]
+    ) -> tuple[TrainState, StepMetrics]:
+        """Takes one step.
+
+        Args:
+            state: the state before the step.
+            frozen: the frozen parameters.
+            batch: "image" uint8 [b, h, w, 3], "label" int32 [b] and "mask" bool [b], which is false for padding.
+            key: random key of the run.
+            lr: learning rate at the start of the training.
+        """
+        batch = {name: batch[name] for name in ("image", "label", "mask")}
+        if self.mirrored:
+            batch["image"] = flip(batch["image"], jax.random.fold_in(key, state.step))
+        normaliser = self.loss.normaliser(batch["label"], batch["mask"])
+        gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
+        updates, opt_state = self.tx(lr).update(gradient, state.opt_state, state.trainable)
+        trainable: Any = optax.apply_updates(state.trainable, updates)
+        return TrainState(state.step + 1, trainable, opt_state), metrics
+
+    def of_members(
+        self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, lr: Float[Array, " k"]
+    ) -> tuple[TrainState, StepMetrics]:
+        """Takes one step of k trainings at once, which share the frozen parameters and the batch.
+
+        Args:
+            state, key, lr: as for a lone step, each with a leading axis for the members.
+            frozen, batch: as for a lone step.
+
+        Returns:
+            The states and metrics, with a leading axis for the members. A single member takes the program of a lone
+            step, and so ends equal to it to the last bit; several agree with theirs up to float32 rounding, because
+            the compiler multiplies matrices in stacks.
+        """
+        if lr.shape[0] == 1:
+            alone = jax.tree.map(lambda x: x[0], (state, key, lr))
+            return jax.tree.map(lambda x: x[None], self(alone[0], frozen, batch, *alone[1:]))
+        return jax.vmap(self, in_axes=(0, None, None, 0, 0))(state, frozen, batch, key, lr)
+
+    def _forward(
+        self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array
+    ) -> tuple[Array, StepMetrics]:
+        params = partition.merge(frozen, *trainable.values())
+        logits: Any = self.classifier.apply({"params": params}, self.input.normalize(batch["image"]))
+        logits = logits.astype(jnp.float32)
+        correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch["label"]) & batch["mask"])
+        value = self.loss(logits, batch["label"], batch["mask"], normaliser)
+        return value, StepMetrics(value, correct, jnp.sum(batch["mask"]))
+
+    def _over_devices(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+        """Gradient and metrics of the whole batch."""
+        if not self.loss.additive:
+            # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
+            return self._over_micro_batches(trainable, frozen, batch, normaliser)
+        rows, whole = PartitionSpec(placement.DATA), PartitionSpec()
+        cut = jax.tree.map(lambda x: placement.pieces(x.shape, self.mesh).spec if self.fsdp else whole, frozen)
+
+        def on_one_device(trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+            gradient = self._over_micro_batches(trainable, boxed(frozen, cut), batch, normaliser)
+            flat, unravel = ravel_pytree(gradient)
+            return unravel(jax.lax.psum(flat, placement.DATA))
+
+        in_specs = (whole, cut, rows, whole)
+        sharded = jax.shard_map(on_one_device, mesh=self.mesh, in_specs=in_specs, out_specs=whole, check_vma=False)
+        return sharded(trainable, frozen, batch, normaliser)
+
+    def _over_micro_batches(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
+        """Gradient and metrics of some rows, summed over micro-batches."""
+        differentiate = jax.grad(self._forward, has_aux=True)
+        count = self._micro_batches(batch["image"].shape)
+        if count == 1:
+            return differentiate(trainable, frozen, batch, normaliser)
+
+        def add(total: Any, rows: Batch) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, differentiate(trainable, frozen, rows, normaliser)), None
+
+        # Every micro-batch takes every so many-th row, so that each lies on all devices.
+        rows = {k: v.reshape(-1, count, *v.shape[1:]).swapaxes(0, 1) for k, v in batch.items()}
+        none = jnp.zeros((), jnp.int32)
+        zero = jax.tree.map(jnp.zeros_like, trainable), StepMetrics(jnp.zeros(()), none, none)
+        return jax.lax.scan(add, zero, rows)[0]
+
+    def _micro_batches(self, shape: tuple[int, ...]) -> int:
+        # A loss of the whole batch is not cut, and the text tower does not run again for every micro-batch.
+        if self.accumulate or not self.loss.additive or isinstance(self.classifier.head, TextHead):
+            return max(1, self.accumulate)
+        return micro_batches.suitable(self.classifier.backbone, shape, self.mesh.devices.flat[0].platform)
+
+
+def make(config: ml_collections.FrozenConfigDict, network: Network, objective: Objective, mesh: Mesh) -> TrainingStep:
+    """Makes the training step that a resolved config asks for."""
+    return TrainingStep(
+        classifier=network.classifier,
+        loss=objective.loss,
+        tx=objective.tx,
+        input=network.input,
+        mesh=mesh,
+        accumulate=config.accumulate,
+        mirrored=config.crop == "random_resized",
+        fsdp=config.fsdp,
+    )

@@ -1,0 +1,244 @@
+"""Checkpoints in a workdir, by orbax: what is trained, and what it belongs to."""
+
+import contextlib
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from logging import LogRecord
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
+
+from lift_jax.cluster import processes
+from lift_jax.errors import UserError, first_line, reason
+from lift_jax.workdir import storage
+from lift_jax.workdir.identity import check as check_identity
+from lift_jax.workdir.logs import Logs
+
+
+class Saved(NamedTuple):
+    """The content of a checkpoint.
+
+    Attributes:
+        state: what training changes, a pytree with the attribute `step`.
+        iterator: the state of the data iterator.
+        unread: loss, right answers and examples of the steps that no line of metrics.jsonl tells of yet.
+    """
+
+    state: Any
+    iterator: dict[str, int]
+    unread: Sequence[Sequence[float]] = ()
+
+
+class DamagedError(UserError):
+    """A checkpoint that cannot be read, or whose arrays are not those that were saved."""
+
+
+class Checkpoints:
+    """Saves the checkpoints of one workdir; use it as a context manager, or call `close`.
+
+    The newest `keep` stay, and the best: that of the lowest mean training loss since the checkpoint before it. There
+    are no images beside those of training and test, and the test set chooses nothing: a run's results are those of its
+    last step.
+
+    Args:
+        workdir: the run's folder.
+        identity: what the parameters belong to (see `lift_jax.workdir.identity.identify`).
+        keep: how many of the newest stay.
+        step: at which the run goes on. Checkpoints of later steps are damaged, and put aside as `STEP.damaged`.
+    """
+
+    def __init__(self, workdir: epath.PathLike, identity: dict[str, Any], keep: int = 2, step: int = 0):
+        self._identity = identity
+        folder = _folder(workdir)
+        if jax.process_index() == 0:
+            for damaged in (s for s in steps(workdir) if s > step):
+                aside = folder / f"{damaged}.damaged"
+                if aside.exists():
+                    aside.rmtree()
+                (folder / str(damaged)).rename(aside)
+        processes.wait_for_all("damaged checkpoints are put aside")
+        best = policies.BestN(get_metric_fn=_loss, reverse=True, n=1)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+            best_fn=_loss,
+            best_mode="min",
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        self._manager = ocp.CheckpointManager(folder, options=options)
+        logging.get_absl_logger().addFilter(_is_news)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def wait(self) -> None:
+        """Waits for saves that are under way."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and ends the threads that save."""
+        with self._writing():
+            self._manager.close()
+        logging.get_absl_logger().removeFilter(_is_news)
+
+    @property
+    def best(self) -> int | None:
+        """The step of the best checkpoint."""
+        return self._manager.best_step()
+
+    def save(self, content: Saved, loss: float) -> None:
+        """Begins to save; training may go on meanwhile. A step that is saved already is not saved again.
+
+        Args:
+            content: of the checkpoint.
+            loss: by which the best checkpoint is found.
+        """
+        step = int(content.state.step)
+        if step in self._manager.all_steps():
+            return
+        run = {
+            "iterator": content.iterator,
+            "unread": content.unread,
+            "identity": self._identity,
+            "checksum": _checksum(jax.device_get(content.state)),
+        }
+        items = ocp.args.Composite(state=ocp.args.StandardSave(content.state), run=ocp.args.JsonSave(run))
+        with self._writing():
+            self._manager.wait_until_finished()  # then those that are to go are gone
+            # A disk that fills up while arrays are written leaves a trace for each of them, by tensorstore's threads.
+            storage.require_room(self._manager.directory, sum(x.nbytes for x in jax.tree.leaves(content.state)))
+            self._manager.save(step, args=items, metrics={"loss": loss})
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What goes wrong in the background is raised by the next call of orbax."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore have no common base
+            raise UserError(
+                f"A checkpoint could not be written to {self._manager.directory} ({reason(error)}); make room or get "
+                "permission, and start the same command again, which goes on from the newest checkpoint."
+            ) from error
+
+
+def steps(workdir: epath.PathLike) -> list[int]:
+    """The steps of a run's complete checkpoints, ascending."""
+    folder = _folder(workdir)
+    if not folder.exists():
+        return []
+    return sorted(found.step for found in ocp.path.step.standard_name_format().find_all(folder))
+
+
+def newest(workdir: epath.PathLike) -> epath.Path | None:
+    """The folder of the newest complete checkpoint of a run, None if there is none."""
+    found = steps(workdir)
+    return _folder(workdir) / str(found[-1]) if found else None
+
+
+def restore_newest(workdir: epath.PathLike, like: Any, identity: dict[str, Any], logs: Logs) -> Saved | None:
+    """The newest checkpoint of a run that is whole, or None; those that are damaged are passed over with a warning.
+
+    Args:
+        workdir, like, identity: see `restore`.
+        logs: for the warning.
+    """
+    for step in reversed(steps(workdir)):
+        try:
+            return restore(_folder(workdir) / str(step), like, identity)
+        except DamagedError as error:
+            logs.warning(f"{error} It is passed over.")
+    return None
+
+
+def restore(folder: epath.PathLike, like: Any, identity: dict[str, Any]) -> Saved:
+    """The checkpoint in `folder`.
+
+    Args:
+        folder: such as RUN/checkpoints/150.
+        like: has the arrays' shapes, types and places.
+        identity: what the parameters must belong to (see `lift_jax.workdir.identity.identify`).
+
+    Raises:
+        DamagedError: the same on all processes: if one of them cannot read it.
+        UserError: if there is none, or it belongs to another backbone, method, tuner, head or class list.
+    """
+    folder = epath.Path(folder).resolve()
+    if not folder.is_dir():
+        raise UserError(
+            f"The checkpoint {folder} does not exist; --checkpoint names a folder such as RUN/checkpoints/150."
+        )
+    problem = ""
+    with _reader() as reader:
+        try:
+            run = reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+            check_identity(folder, run["identity"], identity)
+            template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+            arrays = ocp.args.Composite(state=ocp.args.StandardRestore(template))
+            state = reader.restore(folder, args=arrays)["state"]
+            if _checksum(state) != run["checksum"]:
+                problem = "its arrays are not those that were saved"
+        except UserError:
+            raise
+        except Exception as error:  # orbax, tensorstore and JSON have no common base
+            problem = first_line(error)
+    if not processes.all_agree(not problem):
+        problem = problem or "another process cannot read it"
+        raise DamagedError(
+            f"The checkpoint {folder} is damaged or incomplete ({problem}); delete it to go on from the one before."
+        )
+    return Saved(
+        jax.tree.map(lambda x, place: jax.device_put(x, place.sharding), state, like), run["iterator"], run["unread"]
+    )
+
+
+def identity(folder: epath.PathLike) -> dict[str, Any]:
+    """What the parameters of the checkpoint in `folder` belong to; the names of its classes, for example.
+
+    Raises:
+        UserError: if it is damaged or incomplete.
+    """
+    folder = epath.Path(folder).resolve()
+    with _reader() as reader:
+        try:
+            return reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]["identity"]
+        except Exception as error:  # see `restore`
+            raise DamagedError(f"The checkpoint {folder} is damaged or incomplete ({first_line(error)}).") from error
+
+
+def _folder(workdir: epath.PathLike) -> epath.Path:
+    return epath.Path(workdir).resolve() / storage.CHECKPOINTS
+
+
+def _reader() -> ocp.Checkpointer:
+    """Reads on this process alone: where one cannot read, the others must not wait for it."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"reader_{me}")
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _checksum(state: Any) -> int:
+    """Of the arrays' bytes."""
+    total = 0
+    for array in jax.tree.leaves(state):
+        total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
+    return total
+
+
+def _is_news(record: LogRecord) -> bool:
+    """False for the exceptions of orbax's threads, which it logs at length and raises as well."""
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _loss(metrics: dict[str, float]) -> float:
+    return metrics["loss"] if math.isfinite(metrics["loss"]) else math.inf

@@ -1,0 +1,64 @@
+"""A run that takes seconds, and its parts."""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+from jax.sharding import Mesh
+
+from lift_jax import config as lift_config
+from lift_jax import tuners, weights
+from lift_jax.classifier import network as networks
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement
+from lift_jax.data import RunData, load_run_data
+from lift_jax.training import objective
+from lift_jax.training.objective import Objective
+from lift_jax.training.state import TrainState, initial_state
+from lift_jax.training.step import TrainingStep
+from lift_jax.weights import Backbone
+from lift_jax.workdir.identity import identify
+
+
+def small_config(folder: str, **changes) -> ml_collections.ConfigDict:
+    """Long-tailed digits on the tiny CLIP: 2 epochs of 3 steps, the last one padded."""
+    config = lift_config.default()
+    config.update(backbone=folder, num_epochs=2, batch_size=128, lr=0.05, log_every=1, report=False, **changes)
+    config.data.imbalance = 50
+    config.tte.expand = 4
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What a run is made of; the network is placed on all devices."""
+
+    config: ml_collections.FrozenConfigDict
+    data: RunData
+    backbone: Backbone
+    network: Network
+    objective: Objective
+    mesh: Mesh
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        names, reads = self.network.class_names, self.network.method.tunes_text
+        return identify(self.config, self.backbone.name, self.backbone.hash, names, reads)
+
+    def state(self) -> TrainState:
+        return initial_state(self.network.parts, self.objective.tx(), self.mesh)
+
+    def step(self, accumulate: int = 1, mirrored: bool = False, loss: Any = None) -> TrainingStep:
+        classifier, image_input = self.network.classifier, self.network.input
+        loss = loss or self.objective.loss
+        return TrainingStep(classifier, loss, self.objective.tx, image_input, self.mesh, accumulate, mirrored)
+
+
+def build(config: ml_collections.ConfigDict) -> Built:
+    resolved = lift_config.resolve(config)
+    data = load_run_data(resolved)
+    backbone = weights.load(resolved.backbone, resolved.resolution or None)
+    method = tuners.resolve(resolved.method, resolved.tuner)
+    mesh = placement.make_mesh()
+    network = networks.build(resolved, method, backbone, data.train.class_names).placed(mesh)
+    return Built(resolved, data, backbone, network, objective.make(resolved, data.train.class_counts), mesh)
