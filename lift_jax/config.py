@@ -18,21 +18,9 @@ import jax
 import ml_collections
 from ml_collections import config_dict
 
-from lift_jax import tuners
+from lift_jax import config_keys, tuners
 from lift_jax.data import data_defaults
-from lift_jax.data.transforms import SCHEDULES
 from lift_jax.errors import UserError
-
-_CHOICES = {
-    "schedule": ("cosine_epoch", "cosine_step"),
-    "head": ("cosine", "linear", "l2_norm", "layer_norm"),
-    "interpolation": ("bilinear", "bicubic"),
-    "crop": ("random_resized", "square"),
-    "crop_schedule": tuple(SCHEDULES),
-    "dtype": ("auto", "float32", "bfloat16"),
-    "tte.mode": ("fivecrop", "tencrop", "random"),
-    "remat": ("none", "minimal", "full"),
-}
 
 
 def default() -> ml_collections.ConfigDict:
@@ -107,24 +95,12 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
         UserError: if a value is none of those that its key has, or out of its range.
     """
     config = ml_collections.ConfigDict(config.to_dict())
+    config_keys.check(flatten(config))
     method = tuners.resolve(config.method, config.tuner)
     config.tuner.rules = method.recipe
     for key, value in config.recipes[method.recipe].items():
         if config[key] is None:
             config[key] = value
-    values = flatten(config)
-    for key, choices in _CHOICES.items():
-        if values[key] not in choices:
-            raise UserError(f"config.{key} is {values[key]!r}; write one of {', '.join(choices)}.")
-    for key in "batch_size", "num_epochs", "eval_batch_size", "tte.views", "log_every", "keep":
-        if values[key] < 1:
-            raise UserError(f"config.{key} is {values[key]}; it is a whole number of at least 1.")
-    not_negative = "accumulate", "lr", "momentum", "weight_decay", "resolution", "tte.expand"
-    for key in *not_negative, "checkpoint_every", "checkpoint_minutes":
-        if values[key] < 0:
-            raise UserError(f"config.{key} is {values[key]}; it must not be negative.")
-    if config.head_scale <= 0:
-        raise UserError(f"config.head_scale is {config.head_scale}; it must be positive.")
     if config.accumulate and config.batch_size % config.accumulate:
         raise UserError(
             f"config.batch_size is {config.batch_size}, which config.accumulate={config.accumulate} does not divide."

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -67,6 +67,16 @@ def replacing(file: epath.PathLike) -> Iterator[epath.Path]:
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_together(files: Sequence[epath.PathLike]) -> Iterator[list[epath.Path]]:
+    """Gives paths to write to, which take the places of `files` once all of them are written.
+
+    If the block fails, all files are as they were. What remains is the moment between the renamings.
+    """
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(replacing(file)) for file in files]
 
 
 def write_json(file: epath.PathLike, content: Any) -> None:

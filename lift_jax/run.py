@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
+import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
@@ -20,7 +21,7 @@ from lift_jax.data import RunData, load_run_data
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
-from lift_jax.files import replacing, write_json
+from lift_jax.files import replacing_together, write_json
 from lift_jax.models import partition
 from lift_jax.training import head_start, objective, step
 from lift_jax.training.hooks import RunHooks
@@ -28,8 +29,8 @@ from lift_jax.training.loop import fit
 from lift_jax.training.objective import Objective
 from lift_jax.training.state import initial_state
 from lift_jax.weights import Backbone, reference
+from lift_jax.workdir import changes, config_file, record, storage
 from lift_jax.workdir import checkpoints as ckpt
-from lift_jax.workdir import config_file, record, storage
 from lift_jax.workdir.checkpoints import Saved
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
@@ -70,13 +71,18 @@ def run(
     """
     with processes.together():
         resolved = check(config)
+        if mode == "train" and checkpoint is not None:
+            raise UserError(
+                f"--checkpoint names {checkpoint}, but only --mode eval reads one; add --mode eval, or leave it out: "
+                "training goes on from the newest checkpoint of the workdir."
+            )
     with (
         storage.opened(workdir) as folder,
         Logs(folder.local, enabled=processes.is_first(), push=folder.push, launched=launched) as logs,
         preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
     ):
         job, saved = _prepare(resolved, folder, mode, checkpoint, logs, loaded or Loaded())
-        network = _train(job, saved, folder, logs) if mode == "train" else job.network
+        network = _train(job, saved, folder, logs) if job.trains else job.network
         with preemption.leaving(logs.info), processes.connected():
             return evaluate(job, network, folder.local, logs)
 
@@ -103,6 +109,8 @@ class Job:
         network: the network, placed on all devices.
         objective: what the training minimises.
         identity: what the trained parameters belong to.
+        record: what is written down about the run.
+        trains: whether it trains before it evaluates.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -110,6 +118,13 @@ class Job:
     network: Network
     objective: Objective
     identity: dict[str, Any]
+    record: record.Record
+    trains: bool
+
+    def write_down(self, config: epath.Path, run: epath.Path) -> None:
+        """Writes the contents of config.json and run.json to two files."""
+        write_json(config, self.config.to_dict())
+        write_json(run, record.content(self.record))
 
 
 class Loaded:
@@ -150,22 +165,30 @@ def _prepare(
     """
     processes.agree(config=config.to_json())
     placement.check_batch(config.batch_size, config.accumulate or 1)
+    with processes.together():
+        changes.check(folder.local, config, evaluates=mode == "eval")
     data = _load_data(config, loaded, logs)
+    with processes.together():
+        changes.check_data(folder.local, data.train.class_names, data.train.class_counts.tolist())
     goal = objective.make(config, data.train.class_counts)
     network, backbone = _load_network(config, data, loaded, logs)
     identity = identify(
         config, backbone.name, backbone.hash, data.train.class_names, reads_prompt=network.method.tunes_text
     )
-    job = Job(config, data, network, goal, identity)
+    made = _record(network, data, backbone, folder.local, mode)
+    trains = mode == "train" and not network.method.zero_shot
+    job = Job(config, data, network, goal, identity, made, trains)
     saved = _restore(job, folder, mode, checkpoint, logs)
-    if saved is None and mode == "train":
+    if saved is None and trains:
         parts = head_start.start_head(config, network, backbone, data, folder.local, logs)
         head = placement.replicate(parts.head, placement.make_mesh())
         network = network.with_trained({**parts.trainable, partition.HEAD: head})
     elif saved is not None:
         network = network.with_trained(saved.state.trainable)
     job = dataclasses.replace(job, network=network)
-    _write_down(job, backbone, folder, mode, logs)
+    if trains and processes.is_first():
+        with replacing_together([folder.local / name for name in (config_file.FILE, record.FILE)]) as parts:
+            job.write_down(*parts)
     logs.stage("head start" if saved is None else "checkpoint")
     return job, saved
 
@@ -228,19 +251,13 @@ def _restore(
     return saved
 
 
-def _write_down(job: Job, backbone: Backbone, folder: storage.Folder, mode: Mode, logs: Logs) -> None:
-    """Writes config.json and run.json."""
-    if changed := config_file.differences(folder.local, job.config):
-        said = ", ".join(f"{key} ({old!r} before)" for key, (old, _) in changed.items())
-        logs.warning(f"The config differs from that of the last run in this workdir: {said}.")
-    if not processes.is_first():
-        return
-    network, data = job.network, job.data
+def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, mode: Mode) -> record.Record:
+    """Makes the record of the run."""
     trained = [] if network.method.zero_shot else tuners.rows(network.tuning, network.parts)
-    made = record.Record(
+    return record.Record(
         # A run that is merely evaluated again was made by the command that trained it.
-        command=(record.known_command(folder.local) if mode == "eval" else None) or record.command_line(),
-        versions=record.versions(),
+        command=(record.known_command(workdir) if mode == "eval" else None) or record.command_line(),
+        versions={"lift_jax": lift_jax.__version__, "jax": jax.__version__},
         devices=record.devices(),
         backbone={
             "name": backbone.name,
@@ -253,15 +270,11 @@ def _write_down(job: Job, backbone: Backbone, folder: storage.Folder, mode: Mode
         test_counts=data.test.class_counts.tolist(),
         class_groups=np.asarray(data.groups).tolist(),
     )
-    write_json(folder.local / config_file.FILE, job.config.to_dict())
-    write_json(folder.local / record.FILE, record.content(made))
 
 
 def _train(job: Job, saved: Saved | None, folder: storage.Folder, logs: Logs) -> Network:
     """Trains from the checkpoint, or from the start, to the last epoch."""
     network, mesh = job.network, placement.make_mesh()
-    if network.method.zero_shot:
-        return network
     loader = job.data.train_loader(network.input.resolution)
     if saved is not None:
         loader.set_state(saved.iterator)
@@ -283,7 +296,7 @@ def _train(job: Job, saved: Saved | None, folder: storage.Folder, logs: Logs) ->
 
 
 def evaluate(job: Job, network: Network, workdir: Path, logs: Logs) -> Results:
-    """Evaluates plainly and, where enabled, with test-time ensembling; writes eval.json and predictions.npz."""
+    """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results together."""
     config, resolution = job.config, network.input.resolution
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     evaluator = Evaluator(network.classifier, network.input)
@@ -300,11 +313,12 @@ def evaluate(job: Job, network: Network, workdir: Path, logs: Logs) -> Results:
             f"{share:.1%} of what float32 views would take."
         )
     steps = job.data.train_loader(resolution).num_steps
+    if not job.trains:  # then these results take the place of earlier ones
+        logs.resume(steps, without=modes)
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     logs.info(metrics.table(results))
     if processes.is_first():
-        _write_predictions(workdir / "predictions.npz", predictions)
-        write_json(workdir / "eval.json", results)
+        _write_results(job, workdir, results, predictions)
         if config.report:
             _report(job, workdir, logs)
     return results
@@ -320,8 +334,11 @@ def _report(job: Job, workdir: Path, logs: Logs) -> None:
         logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
-def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:
-    """Writes the headline's columns under their own names, and the plain ones beside ensembling as `plain_...`."""
+def _write_results(job: Job, workdir: Path, results: Results, predictions: dict[str, Predictions]) -> None:
+    """Writes eval.json and predictions.npz with the config and the record that they belong to.
+
+    The headline's columns have their own names, and the plain ones beside ensembling are called `plain_...`.
+    """
     main = predictions.get("tte", predictions["plain"])
     columns: dict[str, Any] = dict(
         index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence
@@ -329,8 +346,12 @@ def _write_predictions(file: Path, predictions: dict[str, Predictions]) -> None:
     if "tte" in predictions:
         plain = predictions["plain"]
         columns |= dict(plain_prediction=plain.prediction, plain_confidence=plain.confidence)
-    with replacing(file) as part, part.open("wb") as opened:
-        np.savez_compressed(opened, **columns)
+    names = config_file.FILE, record.FILE, "eval.json", "predictions.npz"
+    with replacing_together([workdir / name for name in names]) as (config, run, evaluation, rows):
+        job.write_down(config, run)
+        write_json(evaluation, results)
+        with rows.open("wb") as opened:
+            np.savez_compressed(opened, **columns)
 
 
 def default_workdir(config_file: str) -> Path:

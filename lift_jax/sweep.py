@@ -13,6 +13,7 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
+from lift_jax import config_keys
 from lift_jax.command_line import nearest_key
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
@@ -21,12 +22,6 @@ from lift_jax.run import run as run_one
 from lift_jax.workdir import config_file, storage
 
 Grid = dict[str, tuple[Any, ...]]
-
-_WITHOUT_EFFECT = {
-    "checkpoint_every", "checkpoint_minutes", "data.num_workers", "eval_batch_size", "fsdp", "keep", "log_every",
-    "report",
-}  # fmt: skip
-"""Keys on which no result depends."""
 
 
 def parse(text: str) -> Grid:
@@ -104,8 +99,9 @@ def run(
 
 def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:
     """Refuses a result that is there but belongs to another config: the table would show it under a wrong name."""
+    without_effect = config_keys.without_effect(config_keys.KEYS)
     changed = {
-        key: values for key, values in config_file.differences(folder, config).items() if key not in _WITHOUT_EFFECT
+        key: values for key, values in config_file.differences(folder, config).items() if key not in without_effect
     }
     if changed:
         said = ", ".join(f"{key} {old!r} instead of {new!r}" for key, (old, new) in changed.items())

@@ -1,6 +1,7 @@
 """What a run does around the steps of its training: progress, logs, checkpoints, and stopping when it is told to."""
 
 import contextlib
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import ml_collections
 
 from lift_jax.cluster import preemption, processes
 from lift_jax.data import TrainLoader
+from lift_jax.errors import UserError
 from lift_jax.training.objective import Objective
 from lift_jax.training.running import RunningMetrics
 from lift_jax.training.state import TrainState
@@ -99,10 +101,19 @@ class RunHooks:
 
     def _log(self, step: int, examples: int) -> None:
         loss, accuracy = (float(value) for value in self._running.read())
+        self._check_finite(loss, step)
         self._bar.update(1, images=examples, loss=loss, accuracy=accuracy)
         lr = float(self._objective.learning_rate(step - 1))
         values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
         self._logs.scalars(step, values, epoch=(step - 1) // self._loader.steps_per_epoch + 1)
+
+    def _check_finite(self, loss: float, step: int) -> None:
+        """Stops a training that has diverged, before it is saved."""
+        if not math.isfinite(loss):
+            raise UserError(
+                f"The training has diverged: the loss is {loss} at step {step}, and the checkpoints from before stay; "
+                f"write a lower config.lr than {self._config.lr:g} and another --workdir."
+            )
 
     def _save_is_due(self, step: int, reads: bool) -> bool:
         if step % self._every == 0 or step == self._loader.num_steps:
@@ -113,7 +124,8 @@ class RunHooks:
         return processes.first_says(time.monotonic() - self._saved_at > 60 * self._config.checkpoint_minutes)
 
     def _save(self, state: TrainState) -> None:
-        self._logs.flush()  # before the checkpoint is there, so that what it continues is
         unread, loss = self._running.save()
+        self._check_finite(float(loss), self._loader.step)
+        self._logs.flush()  # before the checkpoint is there, so that what it continues is
         self._checkpoints.save(Saved(state, self._loader.get_state(), unread), float(loss))
         self._saved_at = time.monotonic()

@@ -79,8 +79,7 @@ def resolve(method: str, options: Options) -> Method:
         options: `config.tuner`.
 
     Raises:
-        UserError: if a name is not known, tuners exclude one another, or an option is out of its range or belongs to
-            none of the tuners.
+        UserError: if a name is not known, tuners exclude one another, or an option belongs to none of the tuners.
     """
     parts = [part.strip() for part in method.split("+")]
     _check_names(method, parts)
@@ -127,13 +126,8 @@ def _check_together(said: str, specs: tuple[TunerSpec, ...]) -> None:
 
 
 def _check_options(method: Method) -> None:
-    """Refuses an option of config.tuner that is out of its range, or that no tuner of the method reads."""
+    """Refuses an option of config.tuner that no tuner of the method reads."""
     options = method.options
-    for key in "dim", "vpt_len", "mask_seed", "text_dim", "text_vpt_len", "context_len":
-        if options[key] < 0:
-            raise UserError(f"config.tuner.{key} is {options[key]}; it must not be negative.")
-    if not 0 <= options.mask_ratio <= 1:
-        raise UserError(f"config.tuner.mask_ratio is {options.mask_ratio}; it is a share, from 0 (by the rule) to 1.")
     readers = _readers()
     for key, names in readers.items():
         if options[key] not in (None, 0, "") and not set(names) & set(method.tuners):

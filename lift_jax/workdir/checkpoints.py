@@ -1,7 +1,10 @@
 """Checkpoints in a workdir, by orbax: what is trained, and what it belongs to."""
 
 import contextlib
+import errno
+import itertools
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from logging import LogRecord
@@ -36,7 +39,7 @@ class Saved(NamedTuple):
 
 
 class DamagedError(UserError):
-    """A checkpoint that cannot be read, or whose arrays are not those that were saved."""
+    """A checkpoint of which something is missing, or whose arrays are not those that were saved."""
 
 
 class Checkpoints:
@@ -58,9 +61,8 @@ class Checkpoints:
         folder = _folder(workdir)
         if jax.process_index() == 0:
             for damaged in (s for s in steps(workdir) if s > step):
-                aside = folder / f"{damaged}.damaged"
-                if aside.exists():
-                    aside.rmtree()
+                endings = itertools.chain(["damaged"], (f"damaged.{n}" for n in itertools.count(2)))
+                aside = next(p for p in (folder / f"{damaged}.{ending}" for ending in endings) if not p.exists())
                 (folder / str(damaged)).rename(aside)
         processes.wait_for_all("damaged checkpoints are put aside")
         best = policies.BestN(get_metric_fn=_loss, reverse=True, n=1)
@@ -190,6 +192,7 @@ def restore(folder: epath.PathLike, like: Any, identity: dict[str, Any]) -> Save
         except UserError:
             raise
         except Exception as error:  # orbax, tensorstore and JSON have no common base
+            _check_readable(folder, error)
             problem = first_line(error)
     if not processes.all_agree(not problem):
         problem = problem or "another process cannot read it"
@@ -212,7 +215,32 @@ def identity(folder: epath.PathLike) -> dict[str, Any]:
         try:
             return reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]["identity"]
         except Exception as error:  # see `restore`
+            _check_readable(folder, error)
             raise DamagedError(f"The checkpoint {folder} is damaged or incomplete ({first_line(error)}).") from error
+
+
+_OTHER_REASONS = re.compile(
+    "PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|UNAUTHENTICATED|ABORTED|CANCELLED|"
+    r"[Tt]oo many open files|[Oo]ut of memory|[Pp]ermission denied|Input/output error|[Cc]onnection|timed? ?out"
+)
+"""What tensorstore says where not the checkpoint, but the way to it is at fault."""
+
+
+def _check_readable(folder: epath.Path, error: Exception) -> None:
+    """Stops at an error that does not prove that a checkpoint is damaged: it may be whole, and must stay.
+
+    Raises:
+        UserError: if the system, the memory or the network is what failed.
+    """
+    gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+    system = isinstance(error, OSError | MemoryError) and not gone
+    if (code := re.search(r"os_error_code='(\d+)'", str(error))) and int(code[1]) != errno.ENOENT:
+        system = True
+    if system or _OTHER_REASONS.search(str(error)):
+        raise UserError(
+            f"The checkpoint {folder} cannot be read at the moment ({reason(error)}); nothing was changed, so see to "
+            "that and start the same command again."
+        ) from error
 
 
 def _folder(workdir: epath.PathLike) -> epath.Path:

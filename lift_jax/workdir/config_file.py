@@ -42,11 +42,15 @@ def parse(content: dict[str, Any], file: epath.PathLike) -> ml_collections.Froze
 
 
 def differences(workdir: epath.PathLike, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
-    """The keys in which a resolved config differs from that of the last run in a workdir, with old and new value."""
-    try:
-        last = json.loads((epath.Path(workdir) / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    now = json.loads(json.dumps(config.to_dict()))
-    old, new = (lift_config.flatten(ml_collections.ConfigDict(values)) for values in (last, now))
-    return {key: (old.get(key), new[key]) for key in new if old.get(key) != new[key]}
+    """Gives the keys in which a resolved config differs from that of the run in a workdir, with old and new value.
+
+    Raises:
+        UserError: if the workdir's config cannot be read.
+    """
+    old, new = (lift_config.flatten(values) for values in (read(workdir), config))
+    return {key: (old[key], new[key]) for key in new if _plain(old[key]) != _plain(new[key])}
+
+
+def _plain(value: Any) -> Any:
+    """Gives a value as JSON has it, in which tuples are lists."""
+    return json.loads(json.dumps(value))

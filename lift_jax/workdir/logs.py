@@ -19,7 +19,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -145,12 +145,16 @@ class Logs:
             layout = "HWC" if array.ndim == 3 else "NHWC"
             self._event(step=step, summary=summary.image(name, array, dataformats=layout))
 
-    def resume(self, step: int) -> None:
+    def resume(self, step: int, without: Collection[str] = ()) -> None:
         """Drops what an earlier run in this workdir logged after `step`, so that the files tell one story.
 
         Call it before the first `scalars`, with the step that was restored, or 0 for a new run. Lines of `step` itself
         are kept, and writing them again is ignored: whether a run was interrupted before or after it logged the step
         of its checkpoint does not show. A line that was torn by the interruption is dropped.
+
+        Args:
+            step: the step up to which lines are kept.
+            without: splits of which no line is kept, because they are about to be written anew.
         """
         if self._folder is None:
             return
@@ -167,7 +171,7 @@ class Logs:
                 key = (entry["step"], entry["split"])
             except (ValueError, KeyError, TypeError):
                 continue
-            if key[0] <= step and key not in self._written:
+            if key[0] <= step and key[1] not in without and key not in self._written:
                 self._written.add(key)
                 kept.append(line + "\n")
         temporary = path.with_suffix(".jsonl.tmp")

@@ -12,7 +12,6 @@ import jax
 from etils import epath
 
 from lift_jax.errors import UserError
-from lift_jax.version import __version__
 
 FILE = "run.json"
 _FORMAT = 1
@@ -48,11 +47,6 @@ class Record:
     def trainable_parameters(self) -> int:
         """Number of parameters that the run trained."""
         return sum(row["params"] for row in self.trainable)
-
-
-def versions() -> dict[str, str]:
-    """Gives the versions that a record keeps."""
-    return {"lift_jax": __version__, "jax": jax.__version__}
 
 
 def devices() -> str:

@@ -148,8 +148,6 @@ def test_summary_names_every_group(tiny_clip):
         ("bias_tuning", {"partial": "1"}, "partial is 1, which config.method=bias_tuning does not use"),
         ("lora", {"scale": 0.1}, "scale is 0.1.*adaptformer"),
         ("ssf", {"dim": 4}, "config.tuner.dim is 4"),
-        ("mask", {"mask_ratio": 1.5}, "mask_ratio is 1.5"),
-        ("lift", {"dim": -1}, "must not be negative"),
         ("lift", {"rules": "paper"}, "write lift or lift_plus"),
     ],
 )
