@@ -124,6 +124,7 @@ class Model:
             seed=c.seed,
             num_workers=num_workers,
             skip_bad_images=True,
+            none_readable=True,
             exif_rotate=c.data.exif_rotate,
         )
 

@@ -64,7 +64,7 @@ def prepare_test(
 ) -> dict[str, Any]:
     """One test image as a canvas and the places of its views.
 
-    Arguments:
+    Args:
         image: RGB pixels.
         resolution: side of a view.
         expand: the short side is resized to resolution + expand; unused by "plain" and "random".
@@ -182,7 +182,7 @@ def normalize(
 ) -> Float[Array, "*batch height width 3"]:
     """(x / 255 - mean) / std, computed in float32 and then cast.
 
-    Arguments:
+    Args:
         images: uint8 pixels.
         mean, std: one number a channel, as shares of 1.
         dtype: the result's.
