@@ -92,6 +92,7 @@ _KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"SIMPLE  =", Kind("a FITS file")),
     (rb"DDS |\xabKTX", Kind("a texture (DDS or KTX)")),
     (rb"\x76\x2f\x31\x01|#\?RADIANCE|PF\s", Kind("a high dynamic range image (EXR, HDR or PFM)")),
+    (rb"\n[\0\x02-\x05]\x01|\x01\xda[\0\x01]|qoif|Image type:", Kind("an image of a rare kind (PCX, SGI, QOI or IM)")),
     (rb".{128}DICM", Kind("a DICOM file")),
     (rb"\x89HDF|CDF[\x01\x02]|\x93NUMPY|MATLAB", _ARRAYS),
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|.{257}ustar", Kind("an archive", remedy="unpack it")),

@@ -22,11 +22,13 @@ except ImportError:  # It has no wheel for every platform.
 MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs: twice Pillow's limit of a quarter gigabyte of RGB pixels."""
 
-PIXELS_AT_A_TIME = 1 << 28
-"""How many decoded pixels the threads of a process hold together (see `room`): about 12 bytes each, so 3 GB."""
+PIXELS_AT_A_TIME = MAX_PIXELS
+"""How many decoded pixels the threads of a process hold together (see `room`): at most 20 bytes each, so 3.6 GB."""
 
 Content = bytes | UInt8[np.ndarray, "height width 3"] | Image.Image
 """What a source holds of an image: an encoded file, its RGB pixels, or an image of Pillow."""
+
+_UNREADABLE_BANDS = "{} has {}, stored in a way that is not read; save it as RGB or grey with 8 or 16 bits."
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,7 +58,8 @@ def open_image(data: bytes, name: str) -> Image.Image:
     kind = image_kinds.kind_of(data)
     if kind is None:
         raise UserError(
-            f"{name} is no image: it begins with {data[:12]!r}; the kinds that are read are {image_kinds.PHOTOGRAPHS}."
+            f"{name} is no image of a kind that is read ({image_kinds.PHOTOGRAPHS}), for it begins with "
+            f"{data[:12]!r}; convert it to PNG or JPEG, or take it out."
         )
     if kind.open is None:
         raise UserError(f"{name} is {kind.name}, {'' if kind.decoder else 'not a photograph; '}{kind.hint}.")
@@ -67,10 +70,12 @@ def open_image(data: bytes, name: str) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # A broken header can raise almost anything, struct.error and SyntaxError among them.
-        bands = wide_pixels.describe(data) if kind is image_kinds.TIFF else ""
+        bands = wide_pixels.unusual_bands(data) if kind is image_kinds.TIFF else ""
         if bands:
-            raise UserError(f"{name} has {bands}; save it as RGB or grey with 8 or 16 bits.") from error
-        raise UserError(f"{name} is no image that can be read: {kind.name}, but {first_line(error)}.") from error
+            raise UserError(_UNREADABLE_BANDS.format(name, bands)) from error
+        raise UserError(
+            f"{name} is damaged or truncated: it begins as {kind.name} does, but then ({first_line(error)})."
+        ) from error
     check_size(image.height, image.width, name)
     return image
 
@@ -82,6 +87,8 @@ def to_rgb(image: Image.Image, name: str, exif_rotate: bool = False) -> Image.Im
         image.load()
     except Exception as error:
         raise UserError(f"{name} is damaged or truncated ({first_line(error)}).") from error
+    if bands := wide_pixels.misread(image):
+        raise UserError(_UNREADABLE_BANDS.format(name, bands))
     nodata = wide_pixels.declared_nodata(image)
     if exif_rotate:
         image = _upright(image)

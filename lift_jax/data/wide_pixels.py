@@ -15,8 +15,12 @@ Wide = Shaped[np.ndarray, "height width"]
 MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Pillow's modes of one such channel."""
 
-_NODATA_TAG = 42113
-"""In which GDAL writes the value that stands for "not measured"."""
+_BITS, _COMPRESSION, _SAMPLES, _PLANAR, _SAMPLE_FORMAT = 258, 259, 277, 284, 339
+_UNSIGNED, _SIGNED = 1, 2
+"""Tags of a TIFF file, and sample formats."""
+
+_NODATA = 42113
+"""The tag in which GDAL writes the value that stands for "not measured"."""
 
 _SENTINELS = (-999.0, -9999.0, -32767.0, -32768.0, -99999.0)
 """Values that stand for "not measured" in files that do not declare one."""
@@ -61,24 +65,49 @@ def declared_nodata(image: Image.Image) -> float | None:
     """The value that a TIFF file declares to stand for "not measured", or None."""
     tags = getattr(image, "tag_v2", {})
     try:
-        return float(str(tags[_NODATA_TAG]).strip(" \0"))
+        return float(str(tags[_NODATA]).strip(" \0"))
     except (KeyError, ValueError):
         return None
 
 
-def describe(data: bytes) -> str:
-    """What bands a TIFF file has, such as "5 bands of 32-bit floating-point numbers"; "" if it cannot be told."""
+def unusual_bands(data: bytes) -> str:
+    """The bands of a TIFF file that Pillow has no mode for, such as "5 bands of 32-bit floats"; "" for others."""
     try:
         stream = io.BytesIO(data)
         tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
         stream.seek(tags.next)
         tags.load(stream)
-        bands, bits = int(tags.get(277, 1)), int(np.max(tags.get(258, 1)))
-        form = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
-        number = form.get(int(np.max(tags.get(339, 1))), "integers")
-    except Exception:  # As for any broken header.
+        bands, bits, form, _ = _layout(tags)
+    except Exception:  # A broken header can raise almost anything.
         return ""
-    return f"{bands} band{'s' * (bands > 1)} of {bits}-bit {number}"
+    return "" if bands <= 4 and bits <= 16 and form == _UNSIGNED else _bands(bands, bits, form)
+
+
+def misread(image: Image.Image) -> str:
+    """The bands of a decoded TIFF whose pixels Pillow (up to 13.0) gets wrong without a word; "" for other images."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return ""
+    bands, bits, form, planar = _layout(tags)
+    packed = tags.get(_COMPRESSION, 1) != 1
+    wrong = (
+        (bits == 8 and form == _SIGNED)
+        or (bits == 16 and bands > 1 and planar and not packed)
+        or (image.mode in ("I", "F") and packed and tags.prefix == b"MM")  # whose bytes are swapped twice
+        or (image.mode == "I" and form == _UNSIGNED and np.asarray(image).min() < 0)  # beyond 31 bits
+    )
+    return _bands(bands, bits, form) if wrong else ""
+
+
+def _layout(tags: TiffImagePlugin.ImageFileDirectory_v2) -> tuple[int, int, int, bool]:
+    """Number of bands, bits and sample format of each, and whether they come one after another."""
+    bits, form = (int(np.max(tags.get(tag, 1))) for tag in (_BITS, _SAMPLE_FORMAT))
+    return int(tags.get(_SAMPLES, 1)), bits, form, tags.get(_PLANAR, 1) == 2
+
+
+def _bands(bands: int, bits: int, form: int) -> str:
+    number = {_SIGNED: "signed integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
+    return f"{bands} band{'s' * (bands > 1)} of {bits}-bit {number.get(form, 'integers')}"
 
 
 def _stretched(values: Wide, name: str, nodata: float | None) -> Image.Image:
