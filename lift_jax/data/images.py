@@ -69,6 +69,8 @@ def open_image(data: bytes, name: str) -> Image.Image:
         image = kind.open(io.BytesIO(data), "")
     except UserError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, for frames and tiles.
+        raise UserError(f"{name} has frames of more than the {MAX_PIXELS:,} pixels that are accepted.") from error
     except Exception as error:  # A broken header can raise almost anything, struct.error and SyntaxError among them.
         bands = wide_pixels.unusual_bands(data) if kind is image_kinds.TIFF else ""
         if bands:

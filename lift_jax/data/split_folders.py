@@ -44,8 +44,8 @@ def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
     unread = [each for each in folders if each not in (train.split(os.sep)[0], test.split(os.sep)[0], os.curdir)]
     if unread and train != os.curdir:
         logging.warning(
-            "%s: not read are %s; config.data.train_list and config.data.test_list name other splits than %s.",
-            printable(root), _named(unread), " and ".join(filter(None, (train, test))),
+            "%s: not read are %s; the splits are %s, and config.data.train_list and config.data.test_list name others.",
+            printable(root), _named(unread), printable(" and ".join(filter(None, (train, test)))),
         )  # fmt: skip
     return train, test
 
