@@ -76,7 +76,7 @@ def open_image(data: bytes, name: str) -> Image.Image:
         if bands:
             raise UserError(_UNREADABLE_BANDS.format(name, bands)) from error
         raise UserError(
-            f"{name} is damaged or truncated: it begins as {kind.name} does, but then ({first_line(error)})."
+            f"{name} is damaged or truncated: it begins as {kind.name}, but cannot be read ({first_line(error)})."
         ) from error
     check_size(image.height, image.width, name)
     return image
