@@ -53,7 +53,8 @@ def test_a_file_may_be_given_twice(file):
     np.testing.assert_array_equal(first, second)
     assert len(pixels(opened)) == 1
     with Image.open(file) as image:
-        np.testing.assert_array_equal(*pixels([image, image]))
+        first, second = pixels([image, image])
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "F", "1"])
