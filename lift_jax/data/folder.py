@@ -115,7 +115,7 @@ def scan(root: str, split: str) -> Split:
         listing.left_out,
     ]
     if any(left_out):
-        logging.warning("%s: left out are %s.", printable(where), ", ".join(filter(None, left_out)))
+        logging.warning("%s: left out: %s.", printable(where), ", ".join(filter(None, left_out)))
     return Split(where, [os.path.join(split, *parts) for parts in inside], folders)
 
 

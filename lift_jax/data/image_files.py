@@ -179,7 +179,7 @@ def _images_below(folder: str) -> list[str]:
         more = f", but {left_out}" if left_out else ""
         raise UserError(f"The folder {printable(folder)} has no images in it{more}; name a folder with images.")
     if left_out:
-        logging.warning("%s: left out are %s.", printable(folder), left_out)
+        logging.warning("%s: left out: %s.", printable(folder), left_out)
     return [os.path.join(folder, path) for path in images]
 
 

@@ -162,14 +162,13 @@ class Skipped:
             when: how the message begins, such as "Epoch 2: ".
         """
         if self._new:
+            count, more = len(self._new), len(self._new) - 10
             logging.warning(
-                "%s%d image%s of %s could not be decoded and %s skipped: %s%s",
-                when, len(self._new), "s" * (len(self._new) > 1), self._dataset.name,
-                "were" if len(self._new) > 1 else "was", " ".join(self._new[:10]),
-                f" And {len(self._new) - 10} more." if len(self._new) > 10 else "",
+                "%s%s of %s could not be decoded and %s skipped: %s%s",
+                when, "1 image" if count == 1 else f"{count} images", self._dataset.name,
+                "was" if count == 1 else "were", " ".join(self._new[:10]), f" And {more} more." if more > 0 else "",
             )  # fmt: skip
         if self._again:
-            logging.warning(
-                "%s%d images of %s that were named before were skipped again.", when, self._again, self._dataset.name
-            )
+            again = "1 image" if self._again == 1 else f"{self._again} images"
+            logging.warning("%sskipped again: %s of %s, named above.", when, again, self._dataset.name)
         self._new, self._again = [], 0

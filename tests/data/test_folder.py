@@ -139,7 +139,7 @@ class TestClasses:
             "1 pipe, device or socket such as dog/pipe",
         ):  # fmt: skip
             assert part in line
-        assert f"{tmp_path}/test: left out are 1 image beside the class folders such as also.png." in caplog.text
+        assert f"{tmp_path}/test: left out: 1 image beside the class folders such as also.png." in caplog.text
 
     def test_nothing_is_said_of_folders_that_are_right(self, tmp_path, caplog):
         write_images(tmp_path, ["train/cat/0.jpg", "train/dog/0.JPG", "test/cat/0.png"])

@@ -189,7 +189,7 @@ class TestFindImages:
         write(photos, {"photos/notes.txt": b"x", "words/notes.txt": b"x"})
         with caplog.at_level(logging.WARNING, "absl"):
             assert len(find_images(["photos"])) == 4
-        assert "photos: left out are 1 .txt file such as notes.txt." in caplog.text
+        assert "photos: left out: 1 .txt file such as notes.txt." in caplog.text
         with pytest.raises(UserError, match=r"folder words has no images in it, but 1 \.txt file such as notes\.txt"):
             find_images(["words"])
 

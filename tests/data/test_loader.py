@@ -175,7 +175,7 @@ def test_bad_images_are_left_out_on_request_and_reported_once(caplog, workers):
     assert "pictures/3.jpg is damaged or truncated: it begins as a JPEG image" in caplog.text
     assert "pictures/7.jpg is an empty file." in caplog.text
     for epoch in (2, 3):
-        assert f"Epoch {epoch}: 2 images of pictures that were named before were skipped again." in caplog.text
+        assert f"Epoch {epoch}: skipped again: 2 images of pictures, named above." in caplog.text
     batches.close()
 
 
