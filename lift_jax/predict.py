@@ -14,7 +14,6 @@ is 1 if there was no image that could be read.
 
 import argparse
 import csv
-import glob
 import json
 import os
 import sys
@@ -50,31 +49,10 @@ class Prediction(NamedTuple):
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
-    """The files that PATH... stands for, in that order; those of a folder or a pattern sorted by name.
+    """The files that PATH... stands for; see `lift_jax.data.image_files.find_images`."""
+    from lift_jax.data import image_files  # It brings JAX, which `--help` does not need.
 
-    Args:
-        paths: files, folders, patterns, or "-".
-        listed: what "-" stands for: a path a line.
-
-    Raises:
-        UserError: if a folder has no images, a pattern matches nothing, or there is nothing at all.
-    """
-    found: list[str] = []
-    for path in paths:
-        if path == "-":
-            found += [line.rstrip("\r\n") for line in listed or () if line.strip()]
-        elif os.path.isdir(path):
-            found += _images_below(path)
-        elif glob.has_magic(path) and not os.path.exists(path):
-            matches = sorted(glob.glob(path, recursive=True))
-            found += (match for match in matches if not os.path.isdir(match))
-            if not matches:
-                raise UserError(f"No file matches {path}.")
-        else:
-            found.append(path)
-    if not found:
-        raise UserError("There is no image to predict; name files, folders or patterns, or give a list with -.")
-    return found
+    return image_files.find_images(paths, listed)
 
 
 def predict_files(
@@ -106,7 +84,7 @@ def predict_files(
             for index, labels, row in zip(indices, order, rows, strict=True):
                 best[int(index)] = Prediction(paths[int(index)], labels.tolist(), row.tolist())
     for index, problem in loader.problems.items():
-        best[index] = Prediction(paths[index], [], [], problem)
+        best[index] = Prediction(str(paths[index]), [], [], problem)
     return [best[index] for index in range(len(paths))]
 
 
@@ -140,19 +118,6 @@ def _table(predictions: Sequence[Prediction], class_names: Sequence[str]) -> Ite
         if p.problem is None
     ]
     yield from aligned(rows, right=False).splitlines() if rows else ()
-
-
-def _images_below(folder: str) -> list[str]:
-    from lift_jax.data.folder import EXTENSIONS
-
-    found = []
-    for where, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        images = (f for f in sorted(files) if f.lower().endswith(EXTENSIONS) and not f.startswith("."))
-        found += [os.path.join(where, each) for each in images]
-    if not found:
-        raise UserError(f"The folder {folder} has no images in it; the endings are {', '.join(EXTENSIONS)}.")
-    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,7 +162,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.top_k < 1:
         raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
     paths = find_images(given.paths or ["-"], sys.stdin)
-    # Imported here: `--help` and a mistyped path need no JAX.
+    # Imported here: `--help` needs no JAX.
     from lift_jax.cluster import processes
     from lift_jax.inference.load import load
 

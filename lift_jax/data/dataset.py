@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import stat
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,10 +13,14 @@ from etils import epath
 from jaxtyping import Int, UInt8
 
 from lift_jax.errors import UserError, reason
+from lift_jax.files import expand
+
+MAX_FILE_BYTES = 1 << 31
+"""Larger files are refused: an image with the most pixels that are accepted has less, in 32-bit floats."""
 
 
 class Source(Protocol):
-    """Images by index: the encoded file as bytes, or the pixels as uint8 [height, width, 3].
+    """Images by index: the encoded file as bytes, the pixels as uint8 [height, width, 3], or an image of Pillow.
 
     A source is pickled once for each worker process, so it holds names, handles or small arrays, no photographs.
     """
@@ -28,7 +34,7 @@ class Source(Protocol):
 class FileSource:
     """Image files, read when they are asked for.
 
-    Arguments:
+    Args:
         root: folder that the paths are relative to; anything that etils.epath opens (a local path, gs://, s3://).
         paths: one relative path an image.
     """
@@ -51,7 +57,7 @@ class FileSource:
 class ArraySource:
     """Images held in memory, all of one size.
 
-    Arguments:
+    Args:
         images: uint8 [images, height, width, 3].
     """
 
@@ -68,7 +74,7 @@ class ArraySource:
 class SubsetSource:
     """Some images of another source, in a given order.
 
-    Arguments:
+    Args:
         source: the whole.
         indices: which of its images, int [images].
     """
@@ -91,7 +97,7 @@ class SubsetSource:
 class Dataset:
     """One split of a data set.
 
-    Arguments:
+    Args:
         name: what messages call it, for example "cifar100 train".
         source: images by index.
         labels: int32 [images], in 0 .. classes - 1.
@@ -130,21 +136,54 @@ def source_path(source: Source, index: int) -> str | None:
     return path(index) if path is not None else None
 
 
+def printable(name: str) -> str:
+    """A name as it can be shown anywhere: what is no UTF-8, and no character that is seen, becomes its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is in a bucket.
+
+    Raises:
+        UserError: the path, or a part of it from which on it stands alone, is at an address that cannot be read.
+    """
+    address = re.search(r"(?:^|/)([A-Za-z][A-Za-z0-9+.-]*://)", path)
+    if address is None:
+        return False
+    expand(path[address.start(1) :], "The path of a file")
+    return True
+
+
 def read_bytes(path: str) -> bytes:
     """The content of a local or remote file.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
     """
     try:
-        if "://" in path:
+        if is_remote(path):
             return epath.Path(path).read_bytes()
+        status = os.stat(path)  # Before it is opened: to open a pipe is to wait for who writes into it.
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{printable(path)} is {special(status.st_mode)}, not a file; name a file.")
+        if status.st_size > MAX_FILE_BYTES:
+            raise UserError(
+                f"{printable(path)} has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read."
+            )
         with open(path, "rb") as file:
             return file.read()
-    except (OSError, ImportError) as error:
-        relative = "://" not in path and not os.path.isabs(path)
+    except UserError:
+        raise
+    except Exception as error:  # That of a bucket's library can be any.
+        relative = not is_remote(path) and not os.path.isabs(path)
         place = f" from the current folder {os.getcwd()}" if relative else ""
-        raise UserError(f"{path} cannot be read{place}: {reason(error)}.") from error
+        raise UserError(f"{printable(path)} cannot be read{place}: {reason(error)}.") from error
+
+
+def special(mode: int) -> str:
+    """What something that is no regular file is, by its mode, such as "a folder" or "a pipe"."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def list_folder(folder: str) -> set[str]:
@@ -154,22 +193,33 @@ def list_folder(folder: str) -> set[str]:
         UserError: the folder does not exist, is none, or cannot be read.
     """
     try:
-        if "://" in folder:
+        if is_remote(folder):
             return {child.name for child in epath.Path(folder).iterdir()}
         return set(os.listdir(folder or "."))
-    except (OSError, ImportError) as error:
-        raise UserError(f"The folder {folder} cannot be read: {reason(error)}.") from error
+    except UserError:
+        raise
+    except Exception as error:  # As above.
+        raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
 
 
 def is_folder(path: str) -> bool:
-    """Whether a local or remote path is a folder."""
-    return epath.Path(path).is_dir() if "://" in path else os.path.isdir(path)
+    """Whether a local or remote path is a folder.
+
+    Raises:
+        UserError: the bucket cannot be asked.
+    """
+    if not is_remote(path):
+        return os.path.isdir(path)
+    try:
+        return epath.Path(path).is_dir()
+    except Exception as error:  # As above.
+        raise UserError(f"{printable(path)} cannot be read: {reason(error)}.") from error
 
 
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:
     """The labels of one split as int32, once they are in range.
 
-    Arguments:
+    Args:
         labels: one integer an image.
         num_classes: number of classes, or None where this split defines it as its largest label plus one.
         where: what the message calls the split, for example the list file.

@@ -9,8 +9,8 @@ import grain
 import numpy as np
 
 from lift_jax.data import images, resampling, views
-from lift_jax.data.dataset import Dataset
-from lift_jax.data.workers import VIEWS, Batch, Skipped, own, run, stop, stop_on
+from lift_jax.data.dataset import Dataset, printable
+from lift_jax.data.workers import VIEWS, Batch, Skipped, check_some_readable, own, run, stop, stop_on
 from lift_jax.errors import UserError
 
 
@@ -49,7 +49,11 @@ class _TestChunk:
         return entries
 
     def _example(self, index: int) -> dict[str, Any]:
-        content, name = self.dataset.source[index], self.dataset.path(index)
+        content, name = self.dataset.source[index], printable(self.dataset.path(index))
+        with images.room(content):
+            return self._canvas(content, name, index)
+
+    def _canvas(self, content: images.Content, name: str, index: int) -> dict[str, Any]:
         whole = images.jpeg_shape(content) if self.fidelity == "scaled" and self.mode != "random" else None
         reduction = 1
         if whole is not None:
@@ -66,10 +70,11 @@ class TestLoader:
 
     __test__ = False  # no test case, whatever pytest makes of the name
 
-    def __init__(self, make: _TestChunk, batch_size: int, num_workers: int):
+    def __init__(self, make: _TestChunk, batch_size: int, num_workers: int, none_readable: bool):
         self._make = make
         self._batch_size = batch_size
         self._num_workers = num_workers
+        self._none_readable = none_readable
         self.num_examples = len(range(make.process_index, len(make.dataset), make.process_count))
         """Examples of this host."""
         self.num_views = views.num_views(make.mode, make.num_views)
@@ -83,7 +88,7 @@ class TestLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         skipped = Skipped(self._make.dataset)
-        self.skipped, self.problems = skipped.names, {}
+        self.skipped, self.problems = skipped.names, skipped.problems
         waiting: dict[tuple[int, ...], list[dict[str, Any]]] = defaultdict(list)
         total = seen = 0
         chunks = grain.MapDataset.range(-(-self.num_examples // self._make.size)).map(self._make)
@@ -92,8 +97,7 @@ class TestLoader:
             for entries in iterator:
                 for entry in map(own, entries):
                     if "failed" in entry:
-                        skipped.add(np.array([entry["failed"]]))
-                        self.problems[entry["failed"]] = entry["problem"]
+                        skipped.add({entry["failed"]: entry["problem"]})
                         continue
                     total, seen = total + entry["image"].nbytes, seen + 1
                     self.bytes_per_image = total / seen
@@ -108,6 +112,8 @@ class TestLoader:
             if waiting[shape]:
                 yield _stack(waiting[shape], self._batch_size)
         skipped.report()
+        if skipped.problems and not seen and not self._none_readable:
+            check_some_readable(self._make.dataset, self._make.exif_rotate)
 
 
 def test_loader(
@@ -126,13 +132,14 @@ def test_loader(
     process_count: int = 1,
     skip_bad_images: bool = False,
     exif_rotate: bool = False,
+    none_readable: bool = False,
 ) -> TestLoader:
     """Batches for evaluation: every example once over all hosts, grouped by the shape of the canvas, padded at the end.
 
     The number of batches and their shapes differ between hosts, so a host evaluates its batches on its own devices and
     adds up with the others at the end.
 
-    Arguments:
+    Args:
         dataset: the test split.
         batch_size: examples of one batch on this host.
         resolution, expand, mode, interpolation, num_views: see `views.prepare_test`.
@@ -140,6 +147,7 @@ def test_loader(
         seed: of the views in the mode "random".
         num_workers, process_index, process_count, skip_bad_images, exif_rotate: see `train_loader`. Skipped images are
             in no batch.
+        none_readable: whether it is no error if not one image can be read.
 
     Returns:
         An iterable of {"image" uint8 [b, canvas height, canvas width, 3], "corners" int32 [b, views, 2], "transposed"
@@ -147,7 +155,7 @@ def test_loader(
         (-1 is padding)}, with `num_examples`, `num_views`, `bytes_per_image` and `skipped`.
 
     Raises:
-        UserError: an unknown mode; while iterating, an image cannot be decoded.
+        UserError: an unknown mode; while iterating, an image cannot be decoded, or not one can.
     """
     views.num_views(mode, num_views)
     resampling.check_fidelity(fidelity)
@@ -156,7 +164,7 @@ def test_loader(
         dataset, resolution, expand, mode, interpolation, fidelity, num_views, seed, chunk, process_index,
         process_count, skip_bad_images, exif_rotate,
     )  # fmt: skip
-    return TestLoader(make, batch_size, num_workers)
+    return TestLoader(make, batch_size, num_workers, none_readable)
 
 
 test_loader.__test__ = False  # type: ignore[attr-defined]

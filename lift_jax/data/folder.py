@@ -1,99 +1,163 @@
 """A folder per class."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from lift_jax.data import imagenet
+from absl import logging
+
+from lift_jax.data import duplicates, imagenet
 from lift_jax.data.classnames import names_of_folders
-from lift_jax.data.dataset import Dataset, is_folder, list_folder
+from lift_jax.data.dataset import Dataset, is_remote, printable, source_path
+from lift_jax.data.image_files import list_images, sub_folders
 from lift_jax.data.lists import from_paths
+from lift_jax.data.split_folders import find_splits
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
+from lift_jax.files import expand
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""Files with another ending are no images, in any case of letters."""
 
-_TRAIN, _TEST = ("train", "training"), ("test", "val", "validation", "valid")
+class Split(NamedTuple):
+    """The images of a folder with a sub-folder a class.
+
+    Attributes:
+        where: the folder.
+        paths: of the images, relative to the root of the data set, in the order of their names.
+        folders: the class folder of each.
+    """
+
+    where: str
+    paths: list[str]
+    folders: list[str]
+
+    def labelled(self, classes: Sequence[str]) -> tuple[str, list[str], list[int]]:
+        """The folder, the paths, and the place of each one's folder among the classes."""
+        labels = {folder: label for label, folder in enumerate(classes)}
+        return self.where, self.paths, [labels[folder] for folder in self.folders]
 
 
 def load_folder(
     root: str, train_folder: str, test_folder: str, class_names: str, name: str, val_fraction: float, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split from folders with one sub-folder a class, in the order of the sub-folders' names.
+    """Training and test split from folders with one sub-folder a class.
 
-    Arguments:
+    The classes come in the order of the folders' names; of their numbers, if all are numbers.
+
+    Args:
         root: the folder of both.
         train_folder, test_folder: the splits' folders under root. "" finds `train` and one of `test`, `val`,
-            `validation`; where root has no `train`, its own sub-folders are the classes.
+            `validation` and the like, in any case of letters; where root has no `train`, its own sub-folders are the
+            classes.
         class_names: file of names, see `names_of_folders`; "" takes the names of the folders.
         name: name of the data set.
         val_fraction: share of each class that becomes the test split where there is no folder for it.
         seed: chooses that share.
 
     Raises:
-        UserError: a folder is missing, cannot be read, or holds no images; or the test split has a class of its own.
+        UserError: a folder is missing, cannot be read, or holds no images; there are not two classes; the test split
+            has a class of its own; or it is not clear which folders are splits and which classes.
     """
     if not root:
         raise UserError("config.data.root is empty; config.data.format=folder needs the folder of the images.")
-    present = list_folder(root)
-    train_folder = train_folder or next((each for each in _TRAIN if each in present), "")
-    test_folder = test_folder or (next((each for each in _TEST if each in present), "") if train_folder else "")
-    paths, folders = scan(root, train_folder)
-    classes = sorted(set(folders))
-    numbers = {folder: label for label, folder in enumerate(classes)}
-    names = names_of_folders(class_names, classes) if class_names else imagenet.readable(classes)
-    labels = [numbers[folder] for folder in folders]
-    train_where = os.path.join(root, train_folder)
-    if not test_folder:
-        train, _ = from_paths(
-            root, (train_where, paths, labels), (train_where, paths, labels), names, name, check=False
-        )
-        kept, held_out = hold_out(train.labels, val_fraction, seed)
-        return train.subset(kept, f"{name} train"), train.subset(held_out, f"{name} test")
-    test_paths, test_folders = scan(root, test_folder)
-    test_where = os.path.join(root, test_folder)
-    unknown = sorted(set(test_folders) - set(classes))
+    root = expand(root, "config.data.root")
+    train_folder, test_folder = find_splits(root, train_folder, test_folder)
+    if test_folder and val_fraction:
+        logging.warning("config.data.val_fraction=%g is not used: the test split is %s.", val_fraction, test_folder)
+    train = scan(root, train_folder)
+    classes = _in_order(set(train.folders))
+    if len(classes) == 1:
+        raise _one_class(train.where, classes[0])
+    readable = imagenet.readable([_readable(folder) for folder in classes])
+    names = names_of_folders(class_names, classes) if class_names else readable
+    test = scan(root, test_folder) if test_folder else train
+    unknown = sorted(set(test.folders) - set(classes))
     if unknown:
-        raise UserError(f"{test_where} has the class {unknown[0]!r} ({len(unknown)} such), which {train_where} lacks.")
-    test_labels = [numbers[folder] for folder in test_folders]
-    return from_paths(
-        root, (train_where, paths, labels), (test_where, test_paths, test_labels), names, name, check=False
-    )
+        raise UserError(
+            f"{printable(test.where)} has the class {unknown[0]!r} ({len(unknown)} such), which "
+            f"{printable(train.where)} lacks; add images of it there, or take it out."
+        )
+    train_data, test_data = from_paths(root, train.labelled(classes), test.labelled(classes), names, name, check=False)
+    if not test_folder:
+        kept, held_out = hold_out(train_data.labels, val_fraction, seed)
+        train_data, test_data = train_data.subset(kept), train_data.subset(held_out, test_data.name)
+    if not is_remote(root):
+        _warn_of_copies(train_data, test_data)
+    return train_data, test_data
 
 
-def scan(root: str, split: str) -> tuple[list[str], list[str]]:
-    """Images under root/split in the order of their names, and the class folder of each.
+def scan(root: str, split: str) -> Split:
+    """The images under root/split, at any depth below its class folders.
 
-    Arguments:
+    What else is there is counted and named in one warning.
+
+    Args:
         root: the folder that the paths become relative to.
         split: its sub-folder with the class folders, or "".
 
-    Returns:
-        Relative paths of all images at any depth below a class folder, and the names of these folders.
-
     Raises:
-        UserError: a folder cannot be read, or there are no images.
+        UserError: a folder cannot be read, or there are no images in class folders.
     """
-    top = os.path.join(root, split)
-    paths: list[str] = []
-    folders: list[str] = []
-    for entry in sorted(list_folder(top)):
-        if entry.startswith(".") or not is_folder(os.path.join(top, entry)):
-            continue
-        found = sorted(_images_below(os.path.join(top, entry)))
-        paths += [os.path.join(split, entry, each) for each in found]
-        folders += [entry] * len(found)
-    if not paths:
-        raise UserError(f"{top} has no folders with images in it; put each class's images into a folder of its own.")
-    return paths, folders
+    where = os.path.join(root, split)
+    listing = list_images(where)
+    inside = sorted(path.split(os.sep, 1) for path in listing.images if os.sep in path)
+    beside = [path for path in listing.images if os.sep not in path]
+    if not inside:
+        others = ", but ".join(("", *filter(None, (_counted(beside, "image", "images"), listing.left_out))))
+        raise UserError(
+            f"{printable(where)} has no folders with images in it{others}; put each class's images into a folder of "
+            "its own."
+        )
+    folders = [folder for folder, _ in inside]
+    empty = sorted(set(listing.folders) - set(folders))
+    left_out = [
+        _counted(beside, "image beside the class folders", "images beside the class folders"),
+        _counted(empty, "folder without an image", "folders without an image"),
+        listing.left_out,
+    ]
+    if any(left_out):
+        logging.warning("%s: left out: %s.", printable(where), ", ".join(filter(None, left_out)))
+    return Split(where, [os.path.join(split, *parts) for parts in inside], folders)
 
 
-def _images_below(folder: str) -> Iterator[str]:
-    """Paths relative to the folder; names with another ending than an image's are looked at for being a folder."""
-    for name in list_folder(folder):
-        if name.startswith("."):
-            continue
-        if name.lower().endswith(EXTENSIONS):
-            yield name
-        elif is_folder(os.path.join(folder, name)):
-            yield from (os.path.join(name, each) for each in _images_below(os.path.join(folder, name)))
+def _one_class(where: str, folder: str) -> UserError:
+    inner = os.path.join(where, folder)
+    hint = f"; if the folders in {printable(inner)} are the classes, name that one" if sub_folders(inner) else ""
+    return UserError(
+        f"{printable(where)} has images of one class only ({printable(folder)}), and a classifier needs two or more, "
+        f"each in a folder of its own{hint}."
+    )
+
+
+def _in_order(folders: Iterable[str]) -> list[str]:
+    """The folders by name, or by number if all their names are numbers."""
+    names = sorted(folders)
+    if not all(name.isascii() and name.isdigit() for name in names):
+        return names
+    return sorted(names, key=lambda name: (len(name.lstrip("0")), name.lstrip("0")))  # of any length
+
+
+def _readable(folder: str) -> str:
+    """A folder's name as text: a name that is no UTF-8 is most likely Latin-1."""
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(folder).decode("latin-1")
+    return folder
+
+
+def _warn_of_copies(train: Dataset, test: Dataset) -> None:
+    """Warn of test images whose files have the same content as a training image's."""
+    pairs, complete = duplicates.copies(
+        *([path for i in range(len(each)) if (path := source_path(each.source, i))] for each in (train, test))
+    )
+    if pairs:
+        first = min(pairs)
+        logging.warning(
+            "%s%d images of %s have the same content as images of %s, for example %s and %s; the test accuracy is too "
+            "high by them.", "" if complete else "At least ", len(pairs), test.name, train.name, printable(first),
+            printable(pairs[first]),
+        )  # fmt: skip
+
+
+def _counted(names: Sequence[str], one: str, several: str) -> str:
+    return f"{len(names)} {one if len(names) == 1 else several} such as {printable(names[0])}" if names else ""

@@ -1,14 +1,18 @@
 """Encoded image files to RGB pixels."""
 
+import contextlib
 import io
 import math
+import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-from lift_jax.errors import UserError
+from lift_jax.data import image_kinds, jpeg_xl, wide_pixels
+from lift_jax.errors import UserError, first_line
 
 try:
     import simplejpeg
@@ -18,42 +22,95 @@ except ImportError:  # It has no wheel for every platform.
 MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs: twice Pillow's limit of a quarter gigabyte of RGB pixels."""
 
-Image.MAX_IMAGE_PIXELS = None  # Checked here, so that the message names the file.
+PIXELS_AT_A_TIME = MAX_PIXELS
+"""How many decoded pixels the threads of a process hold together (see `room`): at most 20 bytes each, so 3.6 GB."""
 
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+Content = bytes | UInt8[np.ndarray, "height width 3"] | Image.Image
+"""What a source holds of an image: an encoded file, its RGB pixels, or an image of Pillow."""
+
+_UNREADABLE_BANDS = "{} has {}, stored in a way that is not read; save it as RGB or grey with 8 or 16 bits."
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its EXIF orientation."""
 
 
 def open_image(data: bytes, name: str) -> Image.Image:
     """The image in `data` with its header read and its pixels not yet decoded.
 
+    Args:
+        data: content of a file of a kind that `image_kinds` knows, whatever its name ends in.
+        name: its path, for the message.
+
     Raises:
-        UserError: this is no image, or one of more than `MAX_PIXELS` pixels.
+        UserError: this is no image of a kind that is read, its header is damaged, or it has more than `MAX_PIXELS`
+            pixels.
     """
     if not data:
         raise UserError(f"{name} is an empty file.")
-    try:
-        image = Image.open(io.BytesIO(data))
-    except Exception as error:  # A broken header can raise almost anything, struct.error and SyntaxError among them.
-        raise UserError(f"{name} is no image that can be read ({type(error).__name__}).") from error
-    if image.width * image.height > MAX_PIXELS:
+    kind = image_kinds.kind_of(data)
+    if kind is None:
         raise UserError(
-            f"{name} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted."
+            f"{name} is no image of a kind that is read ({image_kinds.PHOTOGRAPHS}), for it begins with "
+            f"{data[:12]!r}; convert it to PNG or JPEG, or take it out."
         )
+    if kind.open is None:
+        raise UserError(f"{name} is {kind.name}, {'' if kind.decoder else 'not a photograph; '}{kind.hint}.")
+    try:
+        if kind is image_kinds.JPEG_XL:  # whose decoder does not stop at the header
+            check_size(*jpeg_xl.shape(data), name)
+        image = kind.open(io.BytesIO(data), "")
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, for frames and tiles.
+        raise UserError(f"{name} has frames of more than the {MAX_PIXELS:,} pixels that are accepted.") from error
+    except Exception as error:  # A broken header can raise almost anything, struct.error and SyntaxError among them.
+        bands = wide_pixels.unusual_bands(data) if kind is image_kinds.TIFF else ""
+        if bands:
+            raise UserError(_UNREADABLE_BANDS.format(name, bands)) from error
+        raise UserError(
+            f"{name} is damaged or truncated: it begins as {kind.name}, but cannot be read ({first_line(error)})."
+        ) from error
+    check_size(image.height, image.width, name)
     return image
 
 
 def to_rgb(image: Image.Image, name: str, exif_rotate: bool = False) -> Image.Image:
     """Decode an opened image as 8-bit RGB; arguments and errors as `decode`."""
+    check_size(image.height, image.width, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Odd metadata and palette transparency: the pixels are fine.
-            if image.mode in _SIXTEEN_BIT:
-                image = _from_wide(image)
-            if exif_rotate:
-                image = ImageOps.exif_transpose(image)
-            return image.convert("RGB")
+        image.load()
     except Exception as error:
-        raise UserError(f"{name} is damaged or truncated ({error or type(error).__name__}).") from error
+        raise UserError(f"{name} is damaged or truncated ({first_line(error)}).") from error
+    if bands := wide_pixels.misread(image):
+        raise UserError(_UNREADABLE_BANDS.format(name, bands))
+    nodata = wide_pixels.declared_nodata(image)
+    if exif_rotate:
+        image = _upright(image)
+    if image.mode in wide_pixels.MODES:
+        image = wide_pixels.to_grey(image, name, nodata)
+    if "transparency" in image.info:  # Which convert() would warn about, and drop.
+        image = image.copy()
+        del image.info["transparency"]
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UserError(
+            f"{name} has pixels of the mode {image.mode}, which do not become RGB; save it as RGB."
+        ) from error
+
+
+def check_size(height: int, width: int, name: str) -> None:
+    """Raises a UserError for an image of more than `MAX_PIXELS` pixels."""
+    if height * width > MAX_PIXELS:
+        raise UserError(f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are accepted.")
 
 
 def decode(
@@ -61,10 +118,11 @@ def decode(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """RGB pixels of an encoded image, as Pillow's `convert("RGB")` gives them to the reference implementation.
 
-    Grey and palette images are spread to three channels, CMYK is converted, transparency is dropped. Pixels of 16 and
-    32 bits are scaled to 8 (Pillow alone would clip them to white).
+    Of several frames or pages the first is taken. Grey and palette images are spread to three channels, CMYK is
+    converted, transparency is dropped. One channel of more than 8 bits is scaled (see `wide_pixels`); Pillow alone
+    would clip it to white.
 
-    Arguments:
+    Args:
         data: content of the file.
         name: its path, for the message.
         exif_rotate: turn the image as its EXIF tag asks. The reference does not, so the default does not either.
@@ -82,13 +140,15 @@ def decode(
 
 
 def pixels(
-    content: bytes | UInt8[np.ndarray, "height width 3"], name: str, exif_rotate: bool = False, reduction: int = 1
+    content: Content, name: str, exif_rotate: bool = False, reduction: int = 1
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """What a source holds of an image, decoded if it is encoded; arguments and errors as `decode`."""
+    """What a source holds of an image as RGB pixels; arguments and errors as `decode`."""
+    if isinstance(content, Image.Image):
+        return np.asarray(to_rgb(content, name, exif_rotate))
     return decode(content, name, exif_rotate, reduction) if isinstance(content, bytes) else content
 
 
-def jpeg_shape(content: bytes | np.ndarray) -> tuple[int, int] | None:
+def jpeg_shape(content: Content) -> tuple[int, int] | None:
     """Height and width of an ordinary JPEG, read from its header; None for anything that is better left to Pillow."""
     if simplejpeg is None or not isinstance(content, bytes) or content[:2] != b"\xff\xd8":
         return None
@@ -103,6 +163,49 @@ def jpeg_shape(content: bytes | np.ndarray) -> tuple[int, int] | None:
 def largest_reduction(height: float, width: float, needed: int) -> int:
     """The largest of the reductions 1, 2, 4, 8 that leaves at least `needed` pixels on both sides."""
     return next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(height, width) >= factor * needed)
+
+
+class _Room:
+    """Lets threads share a number of pixels."""
+
+    def __init__(self, pixels: int):
+        self._free = self._all = pixels
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def __call__(self, content: Content) -> Iterator[None]:
+        """Waits until the threads of this process hold few enough pixels for another image's.
+
+        Args:
+            content: of the image that the block decodes and resizes.
+        """
+        needed = min(_count(content), self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: needed <= self._free)
+            self._free -= needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += needed
+                self._changed.notify_all()
+
+
+room = _Room(PIXELS_AT_A_TIME)
+"""Bounds the memory of the threads that decode: around all that holds an image's pixels stands `with room(content):`"""
+
+
+def _count(content: Content) -> int:
+    """How many pixels an image has, from its header; 0 if it is none."""
+    if not isinstance(content, bytes):
+        return 0  # They are there already.
+    shape = jpeg_shape(content)
+    if shape is None:
+        try:
+            shape = open_image(content, "").size
+        except UserError:
+            return 0
+    return math.prod(shape)
 
 
 def _decode_jpeg(data: bytes, reduction: int) -> UInt8[np.ndarray, "height width 3"] | None:
@@ -121,12 +224,17 @@ def _decode_jpeg(data: bytes, reduction: int) -> UInt8[np.ndarray, "height width
         return None
 
 
-def _from_wide(image: Image.Image) -> Image.Image:
-    """A one-channel image of more than 8 bits as 8-bit grey; floating-point pixels are stretched from their range."""
-    values = np.asarray(image).astype(np.float64)
-    if image.mode == "F":
-        low, high = float(values.min()), float(values.max())
-        values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-    elif image.mode != "I" or values.max(initial=0) > 255:
-        values = values / 257  # 65535 becomes 255
-    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+_FILTERS = threading.Lock()
+"""`warnings.catch_warnings` changes filters of the whole process, so that one thread at a time may use it."""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned and mirrored as its EXIF tag says; as it is if the tag cannot be read."""
+    try:
+        with _FILTERS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Odd metadata: the pixels are fine.
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # As for a broken header.
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)

@@ -12,10 +12,10 @@ import grain
 import numpy as np
 
 from lift_jax.data import images, resampling, transforms
-from lift_jax.data.dataset import Dataset
+from lift_jax.data.dataset import Dataset, printable
 from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.samplers import EpochOrder
-from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, own, run, stop, stop_on
+from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, check_some_readable, own, run, stop, stop_on
 from lift_jax.errors import UserError
 
 
@@ -38,7 +38,8 @@ class _TrainStep:
     skip_bad: bool
     exif_rotate: bool
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> tuple[Batch, dict[int, str]]:
+        """The batch, and what is wrong with the images that are left out of it, by their index."""
         steps_per_epoch = -(-len(self.dataset) // self.batch_size)
         epoch, step_in_epoch = divmod(int(step), steps_per_epoch)
         local = self.batch_size // self.process_count
@@ -49,27 +50,32 @@ class _TrainStep:
             "label": np.zeros(local, np.int32),
             "mask": np.zeros(local, np.bool_),
             "index": np.full(local, -1, np.int32),
-            "failed": np.full(local, -1, np.int32),
         }
         progress = epoch / (self.num_epochs - 1) if self.num_epochs > 1 else 0.0
-        problems = []
+        problems: dict[int, str] = {}
         for row, index in enumerate(indices.tolist()):
             try:
                 batch["image"][row] = self._example(index, epoch, progress)
             except UserError as error:
-                problems.append(str(error))
-                batch["failed"][row] = index
+                problems[index] = str(error)
                 continue
             batch["label"][row] = self.dataset.labels[index]
             batch["mask"][row] = True
             batch["index"][row] = index
-        stop_on(problems, self.skip_bad)
-        return batch
+        stop_on(list(problems.values()), self.skip_bad)
+        return batch, problems
 
     def _example(self, index: int, epoch: int, progress: float) -> np.ndarray:
         """The random part of an example that this epoch sees."""
-        content, name = self.dataset.source[index], self.dataset.path(index)
+        content, name = self.dataset.source[index], printable(self.dataset.path(index))
         rng = np.random.default_rng((self.seed, CROP, epoch, index))
+        with images.room(content):
+            image = self._crop(content, name, rng, progress)
+        if self.augment.operations:
+            image = self.augment(image, np.random.default_rng((self.seed, AUGMENT, epoch, index)))
+        return image
+
+    def _crop(self, content: images.Content, name: str, rng: np.random.Generator, progress: float) -> np.ndarray:
         whole = images.jpeg_shape(content) if self.fidelity == "scaled" and not self.exif_rotate else None
         if whole is None:
             image = images.pixels(content, name, self.exif_rotate)
@@ -78,10 +84,7 @@ class _TrainStep:
             box = self.crop.box(rng, *whole, progress)
             image = images.pixels(content, name, reduction=images.largest_reduction(*box[2:], self.resolution))
             box = transforms.scaled(box, whole, image.shape[:2])
-        image = transforms.resized_crop(image, box, self.resolution, self.interpolation, self.fidelity)
-        if self.augment.operations:
-            image = self.augment(image, np.random.default_rng((self.seed, AUGMENT, epoch, index)))
-        return image
+        return transforms.resized_crop(image, box, self.resolution, self.interpolation, self.fidelity)
 
 
 class TrainLoader(Iterator[Batch]):
@@ -91,6 +94,7 @@ class TrainLoader(Iterator[Batch]):
         self._make = make
         self._num_workers = num_workers
         self._skipped = Skipped(make.dataset)
+        self._some_readable = False
         self._step = 0
         self._iterator: Any = None
         self.steps_per_epoch = -(-len(make.dataset) // make.batch_size)
@@ -100,18 +104,28 @@ class TrainLoader(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         if self._step >= self.num_steps:
-            self._skipped.report()
             self.close()
             raise StopIteration
         if self._iterator is None:
             steps = grain.MapDataset.range(self._step, self.num_steps)
             self._iterator = run(steps.map(self._make), self._num_workers)
-        batch = next(self._iterator)
+        batch, problems = next(self._iterator)
         if self._num_workers:
             batch = own(batch)
         self._step += 1
-        self._skipped.add(batch.pop("failed"))
+        self._note(batch, problems)
         return batch
+
+    def _note(self, batch: Batch, problems: dict[int, str]) -> None:
+        """Note the images that the newest batch lacks; at the end of an epoch they are reported."""
+        self._some_readable |= bool(batch["mask"].any())
+        if problems and not self._some_readable:
+            check_some_readable(self._make.dataset, self._make.exif_rotate)
+            self._some_readable = True  # by another host, or later
+        self._skipped.add(problems)
+        epoch, rest = divmod(self._step, self.steps_per_epoch)
+        if rest == 0:
+            self._skipped.report(f"Epoch {epoch}: ")
 
     @property
     def step(self) -> int:
@@ -179,7 +193,7 @@ def train_loader(
     = ceil(examples / batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b /
     H) of each. An example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
 
-    Arguments:
+    Args:
         dataset: the training split.
         batch_size: examples of one step over all hosts.
         seed: of the order and the crops.
@@ -192,7 +206,8 @@ def train_loader(
         num_epochs: when the iterator ends.
         num_workers: worker processes; 0 works in threads of this process.
         process_index, process_count: this host, and how many there are.
-        skip_bad_images: leave images that cannot be decoded out (masked) instead of stopping.
+        skip_bad_images: leave images that cannot be decoded out (masked) instead of stopping; at the end of each epoch
+            the log says which, and why.
         exif_rotate: turn photographs as their EXIF tag says.
 
     Returns:
@@ -200,7 +215,7 @@ def train_loader(
         padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
 
     Raises:
-        UserError: the hosts do not divide the batch; while iterating, an image cannot be decoded.
+        UserError: the hosts do not divide the batch; while iterating, an image cannot be decoded, or not one can.
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"config.batch_size is {batch_size}, which {process_count} hosts do not divide.")

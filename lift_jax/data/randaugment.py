@@ -48,7 +48,7 @@ _OPERATIONS = list({**SIGNED, **UNSIGNED}.items())
 class RandAugment:
     """Some operations in a row, each drawn uniformly from all, with one magnitude and, where it has one, a random sign.
 
-    Arguments:
+    Args:
         operations: how many; 0 does nothing.
         magnitude: from 0 to `MAX_MAGNITUDE`.
 

@@ -43,7 +43,7 @@ def resample(image: Pixels, height: int, width: int, interpolation: str, fidelit
     round where that is less work, and since each pass is rounded and clipped, bicubic edges then differ by tens of grey
     levels. So the passes are asked for one by one.
 
-    Arguments:
+    Args:
         image: RGB pixels.
         height, width: of the result.
         interpolation: "bilinear" or "bicubic".

@@ -19,7 +19,7 @@ class EpochOrder:
 
     All draw as many examples as there are.
 
-    Arguments:
+    Args:
         labels: int [examples].
         num_classes: number of classes, each with at least one example.
         sampler: one of `SAMPLERS`.

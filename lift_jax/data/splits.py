@@ -14,7 +14,7 @@ def hold_out(
     Of n images of a class, round(fraction * n) are held out, but at least one stays in training; so a class of one
     image is not tested.
 
-    Arguments:
+    Args:
         labels: one integer an image.
         fraction: share that is held out, between 0 and 1 (both exclusive).
         seed: chooses the images.

@@ -79,7 +79,7 @@ class RandomResizedCrop:
     """torchvision's random resized crop (Szegedy et al. 2015): random area and aspect ratio, ten tries, then the
     centre.
 
-    Arguments:
+    Args:
         scale: smallest and largest share of the image's area.
         ratio: smallest and largest width over height, drawn log-uniformly.
     """
@@ -122,7 +122,7 @@ class SquareCrop:
     The area is uniform between s_min and 1 of the image's area, both capped by the largest square, with
     s_min = min_scale + (1 - min_scale) f(t).
 
-    Arguments:
+    Args:
         schedule: f, one of `SCHEDULES`.
         min_scale: smallest share of the image's area at the beginning.
     """

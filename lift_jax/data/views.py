@@ -62,7 +62,7 @@ def prepare_test(
 ) -> dict[str, Any]:
     """One test image as a canvas and the places of its views.
 
-    Arguments:
+    Args:
         image: RGB pixels.
         resolution: side of a view.
         expand: the short side is resized to resolution + expand; unused by "plain" and "random".

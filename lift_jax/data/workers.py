@@ -1,4 +1,4 @@
-"""What the training and the test loader share: running in worker processes, decoding, and images that cannot be."""
+"""What the training and the test loader share: worker processes, decoding, and images that cannot be decoded."""
 
 import atexit
 import gc
@@ -7,15 +7,16 @@ import os
 import signal
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import grain
 import numpy as np
 from absl import flags, logging
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 
 from lift_jax.data import images
-from lift_jax.data.dataset import Dataset
+from lift_jax.data.dataset import Dataset, printable
 from lift_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -33,7 +34,7 @@ def pixels(dataset: Dataset, index: int, exif_rotate: bool) -> UInt8[np.ndarray,
     Raises:
         UserError: it cannot be read or decoded.
     """
-    return images.pixels(dataset.source[index], dataset.path(index), exif_rotate)
+    return images.pixels(dataset.source[index], printable(dataset.path(index)), exif_rotate)
 
 
 def run(dataset: grain.MapDataset, num_workers: int) -> Any:
@@ -111,28 +112,63 @@ def stop_on(problems: list[str], skip: bool) -> None:
         )
 
 
+def check_some_readable(dataset: Dataset, exif_rotate: bool) -> None:
+    """Read images until one can be read, so that no run goes on with nothing.
+
+    It looks at the whole data set, not at a host's part of it: so all hosts come to the same conclusion.
+
+    Raises:
+        UserError: not one can be read.
+    """
+    first = ""
+    for index in range(len(dataset)):
+        try:
+            pixels(dataset, index, exif_rotate)
+            return
+        except UserError as error:
+            first = first or str(error)
+    raise UserError(f"Not one of the {len(dataset)} images of {dataset.name} can be read; the first: {first}")
+
+
 class Skipped:
-    """Names of the images that were left out, reported once at the end."""
+    """The images that were left out, and why.
+
+    Attributes:
+        problems: what is wrong with each, by its index.
+        names: of the images, in the order in which they were met.
+    """
 
     def __init__(self, dataset: Dataset):
         self._dataset = dataset
-        self._seen: set[int] = set()
+        self.problems: dict[int, str] = {}
         self.names: list[str] = []
-        self._reported = False
+        self._new: list[str] = []
+        self._again = 0
 
-    def add(self, indices: Int[np.ndarray, " rows"]) -> None:
-        """Note these images; -1 stands for none."""
-        for index in indices[indices >= 0].tolist():
-            if index not in self._seen:
-                self._seen.add(index)
-                self.names.append(self._dataset.path(index))
+    def add(self, problems: Mapping[int, str]) -> None:
+        """Note images that were left out."""
+        for index, problem in problems.items():
+            if index in self.problems:
+                self._again += 1
+                continue
+            self.problems[index] = problem
+            self.names.append(self._dataset.path(index))
+            self._new.append(problem)
 
-    def report(self) -> None:
-        """Warn about all of them in one message, the first time."""
-        if self.names and not self._reported:
-            self._reported = True
+    def report(self, when: str = "") -> None:
+        """Warn, in one message, about those that were left out since the last report, if there are any.
+
+        Args:
+            when: how the message begins, such as "Epoch 2: ".
+        """
+        if self._new:
+            count, more = len(self._new), len(self._new) - 10
             logging.warning(
-                "%d images of %s could not be decoded and were skipped: %s%s",
-                len(self.names), self._dataset.name, ", ".join(self.names[:10]),
-                ", ..." if len(self.names) > 10 else "",
+                "%s%s of %s could not be decoded and %s skipped: %s%s",
+                when, "1 image" if count == 1 else f"{count} images", self._dataset.name,
+                "was" if count == 1 else "were", " ".join(self._new[:10]), f" And {more} more." if more > 0 else "",
             )  # fmt: skip
+        if self._again:
+            again = "1 image" if self._again == 1 else f"{self._again} images"
+            logging.warning("%sskipped again: %s of %s, named above.", when, again, self._dataset.name)
+        self._new, self._again = [], 0

@@ -108,7 +108,8 @@ class Model:
         mode = c.tte.mode if (c.tte.enabled if tte is None else tte) else "plain"
         return evaluation_loader(
             c, dataset, self.network.input.resolution, mode,
-            batch_size=size, num_workers=num_workers, skip_bad_images=True, process_index=0, process_count=1,
+            batch_size=size, num_workers=num_workers, skip_bad_images=True, none_readable=True, process_index=0,
+            process_count=1,
         )  # fmt: skip
 
     def stream(

@@ -62,7 +62,7 @@ def test_a_second_pass_and_the_bytes_of_an_image():
     assert each.num_views == 5
 
 
-def test_bad_images_stop_or_are_left_out():
+def test_bad_images_stop_or_are_left_out(caplog):
     data, _ = dataset(9)
     data.source.contents[4] = b"no image" * 30  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"pictures/4\.jpg is no image"):
@@ -71,6 +71,33 @@ def test_bad_images_stop_or_are_left_out():
     seen = np.concatenate([batch["index"][batch["mask"]] for batch in lenient])
     assert sorted(seen.tolist()) == [0, 1, 2, 3, 5, 6, 7, 8]
     assert lenient.skipped == ["pictures/4.jpg"]
+    assert "1 image of pictures could not be decoded and was skipped: pictures/4.jpg is no image" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("hosts", [1, 3])
+def test_hosts_without_a_readable_image_end_together(hosts, workers):
+    def batches(contents, **options):
+        parts = [
+            loader(bytes_dataset(contents), skip_bad_images=True, process_index=host, process_count=hosts, **options)
+            for host in range(hosts)
+        ]
+        return [list(part) for part in parts], parts
+
+    good = encoded(picture(20, 20))
+    found, _ = batches([good, b"bad", b"bad"], num_workers=workers)
+    assert [sum(batch["mask"].sum() for batch in part) for part in found] == [1] + [0] * (hosts - 1)
+    with pytest.raises(
+        UserError, match=r"Not one of the 3 images of pictures can be read; .*pictures/0\.jpg is no image"
+    ):
+        batches([b"bad"] * 3, num_workers=workers)
+    found, parts = batches([b"bad"] * 3, num_workers=workers, none_readable=True)
+    assert not any(found) and sorted(i for part in parts for i in part.problems) == [0, 1, 2]
+
+
+def test_a_host_without_examples_ends():
+    parts = [list(loader(dataset(2)[0], process_index=host, process_count=4)) for host in range(4)]
+    assert [len(part) for part in parts] == [1, 1, 0, 0]
 
 
 def test_scaled_decoding_of_test_images():

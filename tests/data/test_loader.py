@@ -164,10 +164,36 @@ def test_an_image_that_cannot_be_decoded_stops_the_run_and_is_named(workers):
         list(loader(broken_dataset(), num_workers=workers))
 
 
-def test_bad_images_are_left_out_on_request_and_reported_once(caplog):
-    batches = loader(broken_dataset(), skip_bad_images=True)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_images_are_left_out_on_request_and_reported_once(caplog, workers):
+    batches = loader(broken_dataset(), skip_bad_images=True, num_workers=workers)
     with caplog.at_level(logging.WARNING, "absl"):
-        seen = [batch["index"][batch["mask"]] for batch in batches]
+        seen = [batch["index"][batch["mask"]] for batch in itertools.islice(batches, batches.num_steps)]
     assert sorted(np.concatenate(seen).tolist()) == sorted([0, 1, 2, 4, 5, 6, 8, 9] * 3)
     assert sorted(batches.skipped) == ["pictures/3.jpg", "pictures/7.jpg"]
-    assert caplog.text.count("2 images of pictures could not be decoded") == 1
+    assert caplog.text.count("Epoch 1: 2 images of pictures could not be decoded and were skipped: ") == 1
+    assert "pictures/3.jpg is damaged or truncated: it begins as a JPEG image" in caplog.text
+    assert "pictures/7.jpg is an empty file." in caplog.text
+    for epoch in (2, 3):
+        assert f"Epoch {epoch}: skipped again: 2 images of pictures, named above." in caplog.text
+    batches.close()
+
+
+def test_good_images_are_not_reported(caplog):
+    list(loader(array_dataset(8), skip_bad_images=True))
+    assert not caplog.text
+
+
+def test_without_a_readable_image_there_is_no_batch():
+    dataset = bytes_dataset([b"", b"no image"] * 5)
+    for hosts in (1, 4):  # All of them stop, at their first step.
+        for host in range(hosts):
+            with pytest.raises(UserError, match=r"Not one of the 10 images of pictures .* pictures/0\.jpg is an empty"):
+                next(loader(dataset, skip_bad_images=True, process_index=host, process_count=hosts))
+
+
+def test_a_host_without_a_readable_image_goes_on():
+    dataset = bytes_dataset([b"bad"] * 7 + [encoded(picture(16, 16))])
+    parts = [loader(dataset, skip_bad_images=True, process_index=host, process_count=8) for host in range(8)]
+    masks = np.array([[batch["mask"][0] for batch in part] for part in parts])
+    assert masks.sum(axis=0).tolist() == [1, 1, 1]  # One host in each epoch has the image.

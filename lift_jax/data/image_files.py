@@ -1,0 +1,297 @@
+"""Finding image files: the one walk through folders for data sets and predictions.
+
+What a file holds decides whether it is an image. Hidden files and what systems leave behind are passed over; whatever
+else is no image is counted, so that nobody misses an image without a word.
+"""
+
+import fnmatch
+import glob
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Literal, NamedTuple
+
+from absl import logging
+from etils import epath
+
+from lift_jax.data.dataset import is_folder, is_remote, list_folder, printable
+from lift_jax.data.image_kinds import HEAD, kind_of
+from lift_jax.errors import UserError, reason
+from lift_jax.files import expand
+
+SUFFIXES = frozenset(
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm",
+        ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif",
+    )
+)  # fmt: skip
+"""Files with these endings are taken for images without being opened, in any case of letters."""
+
+_LITTER = frozenset(
+    ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found")
+)
+"""What Windows, macOS and storage servers leave in folders, in lower case."""
+
+
+class What(NamedTuple):
+    """What is left out: its name for one and for several, and why, if there is more to say."""
+
+    one: str
+    several: str
+    why: str = ""
+
+
+_REPEATED = What("link to a folder that is read already", "links to folders that are read already")
+_SPECIAL = What("pipe, device or socket", "pipes, devices or sockets")
+_BROKEN = What("link to nothing", "links to nothing")
+
+
+_Entry = Literal["file", "folder", "link"] | What
+"""What there is under a name; "link" is one to a folder."""
+
+
+class Tree(NamedTuple):
+    """What is below a folder; paths are relative to it.
+
+    Attributes:
+        files: all files but hidden ones and litter; those of a folder by name, before those of its sub-folders.
+        folders: names of the folder's own sub-folders, sorted.
+        left_out: what is neither file nor folder, and links that were not followed, by what they are.
+    """
+
+    files: list[str]
+    folders: list[str]
+    left_out: dict[What, list[str]]
+
+
+class Listing(NamedTuple):
+    """The images below a folder; paths are relative to it.
+
+    Attributes:
+        images: in the order of `Tree.files`.
+        folders: names of the folder's own sub-folders, sorted.
+        left_out: what else is there, such as "3 .txt files such as dog/notes.txt"; "" for nothing.
+    """
+
+    images: list[str]
+    folders: list[str]
+    left_out: str
+
+
+def list_images(top: str) -> Listing:
+    """The images at any depth below a local or remote folder.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    tree = walk(top)
+    images: list[str] = []
+    left_out = defaultdict(list, tree.left_out)
+    for path in tree.files:
+        suffix = _suffix(path)
+        why = None if suffix in SUFFIXES else _why_not(os.path.join(top, path))
+        if why is None:
+            images.append(path)
+        elif suffix:
+            left_out[What(f"{printable(suffix)} file", f"{printable(suffix)} files", why)].append(path)
+        else:
+            left_out[What("file without an ending", "files without an ending", why)].append(path)
+    return Listing(images, tree.folders, ", ".join(_counted(what, paths) for what, paths in left_out.items()))
+
+
+def walk(top: str) -> Tree:
+    """What is below a local or remote folder, however deep.
+
+    A link to a folder is followed unless that folder is read anyway or holds the link, so that every folder is read
+    once. Pipes, devices and sockets are not opened.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    files: list[str] = []
+    left_out: dict[What, list[str]] = defaultdict(list)
+    folders, links, seen = [""], [], set()
+    own = []
+    while folders or links:
+        # The folders themselves come before links to them; and of links the first by name.
+        folder = folders.pop() if folders else links.pop(links.index(min(links)))
+        full = os.path.join(top, folder) if folder else top
+        where = _identity(full)
+        if where in seen:
+            left_out[_REPEATED].append(folder)
+            continue
+        seen.add(where)
+        for name, what in _entries(full):
+            path = os.path.join(folder, name)
+            if what in ("folder", "link"):
+                (folders if what == "folder" else links).append(path)
+                own += [name] if folder == "" else []
+            elif what == "file" or (what is _BROKEN and _suffix(name) in SUFFIXES):
+                files.append(path)  # Whoever reads a link to nothing says which image is missing.
+            else:
+                left_out[what].append(path)
+    return Tree(sorted(files, key=_reading_order), sorted(own), dict(left_out))
+
+
+def sub_folders(folder: str) -> list[str]:
+    """The names of the folders in a local or remote folder, links to folders among them, sorted.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    return sorted(name for name, what in _entries(folder) if what in ("folder", "link"))
+
+
+def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
+    """The files that paths, patterns and a list stand for, in that order; those of a folder or a pattern by name.
+
+    Args:
+        paths: files, folders (of which the images are taken, at any depth), patterns such as "photos/**/*.jpg", or "-".
+        listed: what "-" stands for: a path a line.
+
+    Raises:
+        UserError: a folder has no images, a pattern matches nothing, an address is on the web, or there is nothing.
+    """
+    found: list[str] = []
+    for path in paths:
+        if path == "-":
+            found += [located(line) for line in _lines(listed)]
+            continue
+        path = located(path)
+        if is_folder(path):
+            found += _images_below(path)
+        elif glob.has_magic(path) and not is_remote(path) and not os.path.lexists(path):
+            matches = _matches(path)
+            if not matches:
+                raise UserError(f"No file matches {printable(path)}.")
+            found += matches
+        else:
+            found.append(path)
+    if not found:
+        raise UserError("There is no image to predict; name files, folders or patterns, or give a list with -.")
+    return found
+
+
+def _images_below(folder: str) -> list[str]:
+    images, _, left_out = list_images(folder)
+    if not images:
+        more = f", but {left_out}" if left_out else ""
+        raise UserError(f"The folder {printable(folder)} has no images in it{more}; name a folder with images.")
+    if left_out:
+        logging.warning("%s: left out: %s.", printable(folder), left_out)
+    return [os.path.join(folder, path) for path in images]
+
+
+def located(path: str, what: str = "The path of an image") -> str:
+    """The path of a file as a person writes it (see `files.expand`); one that exists as it is written stays so."""
+    return path if "\0" not in path and os.path.lexists(path) else expand(path, what)
+
+
+def _lines(listed: IO[str] | None) -> Iterator[str]:
+    """The lines of a list that are not empty; of a file in bytes, since names need not be UTF-8."""
+    encoded: Iterable[bytes] | None = getattr(listed, "buffer", None)
+    lines = listed or () if encoded is None else map(os.fsdecode, encoded)
+    yield from (line.rstrip("\r\n") for line in lines if line.strip())
+
+
+def _matches(pattern: str) -> list[str]:
+    """The files that a pattern stands for, sorted; `**` stands for any number of folders, each read once."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        return sorted(match for match in glob.glob(pattern) if not os.path.isdir(match))
+    at = parts.index("**")
+    tops = glob.glob(os.sep.join(parts[:at]) or os.sep) if at else [""]
+    return sorted(
+        os.path.join(top, path)
+        for top in tops
+        if os.path.isdir(top or ".")
+        for path in walk(top).files
+        if _fits(path.split(os.sep), parts[at:])
+    )
+
+
+def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return len(pattern) == 1 or any(_fits(path[i:], pattern[1:]) for i in range(len(path)))
+    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
+
+
+def _entries(folder: str) -> list[tuple[str, _Entry]]:
+    """Names in a folder but hidden ones and litter, each with what it is."""
+    if is_remote(folder):
+        return [(name, _what_remote(os.path.join(folder, name))) for name in list_folder(folder) if not _ignored(name)]
+    try:
+        with os.scandir(folder or ".") as entries:
+            return [(entry.name, _what(entry)) for entry in entries if not _ignored(entry.name)]
+    except OSError as error:
+        raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
+
+
+def _what_remote(path: str) -> _Entry:
+    # An image's ending is trusted, for to ask for each file takes time.
+    return "folder" if _suffix(path) not in SUFFIXES and is_folder(path) else "file"
+
+
+def _what(entry: os.DirEntry[str]) -> _Entry:
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    if entry.is_file(follow_symlinks=False):
+        return "file"
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return _BROKEN
+    if stat.S_ISDIR(mode):
+        return _REPEATED if _leads_up(entry.path) else "link"
+    return "file" if stat.S_ISREG(mode) else _SPECIAL
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _identity(folder: str) -> object:
+    """The same for all paths to one folder."""
+    if is_remote(folder):
+        return folder
+    try:
+        status = os.stat(folder or ".")
+    except OSError as error:
+        raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
+    return status.st_dev, status.st_ino
+
+
+def _leads_up(link: str) -> bool:
+    """Whether a link leads to a folder that it is in."""
+    target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return os.path.commonpath([target, place]) == target
+
+
+def _reading_order(path: str) -> list[tuple[int, str]]:
+    """Sorts the files of a folder before those of its sub-folders."""
+    *folders, name = path.split(os.sep)
+    return [*((1, folder) for folder in folders), (0, name)]
+
+
+def _why_not(path: str) -> str | None:
+    """Why a file whose ending is no image's is left out, "" if there is nothing to say; None if it is an image."""
+    try:
+        with epath.Path(path).open("rb") if is_remote(path) else open(path, "rb") as file:
+            kind = kind_of(file.read(HEAD))
+    except Exception as error:  # That of a bucket's library can be any.
+        return reason(error)
+    if kind is None:
+        return ""
+    return f"{kind.name}; {kind.hint}" if kind.hint else None
+
+
+def _counted(what: What, paths: Sequence[str]) -> str:
+    name = what.one if len(paths) == 1 else what.several
+    return f"{len(paths)} {name} such as {printable(min(paths))}" + (f" ({what.why})" if what.why else "")

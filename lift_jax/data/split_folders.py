@@ -1,0 +1,92 @@
+"""Which folders of a data set are its splits."""
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+
+from absl import logging
+
+from lift_jax.data.dataset import is_remote, printable
+from lift_jax.data.image_files import sub_folders
+from lift_jax.errors import UserError
+from lift_jax.files import expand
+
+TRAIN = ("train", "training")
+TEST = ("test", "val", "validation", "valid", "testing", "eval", "evaluation")
+"""The usual names, in any case of letters; the first one that is there is taken."""
+
+
+def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
+    """The folders of the training and the test split: those given, or else those with the usual names.
+
+    Args:
+        root: the folder of the data set.
+        train, test: folders under it, or "".
+
+    Returns:
+        Both folders. "" for the training split stands for the root itself, whose folders then are the classes; "" for
+        the test split for none.
+
+    Raises:
+        UserError: what is given is a file; or the test split has no training split beside it.
+    """
+    train, test = _given(root, "train_list", train), _given(root, "test_list", test)
+    if train and test:
+        return train, test
+    folders = sub_folders(root)
+    if train:
+        test = _usual(TEST, [each for each in folders if each != train]) if train != os.curdir else ""
+    elif _has_train(root, folders, test):
+        train, test = _usual(TRAIN, folders), test or _usual(TEST, folders)
+    else:
+        _check_no_test(root, folders, test)
+        return "", test
+    unread = [each for each in folders if each not in (train.split(os.sep)[0], test.split(os.sep)[0], os.curdir)]
+    if unread and train != os.curdir:
+        logging.warning(
+            "%s: not read are %s; the splits are %s, and config.data.train_list and config.data.test_list name others.",
+            printable(root), _named(unread), printable(" and ".join(filter(None, (train, test)))),
+        )  # fmt: skip
+    return train, test
+
+
+def _given(root: str, key: str, folder: str) -> str:
+    """The folder that a config key names, checked to be no file."""
+    folder = expand(folder, f"config.data.{key}").rstrip(os.sep)
+    if folder and not is_remote(root) and (os.path.isfile(os.path.join(root, folder)) or os.path.isfile(folder)):
+        raise UserError(
+            f"config.data.{key} is {folder}, a file, but config.data.format=folder asks for a sub-folder of "
+            "config.data.root; write config.data.format=lists, or csv for a table."
+        )
+    return folder
+
+
+def _usual(names: Iterable[str], folders: Sequence[str]) -> str:
+    """The first of the names that is a folder's, if need be in other letters; "" if none is."""
+    exact = (name for name in names if name in folders)
+    similar = (folder for name in names for folder in folders if folder.lower() == name)
+    return next(itertools.chain(exact, similar), "")
+
+
+def _has_train(root: str, folders: Sequence[str], test: str) -> bool:
+    """Whether a folder has the name of a training split and is not one class of several, of trains for example."""
+    train = _usual(TRAIN, folders)
+    if not train or test or _usual(TEST, folders) or len(folders) == 1:
+        return bool(train)
+    return bool(sub_folders(os.path.join(root, train)))
+
+
+def _check_no_test(root: str, folders: Sequence[str], test: str) -> None:
+    """Check that none of the folders, which are to be the classes, is the test split."""
+    found = test or _usual(TEST, folders)
+    if found.split(os.sep)[0] in folders and (test or sub_folders(os.path.join(root, found))):
+        raise UserError(
+            f"{printable(root)} has the test split {printable(found)} but no folder called train; name the folder of "
+            "the training images with config.data.train_list"
+            + ("." if test else f", or write config.data.train_list=. if {printable(found)} is a class.")
+        )
+
+
+def _named(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(map(printable, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
