@@ -19,7 +19,7 @@ _SO400M = dict(hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, n
 
 
 def _of(model_type: str, patch_size: int, image_size: int = 224, **size: Any) -> dict[str, Any]:
-    """A vision tower's config.json in transformers' layout; sizes left out: those of ViT-B."""
+    """A vision tower's config.json in transformers' layout; sizes left out are those of ViT-B."""
     return dict(model_type=model_type, patch_size=patch_size, image_size=image_size, **size)
 
 

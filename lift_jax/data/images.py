@@ -5,7 +5,8 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,10 +64,17 @@ def open_image(data: bytes, name: str) -> Image.Image:
         )
     if kind.open is None:
         raise UserError(f"{name} is {kind.name}, {'' if kind.decoder else 'not a photograph; '}{kind.hint}.")
+    image = _opened(kind.open, kind, data, name)
+    check_size(image.height, image.width, name)
+    return image
+
+
+def _opened(decoder: Callable[..., Any], kind: image_kinds.Kind, data: bytes, name: str) -> Image.Image:
+    """What the decoder of its kind opens, or a sentence for whatever it raises."""
     try:
         if kind is image_kinds.JPEG_XL:  # whose decoder does not stop at the header
             check_size(*jpeg_xl.shape(data), name)
-        image = kind.open(io.BytesIO(data), "")
+        return decoder(io.BytesIO(data), "")
     except UserError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, for frames and tiles.
@@ -78,8 +86,6 @@ def open_image(data: bytes, name: str) -> Image.Image:
         raise UserError(
             f"{name} is damaged or truncated: it begins as {kind.name}, but cannot be read ({first_line(error)})."
         ) from error
-    check_size(image.height, image.width, name)
-    return image
 
 
 def to_rgb(image: Image.Image, name: str, exif_rotate: bool = False) -> Image.Image:
@@ -201,9 +207,10 @@ def _count(content: Content) -> int:
         return 0  # They are there already.
     shape = jpeg_shape(content)
     if shape is None:
+        is_xl = image_kinds.kind_of(content) is image_kinds.JPEG_XL  # See `_opened`.
         try:
-            shape = open_image(content, "").size
-        except UserError:
+            shape = jpeg_xl.shape(content) if is_xl else open_image(content, "").size
+        except (UserError, ValueError):
             return 0
     return math.prod(shape)
 
