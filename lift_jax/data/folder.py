@@ -3,8 +3,6 @@
 import os
 from collections.abc import Iterator
 
-from lift_jax.data import imagenet
-from lift_jax.data.classnames import names_of_folders
 from lift_jax.data.dataset import Dataset, is_folder, list_folder
 from lift_jax.data.lists import from_paths
 from lift_jax.data.splits import hold_out
@@ -25,7 +23,7 @@ def load_folder(
         root: the folder of both.
         train_folder, test_folder: the splits' folders under root. "" finds `train` and one of `test`, `val`,
             `validation`; where root has no `train`, its own sub-folders are the classes.
-        class_names: file of names, see `names_of_folders`; "" takes the names of the folders.
+        class_names: file of names, see `classnames.of_labels`; "" takes the names of the folders.
         name: name of the data set.
         val_fraction: share of each class that becomes the test split where there is no folder for it.
         seed: chooses that share.
@@ -39,26 +37,18 @@ def load_folder(
     train_folder = train_folder or next((each for each in _TRAIN if each in present), "")
     test_folder = test_folder or (next((each for each in _TEST if each in present), "") if train_folder else "")
     paths, folders = scan(root, train_folder)
-    classes = sorted(set(folders))
-    numbers = {folder: label for label, folder in enumerate(classes)}
-    names = names_of_folders(class_names, classes) if class_names else imagenet.readable(classes)
-    labels = [numbers[folder] for folder in folders]
     train_where = os.path.join(root, train_folder)
     if not test_folder:
-        train, _ = from_paths(
-            root, (train_where, paths, labels), (train_where, paths, labels), names, name, check=False
-        )
+        whole = (train_where, paths, folders)
+        train, _ = from_paths(root, whole, whole, class_names, name, check=False, thing="class folder")
         kept, held_out = hold_out(train.labels, val_fraction, seed)
         return train.subset(kept, f"{name} train"), train.subset(held_out, f"{name} test")
     test_paths, test_folders = scan(root, test_folder)
     test_where = os.path.join(root, test_folder)
-    unknown = sorted(set(test_folders) - set(classes))
-    if unknown:
-        raise UserError(f"{test_where} has the class {unknown[0]!r} ({len(unknown)} such), which {train_where} lacks.")
-    test_labels = [numbers[folder] for folder in test_folders]
     return from_paths(
-        root, (train_where, paths, labels), (test_where, test_paths, test_labels), names, name, check=False
-    )
+        root, (train_where, paths, folders), (test_where, test_paths, test_folders), class_names, name, check=False,
+        thing="class folder",
+    )  # fmt: skip
 
 
 def scan(root: str, split: str) -> tuple[list[str], list[str]]:
