@@ -7,7 +7,7 @@ from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 
 _WHOLE = re.compile(r"([+-]?)0*(\d{1,18})(\.0*)?", re.ASCII)
-_FLOAT = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+_FLOAT = re.compile(r"[+-]?((\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 def whole_number(text: str) -> int | None:

@@ -1,6 +1,5 @@
 """List files in the format of the ImageNet-LT and Places-LT releases (OLTR, Liu et al. 2019): `relative/path label`."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from lift_jax.data.matching import in_order, match
 from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError
 
-_LINE = re.compile(r"""(.*?)(\s*[,;|]\s*|\s+)"?([^\s,;|"]*)"?""")
+_SEPARATORS = " \t,;|"
 
 Split = tuple[str, Sequence[str], Sequence[int] | Sequence[str]]
 """(the file or folder that a split comes from, relative paths of its images, their labels)."""
@@ -35,8 +34,7 @@ def read_list(path: str) -> tuple[list[str], list[int]]:
     for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
-        found = _LINE.fullmatch(line.strip())
-        name, separator, word = found.groups() if found else ("", " ", line.strip())
+        name, separator, word = _parts(line.strip())
         label = whole_number(word)
         if label is None:
             raise UserError(
@@ -44,12 +42,12 @@ def read_list(path: str) -> tuple[list[str], list[int]]:
                 f"which is a whole number (a table whose first line names its columns is read with "
                 f"config.data.format=csv)."
             )
-        if not name.strip():
+        if not name:
             raise UserError(f"{path} line {number} has no path before the label {label}.")
-        separators.add(separator.strip())
+        separators.add(separator)
         if len(separators) > 1:
             raise UserError(
-                f"{path} line {number} has {separator.strip() or 'a space'} before the label, unlike the lines before "
+                f"{path} line {number} has {separator or 'a space'} before the label, unlike the lines before "
                 f"it; write a space in all lines."
             )
         paths.append(_unquoted(name))
@@ -59,8 +57,14 @@ def read_list(path: str) -> tuple[list[str], list[int]]:
     return paths, labels
 
 
+def _parts(line: str) -> tuple[str, str, str]:
+    """The path, the separator ("" for spaces), and the last word of a line."""
+    end = 1 + max(line.rfind(each) for each in _SEPARATORS)
+    name = line[:end].rstrip(_SEPARATORS)
+    return name, line[len(name) : end].strip(), line[end:].strip('"')
+
+
 def _unquoted(path: str) -> str:
-    path = path.strip()
     quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "\"'"
     return path[1:-1] if quoted else path
 

@@ -11,14 +11,13 @@ from lift_jax.files import parse_json
 
 _WNID = re.compile(r"n\d{8}", re.ASCII)
 _FIRST_WORD = re.compile(r'("[^"]*"|[^\s,]+)[\s,]+(.+)')
-_LAST_WORD = re.compile(r"(.+?)[\s,]+([^\s,]+)")
 
 _KEY_COLUMNS = {"", "class", "label", "id", "index", "idx", "number", "folder", "wnid", "synset", "key", "category"}
 _KEY_COLUMNS |= {f"{what}_{kind}" for what in ("class", "label", "category") for kind in ("id", "index", "idx")}
 _NAME_COLUMNS = {"name", "names", "class_name", "class_names", "classname", "label_name", "category_name"}
 
-LARGEST_FILE, MOST_NAMES = 64 << 20, 1_000_000
-"""Bytes and lines; the names of all of WordNet have 3 million and 82 thousand."""
+LARGEST_FILE, MOST_NAMES, MOST_COLUMNS = 64 << 20, 1_000_000, 20
+"""Bytes, lines and columns; the names of all of WordNet have 3 million, 82 thousand and two."""
 
 
 class Reading(NamedTuple):
@@ -62,7 +61,7 @@ def _of_text(content: str, path: str) -> list[list[Reading]]:
         rows = _columns(content, lines, each, path)
         if rows:
             tables += _of_rows(rows)
-    last = [(found[2], _unquoted(found[1])) for line in lines if (found := _LAST_WORD.fullmatch(line))]
+    last = [pair for pair in map(_by_last_word, lines) if all(pair)]
     if words:
         tables += _of_rows(words) if _is_code(_keys(words)) else [[_mapping(words)]]
     if last and _is_code(_keys(last)):
@@ -70,6 +69,12 @@ def _of_text(content: str, path: str) -> list[list[Reading]]:
     if len(lines) > 1 and lines[0].lower() in _NAME_COLUMNS:
         tables.append([_plain(lines[1:], words)])  # the first has one word and is not among them
     return tables
+
+
+def _by_last_word(line: str) -> tuple[str, str]:
+    """The last word, and what is before it or ""."""
+    end = 1 + max(line.rfind(each) for each in " \t,")
+    return line[end:], _unquoted(line[:end].rstrip(" \t,"))
 
 
 def _plain(lines: Sequence[str], words: Sequence[tuple[str, str]]) -> Reading:
@@ -100,6 +105,8 @@ def _of_rows(rows: Sequence[tuple[str, ...]]) -> list[list[Reading]]:
     header they are in the one other column that is not all numbers or WordNet ids; if there is none, the keys are the
     names.
     """
+    if len(rows[0]) > MOST_COLUMNS:
+        return []
     body = rows[1:] if _is_header(rows[0]) else rows
     columns = list(zip(*body, strict=True))
     header = [_word(cell) for cell in rows[0]]

@@ -58,7 +58,7 @@ class Names:
 
     def is_numbered(self) -> bool:
         """Whether the keys are numbers without a gap, so that they are labels or positions and no part of the names."""
-        return any(list(named) == list(range(min(named), max(named) + 1)) for named in self._numbered())
+        return any(max(named) - min(named) == len(named) - 1 for named in self._numbered())
 
     def is_ordered(self) -> bool:
         """Whether the file may mean the classes by their order."""

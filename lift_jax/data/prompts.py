@@ -1,6 +1,7 @@
 """Class names as sentences for the text tower."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -146,7 +147,7 @@ def _warn(names: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
         )  # fmt: skip
     same: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for label, group in enumerate(groups):
-        same[tuple(sentence.lower() for sentence in group)].append(label)
+        same[tuple(unicodedata.normalize("NFC", sentence.lower()) for sentence in group)].append(label)
     repeated = [" and ".join(f"{label} ({names[label]})" for label in each) for each in same.values() if len(each) > 1]
     if repeated:
         logging.warning(

@@ -80,7 +80,7 @@ def load_records(
     own_names = list(builder.info.features["label"].names)
     if level != "species":
         return _at_level(train, own_names, class_names, level), _at_level(test, own_names, class_names, level)
-    _, names, source = of_labels(own_names, class_names, "class")
+    _, names, source = of_labels(own_names, class_names, "original name")
     named = dict(class_names=names, names_from=source if class_names else "the data set")
     return dataclasses.replace(train, **named), dataclasses.replace(test, **named)
 

@@ -252,6 +252,12 @@ def test_labels_from_one_on_are_refused_without_names(tmp_path):
     assert lists(tmp_path, [0, 1, 2], "a\nb\nc\n") == ["a", "b", "c"]
 
 
+def test_numbers_of_absurd_size_are_no_labels(tmp_path):
+    with pytest.raises(UserError, match="label 2, but there are 2 classes"):
+        lists(tmp_path, [0, 1, 2], f"0 a\n1{'0' * 17} b\n")
+    assert lists(tmp_path, [0, 1], f"0 a\n1{'0' * 17} b\n") == ["0 a", f"1{'0' * 17} b"]
+
+
 def test_labels_with_gaps_are_read_where_names_say_so(tmp_path):
     assert lists(tmp_path, [9, 3, 7], '{"3": "c", "7": "g", "9": "i"}', "names.json") == ["i", "c", "g"]
     with pytest.raises(UserError, match="none for label 7"):
