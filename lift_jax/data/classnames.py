@@ -83,14 +83,14 @@ def of_numbers(
     if folders:
         called["folder"] = [folders[label] for label in present]
     for thing, keys in called.items():
-        named = given.by_name(keys, thing)
+        named = given.by_name(keys, thing, spaced=False)
         if named is not None:
             return Classes(tuple(present), named, f"{given.where}, by {thing}")
     if given.is_numbered() or not given.is_ordered():
         thing = max(called, key=lambda thing: given.overlap(called[thing]))
         raise given.misfit(called[thing], thing)
-    for thing, keys in called.items():
-        given.check_order(keys, thing, strict=False)
+    if folders and not all(map(is_digits, folders.values())):  # numbers say nothing about names
+        given.check_order(called["folder"], "folder", strict=False)
     named = given.in_order(len(present))
     first = 1 if present == list(range(1, len(named) + 1)) else 0
     return Classes(tuple(range(first, first + len(named))), named, f"{given.where}, by position, {first} first")

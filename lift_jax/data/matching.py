@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 def fold(name: str) -> str:
     """The name without what is often written in two ways.
 
-    Those are capitals, underscores and hyphens for spaces, the composition of accents, and zeros before a number.
+    Those are capitals, underscores, hyphens and slashes for spaces, the composition of accents, and zeros before a
+    number.
     """
     name = unicodedata.normalize("NFKC", name).casefold()
-    name = re.sub(r"[\s_-]+", " ", name).strip()
+    name = re.sub(r"[\s_/-]+", " ", name).strip()
     return name.lstrip("0") or "0" if is_digits(name) else name
 
 

@@ -1,5 +1,6 @@
 """Files of class names, in the forms in which people have them."""
 
+import enum
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,14 @@ LARGEST_FILE, MOST_NAMES, MOST_COLUMNS = 64 << 20, 1_000_000, 20
 """Bytes, lines and columns; the names of all of WordNet have 3 million, 82 thousand and two."""
 
 
+class _Kind(enum.IntEnum):
+    """What a column has; the higher, the more likely it has the names of the classes."""
+
+    NUMBER = 0
+    WNID = 1
+    NAME = 2
+
+
 class Reading(NamedTuple):
     """One way to read a file of names.
 
@@ -27,11 +36,13 @@ class Reading(NamedTuple):
         keys: what a class may be called in the data set: its label, its folder.
         names: the name of each.
         ordered: whether the file may mean the classes by their order; then it has all of them, and no others.
+        spaced: whether the key is only the first word of a line, which may as well be the first word of the name.
     """
 
     keys: tuple[str, ...]
     names: tuple[str, ...]
     ordered: bool = False
+    spaced: bool = False
 
 
 def read(path: str) -> list[list[Reading]]:
@@ -55,17 +66,16 @@ def _of_text(content: str, path: str) -> list[list[Reading]]:
     lines = [line.strip() for line in content.split("\n") if line.strip()]
     if len(lines) > MOST_NAMES:
         raise UserError(f"{path} has {len(lines):,} lines, more than there can be classes; is it the right file?")
-    words = [(found[1].strip('"'), _unquoted(found[2])) for line in lines if (found := _FIRST_WORD.fullmatch(line))]
+    words = [(_unquoted(found[1]), _unquoted(found[2])) for line in lines if (found := _FIRST_WORD.fullmatch(line))]
     tables = [[_plain(lines, words)]]
     for each in [delimiter] if delimiter else (*delimited.DELIMITERS, ":"):
         rows = _columns(content, lines, each, path)
         if rows:
             tables += _of_rows(rows)
-    last = [pair for pair in map(_by_last_word, lines) if all(pair)]
-    if words:
-        tables += _of_rows(words) if _is_code(_keys(words)) else [[_mapping(words)]]
-    if last and _is_code(_keys(last)):
-        tables += _of_rows(last)
+    for pairs in words, [_by_last_word(line) for line in lines]:
+        if pairs and len(pairs) == len(lines) and all(map(all, pairs)) and _kind(_keys(pairs)) < _Kind.NAME:
+            tables += _of_rows(pairs)
+    tables.append([_mapping(words)._replace(spaced=True)])
     if len(lines) > 1 and lines[0].lower() in _NAME_COLUMNS:
         tables.append([_plain(lines[1:], words)])  # the first has one word and is not among them
     return tables
@@ -102,8 +112,8 @@ def _of_rows(rows: Sequence[tuple[str, ...]]) -> list[list[Reading]]:
     """Each column of a table as the keys, and the names that go with it, if that can be said.
 
     The names are in the column whose header says so, which may have the keys as well if no other has them. Without a
-    header they are in the one other column that is not all numbers or WordNet ids; if there is none, the keys are the
-    names.
+    header they are in the one other column that is likeliest to have them by its kind; if there is none, the keys are
+    the names, and if there are several, nothing can be said.
     """
     if len(rows[0]) > MOST_COLUMNS:
         return []
@@ -117,11 +127,12 @@ def _of_rows(rows: Sequence[tuple[str, ...]]) -> list[list[Reading]]:
         names = columns[called_names[0]]
         by_keys = [_mapping(zip(columns[place], names, strict=True)) for place in others]
         return [by_keys, [_mapping(zip(names, names, strict=True))]]
+    kinds = [_kind(column) for column in columns]
     readings = []
     for place, keys in enumerate(columns):
-        others = [each for each in columns[:place] + columns[place + 1 :] if not _is_code(each)]
+        others = [each for each in range(len(columns)) if each != place and kinds[each] == max(kinds)]
         if len(others) <= 1:
-            readings.append(_mapping(zip(keys, others[0] if others else keys, strict=True)))
+            readings.append(_mapping(zip(keys, columns[others[0]] if others else keys, strict=True)))
     return [readings]
 
 
@@ -139,8 +150,10 @@ def _keys(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return [key for key, _ in (pairs[1:] if _is_header(pairs[0]) else pairs)]
 
 
-def _is_code(column: Sequence[str]) -> bool:
-    return all(whole_number(cell) is not None or _WNID.fullmatch(cell) for cell in column)
+def _kind(column: Sequence[str]) -> _Kind:
+    if all(whole_number(cell) is not None for cell in column):
+        return _Kind.NUMBER
+    return _Kind.WNID if all(map(_WNID.fullmatch, column)) else _Kind.NAME
 
 
 def _mapping(pairs: Iterable[tuple[str, str]]) -> Reading:

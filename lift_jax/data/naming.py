@@ -22,15 +22,17 @@ class Names:
     where: str
     tables: Sequence[Sequence[Reading]]
 
-    def by_name(self, labels: Sequence[str], thing: str) -> tuple[str, ...] | None:
+    def by_name(self, labels: Sequence[str], thing: str, spaced: bool = True) -> tuple[str, ...] | None:
         """The name of each label, by the first table in which all labels are found; None if there is no such table.
 
         Args:
             labels: distinct names, folders or numbers.
             thing: what messages call a label.
+            spaced: whether the first words of the lines are labels if they can be, though they may be parts of names.
 
         Raises:
-            UserError: if two columns of the table have all labels, so that either may be the names.
+            UserError: if two columns of the table have all labels, so that either may be the names; or if the first
+                words are all labels, and `spaced` does not say that this is meant.
         """
         for table in self.tables:
             found = {names: None for reading in table if (names := _names_of(reading, labels)) is not None}
@@ -39,6 +41,11 @@ class Names:
                 raise UserError(
                     f"{self.where} can be read in two ways, since two of its columns have all {thing}s ({some(one)}; "
                     f"or {some(other)}); write label,class_name as its first line if the second one has the names."
+                )
+            if found and not spaced and table[0].spaced:
+                raise UserError(
+                    f"{self.where} can be read in two ways, since its lines are names, or begin with the {thing}s "
+                    f"({some(labels)}); write a line `{thing},name` or `label,name` for each label."
                 )
             if found:
                 return next(iter(found))
@@ -84,7 +91,6 @@ class Names:
         overlaps = [
             place == places[fold(key)]
             for reading in self._readings()
-            if strict or reading.ordered
             for place, key in enumerate(reading.keys)
             if fold(key) in places
         ]
@@ -123,7 +129,7 @@ class Names:
         for reading in self._readings():
             numbers = [whole_number(key) for key in reading.keys]
             named = {number: name for number, name in zip(numbers, reading.names, strict=True) if number is not None}
-            if not reading.ordered and len(named) == len(numbers):
+            if not (reading.ordered or reading.spaced) and len(named) == len(numbers):
                 yield dict(sorted(named.items()))
 
 

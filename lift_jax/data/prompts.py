@@ -139,7 +139,7 @@ def _templates(prompt: str) -> list[str]:
 
 def _warn(names: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
     """Warns of names that say nothing to a text tower, and of classes whose sentences it cannot tell apart."""
-    vague = [name for name in names if _VAGUE.fullmatch(name)]
+    vague = [name for name in names if _VAGUE.fullmatch(name) or not any(map(str.isalnum, name))]
     if vague:
         logging.warning(
             "%d of %d class names say nothing to a text tower: %s; set config.data.class_names to a file of names.",

@@ -264,24 +264,45 @@ def test_labels_with_gaps_are_read_where_names_say_so(tmp_path):
         lists(tmp_path, [9, 3, 7], '{"3": "c", "9": "i"}', "names.json")
 
 
-@pytest.mark.parametrize("names", ["ant\ncat\nbee\n", "cat a cat\nant an ant\nbee a bee\n", '{"cat": "a cat"}'])
-def test_lists_are_named_by_their_images_folders(tmp_path, names):
-    paths = [f"train/{name}/0.jpg" for name in ("bee", "cat", "ant")]
-    file = "names.json" if names.startswith("{") else "names.txt"
-    if file == "names.json":
-        with pytest.raises(UserError, match="none for folder bee, ant"):
-            lists(tmp_path, [0, 1, 2], names, file, paths)
-    else:
-        assert [each.split()[-1] for each in lists(tmp_path, [0, 1, 2], names, file, paths)] == ["bee", "cat", "ant"]
-    assert lists(tmp_path, [0, 1, 2], "x\ny\nz\n", "names.txt", paths) == ["x", "y", "z"]
+FOLDERS = [f"train/{name}/0.jpg" for name in ("bee", "cat", "ant")]
 
 
-def test_names_in_another_order_than_the_folders_are_refused(tmp_path):
-    paths = [f"train/{name}/0.jpg" for name in ("bee", "cat", "ant")]
-    with pytest.raises(UserError, match=r"none for folder bee \(in the file: cat, ant, wasp; folders: bee, cat, ant\)"):
-        lists(tmp_path, [0, 1, 2], "cat\nant\nwasp\n", "names.txt", paths)
-    with pytest.raises(UserError, match="has 3 names but none for label 2"):
-        lists(tmp_path, [0, 1, 2], "1\n0\nx\n")
+@pytest.mark.parametrize(
+    "names, file",
+    [
+        ("ant\ncat\nbee\n", "names.txt"),
+        ("cat,a cat\nant,an ant\nbee,a bee\nelk,an elk", "names.txt"),
+        ('{"ant": "an ant", "bee": "a bee", "cat": "a cat"}', "names.json"),
+    ],
+)
+def test_lists_are_named_by_their_images_folders(tmp_path, names, file):
+    assert [each.split()[-1] for each in lists(tmp_path, [0, 1, 2], names, file, FOLDERS)] == ["bee", "cat", "ant"]
+
+
+@pytest.mark.parametrize(
+    "names, file, message",
+    [
+        (
+            "cat a cat\nant an ant\nbee a bee\n",
+            "n.txt",
+            r"in two ways, since its lines are names, or begin with the fo",
+        ),
+        ("bee a bee\ncat a cat\nant an ant\n", "n.txt", r"in two ways.*\(bee, cat, ant\); write a line `folder,name`"),
+        ("cat a cat\nant an ant\nba a bee\n", "n.txt", "has 3 names but none for folder bee"),
+        ("cat\nant\nwasp\n", "n.txt", r"none for folder bee \(in the file: cat, ant, wasp; folders: bee, cat, ant\)"),
+        ('{"cat": "a cat"}', "n.json", "has 1 names but none for folder bee, ant"),
+    ],
+)
+def test_lists_whose_names_are_not_sure_are_refused(tmp_path, names, file, message):
+    with pytest.raises(UserError, match=message):
+        lists(tmp_path, [0, 1, 2], names, file, FOLDERS)
+
+
+def test_names_that_are_no_folders_are_by_position(tmp_path):
+    assert lists(tmp_path, [0, 1, 2], "x\ny\nz\n", paths=FOLDERS) == ["x", "y", "z"]
+    assert lists(tmp_path, [0, 1, 2], "1\n0\nx\n", paths=FOLDERS) == ["1", "0", "x"]
+    numbers = [f"train/{i}/0.jpg" for i in range(3)]
+    assert lists(tmp_path, [0, 1, 2], "1 spot\n2\n3\n", paths=numbers) == ["1 spot", "2", "3"]
 
 
 @given(st.permutations("012"))

@@ -95,6 +95,15 @@ def test_folders_lists_and_tables_give_the_same_batches(config, tmp_path):
     assert prepare.main(["own", f"--data_dir={tmp_path / 'records'}", f"--image_root={tmp_path}", *lists]) == 0
     config.update(format="tfds", root=str(tmp_path / "records"), train_list="train", test_list="test")
     assert_same_batches(batches(config), expected)
+    for names, known, source in [
+        ("cat_fish\nant\nbee\n", CLASSES, "by name"),
+        ("bee honey bee\nant an ant\ncat_fish a fish\n", ["an ant", "honey bee", "a fish"], "by name"),
+        ("x\ny\nz\n", ["x", "y", "z"], "by position in the order of the original names"),
+    ]:
+        (tmp_path / "names.txt").write_text(names)
+        config.class_names = str(tmp_path / "names.txt")
+        for split in load(config):
+            assert list(split.class_names) == known and split.names_from == f"{config.class_names}, {source}"
 
 
 def test_metadata_csv_beside_the_images(config, tmp_path):

@@ -56,7 +56,7 @@ def test_paths_of_folders_are_read_from_their_end():
     ]
 
 
-@pytest.mark.parametrize("name", ["class 7", "7", "class_07", "Label-3", "id 5", "-1"])
+@pytest.mark.parametrize("name", ["class 7", "7", "class_07", "Label-3", "id 5", "-1", "?"])
 def test_names_that_say_nothing_are_warned_about(caplog, name):
     with caplog.at_level(logging.WARNING, "absl"):
         assert len(prompts.build([name, "hen"])) == 2
