@@ -93,7 +93,7 @@ def of_numbers(
         given.check_order(called["folder"], "folder", strict=False)
     named = given.in_order(len(present))
     first = 1 if present == list(range(1, len(named) + 1)) else 0
-    return Classes(tuple(range(first, first + len(named))), named, f"{given.where}, by position, {first} first")
+    return Classes(tuple(range(first, first + len(named))), named, f"{given.where}, by position, label {first} first")
 
 
 def _read(names: str | Mapping[str, str], where: str) -> Names:

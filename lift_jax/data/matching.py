@@ -22,21 +22,25 @@ def is_digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def match(wanted: Sequence[str], given: Sequence[str]) -> list[int] | None:
-    """For each name that is wanted, the position of the same name among those that are given.
+SPELLINGS: tuple[Callable[[str], str], ...] = (str, lambda name: unicodedata.normalize("NFC", name), fold)
+"""What names are compared by, the strictest first: as they are written, without regard to the composition of accents,
+and without regard to all that `fold` takes away."""
 
-    Names are compared as they are written; if not all are found so, without regard to the composition of accents; if
-    not all are found so, without regard to all that `fold` takes away.
+
+def match(
+    wanted: Sequence[str], given: Sequence[str], spellings: Sequence[Callable[[str], str]] = SPELLINGS
+) -> list[int] | None:
+    """For each name that is wanted, the position of the same name among those that are given.
 
     Args:
         wanted: names.
         given: names, possibly more of them.
+        spellings: what the names are compared by; the next one only if not all are found by one.
 
     Returns:
         Positions in `given`, one for each of `wanted`; or None if, however they are compared, one name is not found,
         is found twice, or is that of two that are wanted.
     """
-    spellings: tuple[Callable[[str], str], ...] = (str, lambda name: unicodedata.normalize("NFC", name), fold)
     for spelling in spellings:
         places: dict[str, list[int]] = defaultdict(list)
         for position, name in enumerate(given):

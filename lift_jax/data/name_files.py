@@ -11,7 +11,7 @@ from lift_jax.errors import UserError
 from lift_jax.files import parse_json
 
 _WNID = re.compile(r"n\d{8}", re.ASCII)
-_FIRST_WORD = re.compile(r'("[^"]*"|[^\s,]+)[\s,]+(.+)')
+_FIRST_WORD = re.compile(r"""("[^"]*"|'[^']*'|[^\s,]+)[\s,]+(.+)""")
 
 _KEY_COLUMNS = {"", "class", "label", "id", "index", "idx", "number", "folder", "wnid", "synset", "key", "category"}
 _KEY_COLUMNS |= {f"{what}_{kind}" for what in ("class", "label", "category") for kind in ("id", "index", "idx")}
@@ -97,8 +97,8 @@ def _plain(lines: Sequence[str], words: Sequence[tuple[str, str]]) -> Reading:
 
 def _columns(content: str, lines: Sequence[str], delimiter: str, path: str) -> list[tuple[str, ...]]:
     """The file's rows if every line has the delimiter, else []; rows of unequal length end at the first delimiter."""
-    if not all(delimiter in line for line in lines):
-        return []
+    if not all(delimiter in line for line in lines) or (delimiter == ":" and any(line[-1] == ":" for line in lines)):
+        return []  # a colon at the end of a line is the heading of others
     try:
         rows = [tuple(row.cells) for row in delimited.rows(content, delimiter, path)]
     except UserError:  # a name that begins with a quote
@@ -165,7 +165,7 @@ def _transposed(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], tupl
 
 
 def _unquoted(name: str) -> str:
-    quoted = len(name) > 1 and name[0] == name[-1] == '"' and '"' not in name[1:-1]
+    quoted = len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" and name[0] not in name[1:-1]
     return name[1:-1].strip() if quoted else name
 
 

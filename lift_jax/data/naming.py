@@ -1,10 +1,11 @@
 """Which name of a file each class has: by name where that is possible, by position where nothing speaks against it."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 from lift_jax.data.labels import whole_number
-from lift_jax.data.matching import fold, match
+from lift_jax.data.matching import SPELLINGS, fold, match
 from lift_jax.data.name_files import Reading
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
@@ -34,10 +35,11 @@ class Names:
             UserError: if two columns of the table have all labels, so that either may be the names; or if the first
                 words are all labels, and `spaced` does not say that this is meant.
         """
-        for table in self.tables:
-            found = {names: None for reading in table if (names := _names_of(reading, labels)) is not None}
+        for table, spelling in itertools.product(self.tables, SPELLINGS):
+            matched = (_names_of(reading, labels, spelling) for reading in table)
+            found = list(dict.fromkeys(names for names in matched if names is not None))
             if len(found) > 1:
-                one, other = list(found)[:2]
+                one, other = found[:2]
                 raise UserError(
                     f"{self.where} can be read in two ways, since two of its columns have all {thing}s ({some(one)}; "
                     f"or {some(other)}); write label,class_name as its first line if the second one has the names."
@@ -48,7 +50,7 @@ class Names:
                     f"({some(labels)}); write a line `{thing},name` or `label,name` for each label."
                 )
             if found:
-                return next(iter(found))
+                return found[0]
         return None
 
     def by_number(self, labels: Sequence[int]) -> dict[int, str] | None:
@@ -133,8 +135,8 @@ class Names:
                 yield dict(sorted(named.items()))
 
 
-def _names_of(reading: Reading, labels: Sequence[str]) -> tuple[str, ...] | None:
+def _names_of(reading: Reading, labels: Sequence[str], spelling: Callable[[str], str]) -> tuple[str, ...] | None:
     if reading.ordered and len(reading.keys) != len(labels):
         return None
-    places = match(labels, reading.keys)
+    places = match(labels, reading.keys, [spelling])
     return None if places is None else tuple(reading.names[place] for place in places)

@@ -46,7 +46,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     if data_config.format == "tfds":
         train, test = in_memory(train), in_memory(test)
     for label, name in enumerate(train.class_names):
-        text.check(name, f"The name of class {label}, from {train.names_from or data_config.name},")
+        text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
     counts = train.class_counts
     logging.info(

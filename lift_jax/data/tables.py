@@ -136,8 +136,8 @@ def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, s
     known = [each for each in _LABEL if each in columns]
     if file_column is None or not known:
         raise UserError(
-            f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH)} "
-            f"and one of {', '.join(_LABEL)}, separated by a comma, semicolon, tab or bar."
+            f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH[:6])} … and "
+            f"one of {', '.join(_LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
         )
     numbers = [each for each in known if all(whole_number(cell) is not None for cell in columns[each])]
     label_column = (numbers or known)[0]

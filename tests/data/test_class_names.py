@@ -172,10 +172,10 @@ def test_the_folders_of_the_test_split_are_matched_by_name(tmp_path):
         (
             '["a", "b", "c", "\\ud800"]',
             "n.json",
-            r"name of class 3, from .*n\.json.*, is \\ud800, which has half a",
+            r"name of class 3 \(from .*n\.json.*\) is \\ud800, which has half a",
         ),
-        ('["a", "b", "c", "\\u0000"]', "n.json", r"The name of class 3, from .*n\.json.*, is \\x00, which has a NUL"),
-        ('["a", "b", "c", " "]', "n.json", r"The name of class 3, from .*n\.json.*, is empty"),
+        ('["a", "b", "c", "\\u0000"]', "n.json", r"The name of class 3 \(from .*n\.json.*\) is \\x00, which has a NUL"),
+        ('["a", "b", "c", " "]', "n.json", r"The name of class 3 \(from .*n\.json.*\) is empty"),
         (json.dumps(["a", "b", "c", "d" * 100_000]), "n.json", r"is d{80}… \(100,000 characters\)"),
         (b"a\n" * 1_000_001, "n.txt", "has 1,000,001 lines"),
     ],
@@ -184,6 +184,27 @@ def test_names_that_are_not_sure_are_refused(tmp_path, content, file, message):
     with pytest.raises(UserError, match=message) as refused:
         named(tmp_path, ANIMALS, content, file)
     assert file in str(refused.value) and len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "content, file",
+    [
+        ("ant,Ant\nbee,Bee\ncat,Cat\ndog,Dog\n", "n.csv"),
+        ("Dog;dog\nAnt;ant\nCat;cat\nBee;bee\n", "n.csv"),
+        ("'ant' 'Ant'\n'bee' 'Bee'\n'cat' 'Cat'\n'dog' Dog\n", "n.txt"),
+        ("0,dog,Dog\n1,cat,Cat\n2,bee,Bee\n3,ant,Ant\n", "n.csv"),
+        (",folder,class_name\n0,dog,Dog\n1,cat,Cat\n2,bee,Bee\n3,ant,Ant\n", "n.csv"),
+        ("Folder;Tier\ndog;Dog\ncat;Cat\nbee;Bee\nant;Ant\n", "n.csv"),
+        ("dog,Dog\ndog,Dog\ncat,Cat\nbee,Bee\nant,Ant\n", "n.csv"),
+    ],
+)
+def test_the_column_that_is_spelt_as_the_folders_has_the_keys(tmp_path, content, file):
+    assert named(tmp_path, ANIMALS, content, file)[0] == {key: key.capitalize() for key in ANIMALS}
+
+
+def test_a_heading_is_no_header(tmp_path):
+    with pytest.raises(UserError, match="has 5 class names, but there are 4 class folders"):
+        named(tmp_path, ANIMALS, "names:\n  0: ant\n  1: bee\n  2: cat\n  3: dog\n")
 
 
 def test_a_header_decides_between_two_columns_of_names(tmp_path):
@@ -285,7 +306,7 @@ def test_lists_are_named_by_their_images_folders(tmp_path, names, file):
         (
             "cat a cat\nant an ant\nbee a bee\n",
             "n.txt",
-            r"in two ways, since its lines are names, or begin with the fo",
+            r"in two ways, since its lines are names, or begin with the",
         ),
         ("bee a bee\ncat a cat\nant an ant\n", "n.txt", r"in two ways.*\(bee, cat, ant\); write a line `folder,name`"),
         ("cat a cat\nant an ant\nba a bee\n", "n.txt", "has 3 names but none for folder bee"),

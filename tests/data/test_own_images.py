@@ -277,7 +277,7 @@ def spoilt(tmp_path, file, change):
         ("categories.json", lambda c: c[2].pop("id"), "no whole number as 'id' of its category 3"),
         ("categories.json", lambda c: c[2].update(id=0), "two categories with the id 0"),
         ("categories.json", lambda c: c[2].update(name=None), "categories without 'name', such as that with the id 2"),
-        ("categories.json", lambda c: c[2].update(name=" "), r"The name of class 2, .*, is empty"),
+        ("categories.json", lambda c: c[2].update(name=" "), r"The name of class 2 \(from .*\) is empty"),
     ],
 )  # fmt: skip
 def test_annotations_of_another_shape_are_refused(tmp_path, file, change, message):
