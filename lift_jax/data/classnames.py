@@ -1,112 +1,145 @@
-"""Class names from files and from folder names."""
+"""The classes of a data set: their labels in order, and their names from files and from folders."""
 
-import json
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from lift_jax.data.dataset import read_bytes
+from lift_jax.data import imagenet, name_files, text
+from lift_jax.data.matching import is_digits
+from lift_jax.data.name_files import Reading
+from lift_jax.data.naming import Names
+from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 
-_WNID = re.compile(r"n\d{8}$")
+
+class Classes(NamedTuple):
+    """The classes of a data set, in label order.
+
+    Attributes:
+        labels: how the data set writes the label of each: folders, names or numbers.
+        names: the name of each.
+        source: where the names come from, for messages.
+    """
+
+    labels: tuple[str, ...] | tuple[int, ...]
+    names: tuple[str, ...]
+    source: str
 
 
-def read_class_names(path: str) -> tuple[str, ...]:
-    """Names in label order, from a file in one of these forms, recognised by its content.
+def of_labels(labels: Sequence[str], names: str | Mapping[str, str], thing: str, where: str = "") -> Classes:
+    """The classes whose labels are folders or names, named by a file if there is one.
 
-    - `.json`: a list of names, or an object from label to name.
-    - WordNet: every line is `wnid name`, for example `n01644900 tailed frog`; lines are in label order.
-    - Numbered: the lines are `label name` (or `label,name`), or all are `name label`, and the labels are exactly 0 to
-      n-1 in any order; so a file of bare numbers is not taken for a numbered one.
-    - Otherwise one name a line, in label order. A comma belongs to the name.
+    The file is read in every form of `name_files`, and is taken by name where its keys or its names are the labels.
+    It is taken in the order of the labels only where none of it is a label, or the labels are numbers.
 
-    Empty lines are skipped. Names are returned as written; `prompts.clean` makes them readable.
+    Args:
+        labels: distinct, in label order.
+        names: file of names; or the name of each label; or "" for the labels themselves.
+        thing: what messages call a label, for example "class folder".
+        where: the file that names which are no file come from.
 
     Raises:
-        UserError: the file cannot be read, has no names, or is not text.
+        UserError: if the file cannot be read, or which of its names a label has is not sure.
     """
+    readable = [_as_text(label) for label in labels]
+    if not names:
+        return Classes(tuple(labels), tuple(imagenet.readable(readable)), f"the {thing}s")
+    given = _read(names, where)
+    named = given.by_name(readable, thing)
+    if named is not None:
+        return Classes(tuple(labels), named, f"{given.where}, by name")
+    are_numbers = all(map(is_digits, readable))
+    given.check_order(readable, thing, strict=not are_numbers)
+    by_number = None if are_numbers else given.by_number([])
+    if by_number is not None:
+        named = tuple(by_number.values())
+    elif given.is_ordered() and not (are_numbers and given.is_numbered()):
+        named = given.in_order(len(labels))
+    if named is None or len(named) != len(labels):
+        raise given.misfit(readable, thing)
+    return Classes(tuple(labels), named, f"{given.where}, by position in the order of the {thing}s")
+
+
+def of_numbers(
+    labels: Sequence[int], names: str | Mapping[str, str], folders: Mapping[int, str], where: str
+) -> Classes:
+    """The classes whose labels are numbers, named by number, by the folders of their images, or by position.
+
+    Args:
+        labels: of the training images; not negative, not empty.
+        names: file of names, or the name of each label.
+        folders: the folder of each label's images, or empty where a label has no folder of its own.
+        where: the file that names which are no file come from.
+
+    Raises:
+        UserError: if the file cannot be read, or which of its names a label has is not sure.
+    """
+    present = sorted(set(labels))
+    given = _read(names, where)
+    by_number = given.by_number(present)
+    if by_number is not None:
+        return Classes(tuple(by_number), tuple(by_number.values()), f"{given.where}, by number")
+    called = {"label": [str(label) for label in present]}
+    if folders:
+        called["folder"] = [folders[label] for label in present]
+    for thing, keys in called.items():
+        named = given.by_name(keys, thing, spaced=False)
+        if named is not None:
+            return Classes(tuple(present), named, f"{given.where}, by {thing}")
+    if given.is_numbered() or not given.is_ordered():
+        thing = max(called, key=lambda thing: given.overlap(called[thing]))
+        raise given.misfit(called[thing], thing)
+    if folders and not all(map(is_digits, folders.values())):  # numbers say nothing about names
+        given.check_order(called["folder"], "folder", strict=False)
+    named = given.in_order(len(present))
+    first = 1 if present == list(range(1, len(named) + 1)) else 0
+    return Classes(tuple(range(first, first + len(named))), named, f"{given.where}, by position, label {first} first")
+
+
+def _read(names: str | Mapping[str, str], where: str) -> Names:
+    if isinstance(names, str):
+        return Names(names, name_files.read(names))
+    return Names(where, [[Reading(tuple(names), tuple(names.values()))]])
+
+
+def _as_text(label: str) -> str:
+    """A folder's name as text: where it is no UTF-8, its bytes are read as `text.decode` does, if it can."""
     try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is no UTF-8 text; data.class_names is a text file with one class name a line."
-        ) from error
-    if path.endswith(".json"):
-        return _from_json(text, path)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{path} holds no class names; write one a line, in label order.")
-    heads_tails = [re.split(r"[\s,]+", line, maxsplit=1) for line in lines]
-    if all(len(parts) == 2 and _WNID.match(parts[0]) for parts in heads_tails):
-        return tuple(parts[1] for parts in heads_tails)
-    for pairs in (heads_tails, [re.split(r"[\s,]+(?=\S+$)", line)[::-1] for line in lines]):
-        numbered = _numbered(pairs)
-        if numbered is not None:
-            return numbered
-    return tuple(lines)
-
-
-def _numbered(pairs: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
-    if not all(len(pair) == 2 and pair[0].isascii() and pair[0].isdigit() for pair in pairs):
-        return None
-    names = {int(label): name for label, name in pairs}
-    if sorted(names) != list(range(len(pairs))):
-        return None
-    return tuple(names[label] for label in range(len(pairs)))
-
-
-def _from_json(text: str, path: str) -> tuple[str, ...]:
+        label.encode("utf-8")
+        return label
+    except UnicodeEncodeError:
+        pass
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no valid JSON (line {error.lineno}: {error.msg}).") from error
-    if isinstance(content, dict):
-        try:
-            content = [content[str(label)] for label in range(len(content))]
-        except KeyError as error:
-            raise UserError(f"{path} has {len(content)} names but none for label {error.args[0]}.") from error
-    if not isinstance(content, list) or not content or not all(isinstance(name, str) for name in content):
-        raise UserError(f"{path} must hold a list of class names, or an object from label to name.")
-    return tuple(content)
+        return text.decode(os.fsencode(label), f"The folder's name {shown(label)}")
+    except (UnicodeEncodeError, UserError):
+        return label
 
 
 def names_of_folders(path: str, folders: Sequence[str]) -> list[str]:
-    """Names for folders, from a file whose lines are `folder name`, or else are names in the order of `folders`.
-
-    Raises:
-        UserError: the file has another number of names than there are folders.
-    """
-    text = read_bytes(path).decode("utf-8-sig", "replace")
-    pairs = [re.split(r"[\s,]+", line.strip(), maxsplit=1) for line in text.splitlines() if line.strip()]
-    by_folder = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
-    if all(folder in by_folder for folder in folders):
-        return [by_folder[folder] for folder in folders]
-    names = read_class_names(path)
-    if len(names) != len(folders):
-        raise UserError(f"{path} has {len(names)} class names, but there are {len(folders)} class folders.")
-    return list(names)
+    """The names alone of `of_labels`, for class folders."""
+    return list(of_labels(folders, path, "class folder").names)
 
 
-def folder_names(paths: Sequence[str], labels: Sequence[int], num_classes: int) -> tuple[str, ...]:
-    """Each class's name from the folder that its images are in, where that is one folder of its own; else "class N".
+def own_folders(paths: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
+    """Each label's folder, where the images of every label are in one folder of its own; else nothing.
 
-    Where the last part of the folders' paths is not distinct, as in Places, the names are their paths below the folder
-    that all have in common.
+    Where the last part of the folders' paths is not distinct, as in Places, they are the paths below the folder that
+    all have in common.
 
-    Arguments:
+    Args:
         paths: relative paths of images.
         labels: their labels.
-        num_classes: number of classes.
     """
     folders: dict[int, set[str]] = {}
     for path, label in zip(paths, labels, strict=True):
         folders.setdefault(label, set()).add(os.path.dirname(path))
-    single = {label: next(iter(names)) for label, names in folders.items() if len(names) == 1}
-    if len(single) == num_classes == len(set(single.values())) and all(single.values()):
-        whole = [single[label] for label in range(num_classes)]
-        last = [os.path.basename(folder) for folder in whole]
-        if len(set(last)) == num_classes:
-            return tuple(last)
-        common = os.path.commonpath(whole)
-        return tuple(os.path.relpath(folder, common or ".") for folder in whole)
-    return tuple(f"class {label}" for label in range(num_classes))
+    whole = {label: next(iter(names)) for label, names in folders.items() if len(names) == 1}
+    if not len(folders) == len(whole) == len(set(whole.values())) or not all(whole.values()):
+        return {}
+    last = {label: os.path.basename(folder) for label, folder in whole.items()}
+    if len(set(last.values())) < len(last):
+        if len({os.path.isabs(folder) for folder in whole.values()}) > 1:
+            return {}
+        common = os.path.commonpath(list(whole.values())) or "."
+        last = {label: os.path.relpath(folder, common) for label, folder in whole.items()}
+    return {label: _as_text(folder) for label, folder in last.items()}

@@ -12,6 +12,7 @@ from absl import logging
 from etils import epath
 from jaxtyping import Int, UInt8
 
+from lift_jax.data.shown import some
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
 
@@ -102,12 +103,14 @@ class Dataset:
         source: images by index.
         labels: int32 [images], in 0 .. classes - 1.
         class_names: one human-readable name a class, in label order.
+        names_from: where the names come from, for messages: "the class folders", "names.txt, by position".
     """
 
     name: str
     source: Source
     labels: Int[np.ndarray, " images"]
     class_names: tuple[str, ...]
+    names_from: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -127,7 +130,8 @@ class Dataset:
 
     def subset(self, indices: Int[np.ndarray, " images"], name: str | None = None) -> "Dataset":
         """The images `indices`, in that order, as a data set with the same classes."""
-        return Dataset(name or self.name, SubsetSource(self.source, indices), self.labels[indices], self.class_names)
+        source = SubsetSource(self.source, indices)
+        return dataclasses.replace(self, name=name or self.name, source=source, labels=self.labels[indices])
 
 
 def source_path(source: Source, index: int) -> str | None:
@@ -225,26 +229,34 @@ def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> 
         where: what the message calls the split, for example the list file.
 
     Raises:
-        UserError: there are no labels, or one is outside 0 .. num_classes - 1, or, where this split defines the number
-            of classes, one of them has no image.
+        UserError: if there are no labels, or one is outside 0 .. num_classes - 1, or, where this split defines the
+            number of classes, one of them has no image.
     """
-    array = np.asarray(labels, np.int64)
-    if array.size == 0:
+    if not len(labels):
         raise UserError(f"{where} has no images; give a list or folder with at least one image a class.")
-    if array.min() < 0:
-        raise UserError(f"{where} has the label {array.min()}; labels are the integers 0 to the number of classes - 1.")
-    if num_classes is None:
-        empty = np.flatnonzero(np.bincount(array) == 0)
-        if empty.size:
-            raise UserError(
-                f"{where} has labels up to {array.max()} but no image of {_some(empty)}; "
-                f"number the classes 0 to n-1 without a gap."
-            )
-    elif array.max() >= num_classes:
+    present = set(labels)
+    low, high = min(present), max(present)
+    if low < 0:
+        raise UserError(f"{where} has the label {low}; labels are the integers 0 to the number of classes - 1.")
+    if num_classes is None and (low, high) == (1, len(present)):
         raise UserError(
-            f"{where} has the label {array.max()}, but there are {num_classes} classes, 0 to {num_classes - 1}."
+            f"{where} has labels from 1 to {high} and no image of 0; subtract one from each, or name the classes by "
+            f"number in config.data.class_names."
         )
-    return array.astype(np.int32)
+    if num_classes is None and high >= len(present):
+        # There can be billions of numbers without an image.
+        empty = [label for label in range(min(high, len(present) + 10)) if label not in present][:10]
+        more = high + 1 - len(present) - len(empty)
+        raise UserError(
+            f"{where} has labels up to {high} but no image of {', '.join(map(str, empty))}"
+            f"{f' and {more:,} more' if more else ''}; number the classes 0 to n-1 without a gap."
+        )
+    if num_classes is not None and high >= num_classes:
+        raise UserError(
+            f"{where} has the label {high}, but there are {num_classes:,} classes, 0 to {num_classes - 1}"
+            f"{'; subtract one from each label if you began with 1' if (low, high) == (1, num_classes) else ''}."
+        )
+    return np.asarray(labels, np.int32)
 
 
 def check_splits(train: Dataset, test: Dataset) -> None:
@@ -258,7 +270,7 @@ def check_splits(train: Dataset, test: Dataset) -> None:
     empty = np.flatnonzero(train.class_counts == 0)
     if empty.size:
         tested = int(np.count_nonzero(test.class_counts[empty]))
-        named = _some([f"{label} ({train.class_names[label]})" for label in empty])
+        named = some([f"{label} ({train.class_names[label]})" for label in empty])
         raise UserError(
             f"{train.name} has no image of class {named}"
             + (f", and {test.name} tests {tested} such class{'es' if tested > 1 else ''}" if tested else "")
@@ -271,8 +283,3 @@ def check_splits(train: Dataset, test: Dataset) -> None:
             "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
             len(both), train.name, test.name, min(both),
         )  # fmt: skip
-
-
-def _some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:
-    shown = ", ".join(str(item) for item in items[:limit])
-    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"

@@ -7,7 +7,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lift_jax.data.dataset import ArraySource, Dataset
-from lift_jax.data.longtail import class_sizes
+from lift_jax.data.longtail import check_imbalance, class_sizes
+from lift_jax.errors import UserError
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -25,10 +26,17 @@ def load_digits(imbalance: float, permute_classes: int = 0) -> tuple[Dataset, Da
     The test split has 60 images a class. Of the rest, each class keeps a number by the CIFAR-LT formula, from the
     smallest class's remaining images down to that over `imbalance`. The split does not depend on the run's seed.
 
-    Arguments:
-        imbalance: largest over smallest training class; 0 or 1 keeps the training split balanced.
+    Args:
+        imbalance: largest over smallest training class, at least 1; 0 or 1 keeps the training split balanced.
         permute_classes: 0 makes the classes rarer in label order; any other number is the seed of another order.
+
+    Raises:
+        UserError: if one of them is out of its range.
     """
+    if imbalance:
+        check_imbalance(imbalance)
+    if not 0 <= permute_classes < 2**32:
+        raise UserError(f"config.data.permute_classes is {permute_classes}; it is a whole number from 0 to 4294967295.")
     from sklearn import datasets  # Slow to import, and worker processes import this file.
 
     digits: Any = datasets.load_digits()

@@ -6,15 +6,13 @@ from typing import NamedTuple
 
 from absl import logging
 
-from lift_jax.data import duplicates, imagenet
-from lift_jax.data.classnames import names_of_folders
+from lift_jax.data import duplicates
 from lift_jax.data.dataset import Dataset, is_remote, printable, source_path
 from lift_jax.data.image_files import list_images, sub_folders
 from lift_jax.data.lists import from_paths
 from lift_jax.data.split_folders import find_splits
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
-from lift_jax.files import expand
 
 
 class Split(NamedTuple):
@@ -30,11 +28,6 @@ class Split(NamedTuple):
     paths: list[str]
     folders: list[str]
 
-    def labelled(self, classes: Sequence[str]) -> tuple[str, list[str], list[int]]:
-        """The folder, the paths, and the place of each one's folder among the classes."""
-        labels = {folder: label for label, folder in enumerate(classes)}
-        return self.where, self.paths, [labels[folder] for folder in self.folders]
-
 
 def load_folder(
     root: str, train_folder: str, test_folder: str, class_names: str, name: str, val_fraction: float, seed: int
@@ -48,7 +41,7 @@ def load_folder(
         train_folder, test_folder: the splits' folders under root. "" finds `train` and one of `test`, `val`,
             `validation` and the like, in any case of letters; where root has no `train`, its own sub-folders are the
             classes.
-        class_names: file of names, see `names_of_folders`; "" takes the names of the folders.
+        class_names: file of names, see `classnames.of_labels`; "" takes the names of the folders.
         name: name of the data set.
         val_fraction: share of each class that becomes the test split where there is no folder for it.
         seed: chooses that share.
@@ -59,24 +52,15 @@ def load_folder(
     """
     if not root:
         raise UserError("config.data.root is empty; config.data.format=folder needs the folder of the images.")
-    root = expand(root, "config.data.root")
     train_folder, test_folder = find_splits(root, train_folder, test_folder)
     if test_folder and val_fraction:
         logging.warning("config.data.val_fraction=%g is not used: the test split is %s.", val_fraction, test_folder)
     train = scan(root, train_folder)
-    classes = _in_order(set(train.folders))
-    if len(classes) == 1:
-        raise _one_class(train.where, classes[0])
-    readable = imagenet.readable([_readable(folder) for folder in classes])
-    names = names_of_folders(class_names, classes) if class_names else readable
+    if len(set(train.folders)) == 1:
+        raise _one_class(train.where, train.folders[0])
     test = scan(root, test_folder) if test_folder else train
-    unknown = sorted(set(test.folders) - set(classes))
-    if unknown:
-        raise UserError(
-            f"{printable(test.where)} has the class {unknown[0]!r} ({len(unknown)} such), which "
-            f"{printable(train.where)} lacks; add images of it there, or take it out."
-        )
-    train_data, test_data = from_paths(root, train.labelled(classes), test.labelled(classes), names, name, check=False)
+    names = class_names or _text_names(train.folders)
+    train_data, test_data = from_paths(root, train, test, names, name, check=False, thing="class folder")
     if not test_folder:
         kept, held_out = hold_out(train_data.labels, val_fraction, seed)
         train_data, test_data = train_data.subset(kept), train_data.subset(held_out, test_data.name)
@@ -128,12 +112,10 @@ def _one_class(where: str, folder: str) -> UserError:
     )
 
 
-def _in_order(folders: Iterable[str]) -> list[str]:
-    """The folders by name, or by number if all their names are numbers."""
-    names = sorted(folders)
-    if not all(name.isascii() and name.isdigit() for name in names):
-        return names
-    return sorted(names, key=lambda name: (len(name.lstrip("0")), name.lstrip("0")))  # of any length
+def _text_names(folders: Iterable[str]) -> dict[str, str] | str:
+    """The name of each folder as text where one is no UTF-8; "" where all are."""
+    names = {folder: _readable(folder) for folder in folders}
+    return "" if all(folder == name for folder, name in names.items()) else names
 
 
 def _readable(folder: str) -> str:

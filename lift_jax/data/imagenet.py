@@ -13,7 +13,7 @@ def readable(names: Sequence[str]) -> list[str]:
 
     Other names are returned as they are. Ids that stay ids are warned about: a text tower makes nothing of them.
 
-    Arguments:
+    Args:
         names: class names in label order.
     """
     names = list(names)

@@ -1,11 +1,16 @@
 """iNaturalist's JSON annotations (2017 to 2021), at any level of the taxonomy."""
 
-import json
 from typing import Any
 
-from lift_jax.data.dataset import Dataset, read_bytes
+from absl import logging
+
+from lift_jax.data import text
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.labels import whole_number
 from lift_jax.data.lists import from_paths
+from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
+from lift_jax.files import parse_json
 
 LEVELS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 
@@ -15,7 +20,7 @@ def load_inaturalist(
 ) -> tuple[Dataset, Dataset]:
     """Training and test split from the JSON annotations of the competitions.
 
-    Arguments:
+    Args:
         root: folder that the annotations' `file_name`s are relative to (it has `train_val2018`).
         train_json, test_json: `train2018.json` and `val2018.json`.
         categories_json: `categories.json`, a list of {"id", "name", "kingdom", ...}; needed for 2018, whose annotations
@@ -24,7 +29,7 @@ def load_inaturalist(
         name: name of the data set.
 
     Raises:
-        UserError: a file cannot be read or is no such JSON, or the categories lack the level.
+        UserError: if a file cannot be read or is no such JSON, or the categories lack the level.
     """
     if level not in LEVELS:
         raise UserError(f"config.data.level is {level!r}; write one of {', '.join(LEVELS)}.")
@@ -35,7 +40,7 @@ def load_inaturalist(
             )
     train, test = read_json(train_json), read_json(test_json)
     where = categories_json or train_json
-    categories = read_json(categories_json) if categories_json else train.get("categories", [])
+    categories = read_json(categories_json) if categories_json else _parts(train, train_json).get("categories", [])
     numbers, names = taxa(categories, level, where)
     return from_paths(
         root, (train_json, *_examples(train, numbers, train_json)), (test_json, *_examples(test, numbers, test_json)),
@@ -46,21 +51,30 @@ def load_inaturalist(
 def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[str]]:
     """The class of each category id, and the class names, at a level of the taxonomy.
 
-    Arguments:
+    Args:
         categories: list of {"id", "name", and for levels above species the level's name}.
         level: one of `LEVELS`.
         where: the file, for messages.
 
     Raises:
-        UserError: a category lacks what is needed.
+        UserError: if a category lacks what is needed, or two have the same id.
     """
     key = "name" if level == "species" else level
-    try:
-        named = {int(category["id"]): str(category[key]) for category in categories}
-    except (KeyError, TypeError, ValueError) as error:
+    if not isinstance(categories, list) or not categories:
         raise UserError(
-            f"{where} has categories without {key!r}; set data.class_names to the categories.json of the same year."
-        ) from error
+            f"{where} has no list of categories; set data.class_names to the categories.json of the same year."
+        )
+    named: dict[int, str] = {}
+    for place, category in enumerate(categories, start=1):
+        number = _id(category, "id", "category", place, where)
+        if number in named:
+            raise UserError(f"{where} has two categories with the id {number}; give each an id of its own.")
+        if not isinstance(category.get(key), str):
+            raise UserError(
+                f"{where} has categories without {key!r}, such as that with the id {number}; set data.class_names to "
+                f"the categories.json of the same year."
+            )
+        named[number] = category[key]
     if level == "species":
         order = sorted(named)
         return {category: label for label, category in enumerate(order)}, [named[category] for category in order]
@@ -70,23 +84,77 @@ def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[
 
 
 def _examples(content: Any, numbers: dict[int, int], where: str) -> tuple[list[str], list[int]]:
-    try:
-        files = {image["id"]: image["file_name"] for image in content["images"]}
-        pairs = [(files[each["image_id"]], numbers[each["category_id"]]) for each in content["annotations"]]
-    except (KeyError, TypeError) as error:
+    """Paths and labels in the order of the annotations."""
+    images, annotations = (_list(content, key, where) for key in ("images", "annotations"))
+    files: dict[int, str] = {}
+    for place, image in enumerate(images, start=1):
+        number = _id(image, "id", "image", place, where)
+        if not isinstance(image.get("file_name"), str):
+            raise UserError(f"The image {number} of {where} has no 'file_name'; write the path of its file.")
+        files[number] = image["file_name"]
+    categories: dict[int, int] = {}
+    for place, annotation in enumerate(annotations, start=1):
+        image, category = (_id(annotation, key, "annotation", place, where) for key in ("image_id", "category_id"))
+        if image not in files:
+            raise UserError(f"{where} has an annotation of the image {image}, which is not among its images; add it.")
+        if category not in numbers:
+            raise UserError(
+                f"{where} has an annotation with the category {category}, which is not among the categories; set "
+                f"data.class_names to the categories.json of the same year."
+            )
+        if categories.setdefault(image, category) != category:
+            raise UserError(
+                f"{where} gives the image {image} ({shown(files[image])}) the categories {categories[image]} and "
+                f"{category}; an image is of one class."
+            )
+    without = [file for number, file in files.items() if number not in categories]
+    if without:
+        logging.warning(
+            "%s has %d images without annotation, for example %s, which are left out.",
+            where, len(without), shown(without[0]),
+        )  # fmt: skip
+    if len(categories) < len(annotations):
+        logging.warning(
+            "%s has %d images with several annotations of the same category, each of which is taken once.",
+            where, len(annotations) - len(categories),
+        )  # fmt: skip
+    return [files[image] for image in categories], [numbers[category] for category in categories.values()]
+
+
+def _parts(content: Any, where: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
         raise UserError(
-            f"{where} is no iNaturalist annotation file: {error} is missing in images, annotations or categories."
-        ) from error
-    return [path for path, _ in pairs], [label for _, label in pairs]
+            f"{where} is no iNaturalist annotation file: it must be an object with images, annotations and categories."
+        )
+    return content
+
+
+def _list(content: Any, key: str, where: str) -> list[Any]:
+    value = _parts(content, where).get(key)
+    if not isinstance(value, list):
+        problem = "is no list" if key in content else "is missing"
+        raise UserError(f"{where} is no iNaturalist annotation file: {key!r} {problem}; take it from the competition.")
+    return value
+
+
+def _id(item: Any, key: str, kind: str, place: int, where: str) -> int:
+    """The whole number that an object has under a key; the object is the `place`-th of its kind in the file."""
+    value = item.get(key) if isinstance(item, dict) else None
+    number = whole_number(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if number is None:
+        raise UserError(
+            f"{where} has no whole number as {key!r} of its {kind} {place:,}; take the file from the competition."
+        )
+    return number
 
 
 def read_json(path: str) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: it cannot be read or is no JSON.
+        UserError: if it cannot be read or is no JSON.
     """
     try:
-        return json.loads(read_bytes(path))
+        return parse_json(text.read(path))
     except ValueError as error:
         raise UserError(f"{path} is no valid JSON ({error}).") from error

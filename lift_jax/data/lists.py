@@ -1,81 +1,85 @@
 """List files in the format of the ImageNet-LT and Places-LT releases (OLTR, Liu et al. 2019): `relative/path label`."""
 
-import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lift_jax.data import imagenet
-from lift_jax.data.classnames import folder_names, read_class_names
-from lift_jax.data.dataset import Dataset, FileSource, check_labels, list_folder, read_bytes
+import numpy as np
+from jaxtyping import Int
+
+from lift_jax.data import classnames, delimited, imagenet, text
+from lift_jax.data.classnames import Classes
+from lift_jax.data.dataset import Dataset, FileSource, check_labels
+from lift_jax.data.labels import whole_number
+from lift_jax.data.listed_files import find_files
+from lift_jax.data.matching import in_order, match
+from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError
+
+_SEPARATORS = " \t,;|"
+
+Split = tuple[str, Sequence[str], Sequence[int] | Sequence[str]]
+"""(the file or folder that a split comes from, relative paths of its images, their labels)."""
 
 
 def read_list(path: str) -> tuple[list[str], list[int]]:
     """Relative paths and labels of a list file.
 
-    The label is the last word of a line; the path before it may hold spaces. Empty lines are skipped.
+    The label is the last word of a line, after spaces, or after a comma, semicolon or bar in all lines; the path before
+    it may hold spaces, and may be in quotes. Empty lines are skipped.
 
     Raises:
-        UserError: the file cannot be read, is empty, or a line does not end in an integer.
+        UserError: if the file cannot be read, is empty, or a line does not end in a whole number.
     """
-    paths, labels = [], []
-    for number, line in enumerate(read_bytes(path).decode("utf-8-sig", "surrogateescape").splitlines(), start=1):
+    paths, labels, separators = [], [], set()
+    _, content = delimited.declared(text.read(path, keep_bytes=True))
+    for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
-        name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-        try:
-            labels.append(int(label))
-        except ValueError as error:
+        name, separator, word = _parts(line.strip())
+        label = whole_number(word)
+        if label is None:
             raise UserError(
-                f"{path} line {number} ends in {label!r}; each line is an image's path, a space, and a label."
-            ) from error
-        if not name.strip():
+                f"{path} line {number} ends in '{shown(word)}'; each line is an image's path, a space, and a label, "
+                f"which is a whole number (a table whose first line names its columns is read with "
+                f"config.data.format=csv)."
+            )
+        if not name:
             raise UserError(f"{path} line {number} has no path before the label {label}.")
-        paths.append(name.strip())
+        separators.add(separator)
+        if len(separators) > 1:
+            raise UserError(
+                f"{path} line {number} has {separator or 'a space'} before the label, unlike the lines before "
+                f"it; write a space in all lines."
+            )
+        paths.append(_unquoted(name))
+        labels.append(label)
     if not paths:
         raise UserError(f"{path} lists no images; each line is an image's path, a space, and its label.")
     return paths, labels
 
 
-def check_files(root: str, paths: Sequence[str], where: str) -> None:
-    """Check that all files exist, with one listing a folder rather than one call a file.
+def _parts(line: str) -> tuple[str, str, str]:
+    """The path, the separator ("" for spaces), and the last word of a line."""
+    end = 1 + max(line.rfind(each) for each in _SEPARATORS)
+    name = line[:end].rstrip(_SEPARATORS)
+    return name, line[len(name) : end].strip(), line[end:].strip('"')
 
-    Arguments:
-        root: folder that the paths are relative to.
-        paths: relative paths.
-        where: the list file, for the message.
 
-    Raises:
-        UserError: files are missing (the first ten, and how many), or a folder cannot be read.
-    """
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        by_folder[os.path.dirname(path)].append(path)
-    missing: set[str] = set()
-    for folder, members in by_folder.items():
-        full = os.path.join(root, folder)
-        present = list_folder(full) if "://" in full or os.path.exists(full) else set()
-        missing.update(path for path in members if os.path.basename(path) not in present)
-    if missing:
-        first = [path for path in paths if path in missing][:10]
-        raise UserError(
-            f"{where} names {len(missing)} files that are not under {root}: {', '.join(first)}"
-            f"{', ...' if len(missing) > len(first) else ''}; "
-            f"set config.data.root to the folder that the paths start from."
-        )
+def _unquoted(path: str) -> str:
+    quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "\"'"
+    return path[1:-1] if quoted else path
 
 
 def load_lists(root: str, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:
     """Training and test split from two list files over one image root.
 
-    Arguments:
+    Args:
         root: folder that the lists' paths are relative to.
         train_list, test_list: the list files.
-        class_names: file of class names (see `read_class_names`), or "" for the names of the images' folders.
+        class_names: file of class names (see `name_files.read`), or "" for the names of the images' folders.
         name: name of the data set.
 
     Raises:
-        UserError: see `read_list`, `check_files`, `check_labels`; or the names are not as many as the classes.
+        UserError: see `read_list`, `find_files`, `check_labels`; or if the names are not those of the classes.
     """
     for key, value in (("root", root), ("train_list", train_list), ("test_list", test_list)):
         if not value:
@@ -91,38 +95,85 @@ def load_lists(root: str, train_list: str, test_list: str, class_names: str, nam
 
 def from_paths(
     root: str,
-    train: tuple[str, Sequence[str], Sequence[int]],
-    test: tuple[str, Sequence[str], Sequence[int]],
-    class_names: str | Sequence[str],
+    train: Split,
+    test: Split,
+    class_names: str | Sequence[str] | Mapping[str, str],
     name: str,
     check: bool = True,
+    thing: str = "label",
 ) -> tuple[Dataset, Dataset]:
     """Training and test split from paths and labels, each given with the name of the file that they come from.
 
-    Arguments:
+    Args:
         root: folder that the paths are relative to.
-        train, test: (where they come from, relative paths, labels).
-        class_names: the names in label order; or a file of them; or "" for the names of the images' folders.
+        train, test: (where they come from, relative paths, labels). The labels are numbers, or they are names or
+            folders, which make the classes in the order of `matching.in_order`.
+        class_names: a file of names; or the names in label order, or the name of each label as it is written; or ""
+            for the labels, or, where they are numbers, for the names of the images' folders.
         name: name of the data set.
         check: whether to look if the files exist.
+        thing: what messages call a label that is a name, for example "class folder".
 
     Raises:
         UserError: as `load_lists`.
     """
-    (train_where, train_paths, train_labels), (test_where, test_paths, test_labels) = train, test
-    names = read_class_names(class_names) if isinstance(class_names, str) and class_names else tuple(class_names)
-    train_array = check_labels(train_labels, len(names) or None, train_where)
-    names = names or tuple(imagenet.readable(folder_names(train_paths, train_labels, int(train_array.max()) + 1)))
-    if isinstance(test_labels, Sequence) and len(test_labels) and max(test_labels) >= len(names):
+    where, train_paths, train_labels = train
+    if isinstance(class_names, str | Mapping) and isinstance(next(iter(train_labels), 0), str):
+        classes = classnames.of_labels(in_order(map(str, train_labels)), class_names, thing, where)
+    else:
+        classes = _of_numbers(where, train_paths, [int(label) for label in train_labels], class_names)
+    splits = []
+    for kind, (each, paths, labels) in ("train", train), ("test", test):
+        array = _class_numbers(labels, classes.labels, each, where)
+        files = find_files(root, paths, each) if check else paths
+        source = FileSource(root, tuple(files))
+        splits.append(Dataset(f"{name} {kind}", source, array, classes.names, classes.source))
+    return splits[0], splits[1]
+
+
+def _of_numbers(
+    where: str, paths: Sequence[str], labels: Sequence[int], class_names: str | Sequence[str] | Mapping[str, str]
+) -> Classes:
+    """The classes of training images whose labels are numbers."""
+    if class_names and isinstance(class_names, str | Mapping) and labels:
+        return classnames.of_numbers(labels, class_names, classnames.own_folders(paths, labels), where)
+    check_labels(labels, len(class_names) or None, where)
+    numbers = tuple(range(len(class_names) or max(labels) + 1))
+    if class_names:
+        return Classes(numbers, tuple(class_names), "the data set")
+    folders = classnames.own_folders(paths, labels)
+    if not folders:
+        return Classes(numbers, tuple(f"class {label}" for label in numbers), "the labels, which are numbers")
+    return Classes(numbers, tuple(imagenet.readable([folders[label] for label in numbers])), "the images' folders")
+
+
+def _class_numbers(
+    labels: Sequence[int] | Sequence[str], known: Sequence[int] | Sequence[str], where: str, train_where: str
+) -> Int[np.ndarray, " images"]:
+    """The number of each label's class, int32 [images].
+
+    Args:
+        labels: one an image.
+        known: the labels of the classes in order. Names may be spelt in another way, see `matching.match`.
+        where: what messages call the split.
+        train_where: what messages call the training split.
+    """
+    if list(known) == list(range(len(known))):
+        numbers = [int(label) for label in labels]
+        if where != train_where and max(numbers, default=0) >= len(known):
+            raise UserError(
+                f"{where} has the label {max(numbers)}, which {train_where} lacks: "
+                f"training has {len(known)} classes, 0 to {len(known) - 1}."
+            )
+        return check_labels(numbers, len(known), where)
+    names = [str(label) for label in known]
+    distinct = sorted(set(labels))
+    places = match([str(label) for label in distinct], names)
+    if places is None:
+        unknown = [label for label in distinct if match([str(label)], names) is None] or distinct
         raise UserError(
-            f"{test_where} has the label {max(test_labels)}, which {train_where} lacks: "
-            f"training has {len(names)} classes, 0 to {len(names) - 1}."
+            f"{where} has the class '{shown(unknown[0])}' ({len(unknown)} such), which {train_where} lacks; its "
+            f"classes are {some(names)}."
         )
-    test_array = check_labels(test_labels, len(names), test_where)
-    if check:
-        check_files(root, train_paths, train_where)
-        check_files(root, test_paths, test_where)
-    return (
-        Dataset(f"{name} train", FileSource(root, tuple(train_paths)), train_array, names),
-        Dataset(f"{name} test", FileSource(root, tuple(test_paths)), test_array, names),
-    )
+    positions = dict(zip(distinct, places, strict=True))
+    return np.array([positions[label] for label in labels], np.int32)

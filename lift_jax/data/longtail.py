@@ -1,15 +1,29 @@
 """Long-tailed subsets of balanced data sets."""
 
+import math
+
 import numpy as np
 from jaxtyping import Int
 
 from lift_jax.errors import UserError
 
 
+def check_imbalance(imbalance: float) -> None:
+    """Checks that `config.data.imbalance` can be the largest over the smallest class.
+
+    Raises:
+        UserError: if it is below 1 or not finite.
+    """
+    if not 1 <= imbalance < math.inf:
+        raise UserError(
+            f"config.data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more."
+        )
+
+
 def class_sizes(largest: float, num_classes: int, imbalance: float) -> Int[np.ndarray, " classes"]:
     """Images that each class keeps: n_c = int(largest * (1 / imbalance)^(c / (C - 1))), at least one.
 
-    Arguments:
+    Args:
         largest: images of class 0 (N / C for a balanced set of N images).
         num_classes: C.
         imbalance: largest over smallest class size, at least 1.
@@ -25,7 +39,7 @@ def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: flo
     One legacy NumPy generator seeded with 0 shuffles each class's ascending indices in place, in label order, and the
     first n_c are kept.
 
-    Arguments:
+    Args:
         targets: labels of the balanced training set, in the order of its file.
         num_classes: number of classes C.
         imbalance: images of class 0 over images of class C - 1; 100, 50 and 10 are the published ones.
@@ -34,12 +48,9 @@ def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: flo
         Indices into `targets`, class after class.
 
     Raises:
-        UserError: the imbalance is below 1, or a class has fewer images than the rule keeps.
+        UserError: if the imbalance is below 1 or not finite, or a class has fewer images than the rule keeps.
     """
-    if imbalance < 1:
-        raise UserError(
-            f"config.data.imbalance is {imbalance}; it is the largest over the smallest class, so give 1 or more."
-        )
+    check_imbalance(imbalance)
     sizes = class_sizes(len(targets) / num_classes, num_classes, imbalance)
     generator = np.random.RandomState(0)
     kept = []

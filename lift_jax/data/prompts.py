@@ -1,10 +1,16 @@
 """Class names as sentences for the text tower."""
 
-import json
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 
-from lift_jax.data.dataset import read_bytes
+from absl import logging
+
+from lift_jax import files
+from lift_jax.data import text
+from lift_jax.data.matching import fold
+from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError
 
 DEFAULT = "a photo of a {}."
@@ -60,17 +66,41 @@ CLIP_TEMPLATES = (
 """The 80 templates; `{}` stands for the class name."""
 
 
-def clean(name: str) -> str:
-    """A class name as words: underscores become spaces, and a path of Places such as `/a/apartment_building/outdoor`
-    becomes "outdoor apartment building"."""
-    name = re.sub(r"^/?[a-z]/", "", name.strip())
-    return " ".join(" ".join(reversed(name.split("/"))).replace("_", " ").split())
+_VAGUE = re.compile(r"((class|label|category|cls|id) ?)?-?\d+", re.ASCII | re.IGNORECASE)
+
+
+def clean(name: str, is_path: bool = False) -> str:
+    """A class name as words: underscores become spaces, and the last part of a path comes first.
+
+    Args:
+        name: as it is written.
+        is_path: whether it is a path. Those of Places are known as such by the first letter of their first folder that
+            stands before it: "/a/apartment_building/outdoor" becomes "outdoor apartment building". The slashes of other
+            names stay: "w/o mask".
+    """
+    place = re.fullmatch(r"/?([a-z])/(\1.*)", name.strip(), re.DOTALL)
+    if place or is_path:
+        name = " ".join(reversed((place[2] if place else name).split("/")))
+    return " ".join(name.replace("_", " ").split())
+
+
+def clean_all(class_names: Sequence[str]) -> list[str]:
+    """Class names as words.
+
+    They are paths where their last parts would not tell them apart, for then `classnames.own_folders` makes them paths:
+    "birds/small" and "cats/small" become "small birds" and "small cats".
+    """
+    distinct = set(class_names)
+    are_paths = len({name.rpartition("/")[2] for name in distinct}) < len(distinct)
+    return [clean(name, are_paths) for name in class_names]
 
 
 def build(class_names: Sequence[str], prompt: str = DEFAULT) -> list[list[str]]:
     """The sentences for each class, whose text features are to be averaged.
 
-    Arguments:
+    Class names that say nothing, such as "class 7", and classes with the same sentences are warned about.
+
+    Args:
         class_names: in label order; they are cleaned here.
         prompt: a template in which `{}` stands for the class name; or several, separated by `|`; or "name" for the name
             alone; or "ensemble" for CLIP's 80 templates; or a path that ends in .json, a file of descriptors, see
@@ -80,41 +110,79 @@ def build(class_names: Sequence[str], prompt: str = DEFAULT) -> list[list[str]]:
         A list of sentences for each class.
 
     Raises:
-        UserError: a template without `{}`, or a file of descriptors that lacks a class.
+        UserError: if a template lacks `{}`, a file of descriptors lacks a class, or there is what no tokenizer reads.
     """
-    names = [clean(name) for name in class_names]
-    if prompt.endswith(".json"):
-        descriptors = read_descriptors(prompt, class_names)
-        return [[describe(name, each) for each in group] for name, group in zip(names, descriptors, strict=True)]
+    for label, name in enumerate(class_names):
+        text.check(name, f"The name of class {label}")
+    names = clean_all(class_names)
+    if prompt.lower().endswith(".json"):
+        descriptors = read_descriptors(files.expand(prompt, "config.prompt"), class_names)
+        groups = [[describe(name, each) for each in group] for name, group in zip(names, descriptors, strict=True)]
+    else:
+        templates = _templates(prompt)
+        groups = [[template.replace("{}", name) for template in templates] for name in names]
+    _warn(names, groups)
+    return groups
+
+
+def _templates(prompt: str) -> list[str]:
     templates = {"name": ["{}"], "ensemble": list(CLIP_TEMPLATES)}.get(prompt, prompt.split("|"))
     for template in templates:
         if template.count("{}") != 1 or template.replace("{}", "").count("{"):
             raise UserError(
-                f"config.prompt has the template {template!r}; write {{}} once where the class name goes, "
+                f"config.prompt has the template '{shown(template)}'; write {{}} once where the class name goes, "
                 f"or one of name, ensemble, a path to a .json of descriptors."
             )
-    return [[template.replace("{}", name) for template in templates] for name in names]
+        text.check(template, "config.prompt")
+    return templates
+
+
+def _warn(names: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
+    """Warns of names that say nothing to a text tower, and of classes whose sentences it cannot tell apart."""
+    vague = [name for name in names if _VAGUE.fullmatch(name) or not any(map(str.isalnum, name))]
+    if vague:
+        logging.warning(
+            "%d of %d class names say nothing to a text tower: %s; set config.data.class_names to a file of names.",
+            len(vague), len(names), some(vague),
+        )  # fmt: skip
+    same: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for label, group in enumerate(groups):
+        same[tuple(unicodedata.normalize("NFC", sentence.lower()) for sentence in group)].append(label)
+    repeated = [" and ".join(f"{label} ({names[label]})" for label in each) for each in same.values() if len(each) > 1]
+    if repeated:
+        logging.warning(
+            "These classes have the same prompt, so that a text tower cannot tell them apart: %s; give them different "
+            "names in config.data.class_names.", some(repeated),
+        )  # fmt: skip
 
 
 def read_descriptors(path: str, class_names: Sequence[str]) -> list[list[str]]:
-    """Descriptors of each class from a JSON object {class name: [descriptor, ...]}; case and underscores do not matter.
+    """Descriptors of each class from a JSON object {class name: [descriptor, ...]}.
+
+    Case, underscores, hyphens and the composition of accents do not matter.
 
     Raises:
-        UserError: the file is no such object, or lacks a class.
+        UserError: if the file is no such object, or lacks a class.
     """
     try:
-        content = json.loads(read_bytes(path))
+        content = files.parse_json(text.read(path))
     except ValueError as error:
         raise UserError(f"{path} is no valid JSON ({error}).") from error
     if not isinstance(content, dict) or not all(
         isinstance(group, list) and group and all(isinstance(each, str) for each in group) for group in content.values()
     ):
         raise UserError(f"{path} must be an object from class name to a list of at least one descriptor.")
-    groups = {clean(name).lower(): group for name, group in content.items()}
-    missing = [name for name in class_names if clean(name).lower() not in groups]
+    groups = {fold(clean(name)): group for name, group in content.items()}
+    missing = [name for name in class_names if fold(clean(name)) not in groups]
     if missing:
-        raise UserError(f"{path} has no descriptors for {len(missing)} classes, for example {missing[0]!r}; add them.")
-    return [groups[clean(name).lower()] for name in class_names]
+        raise UserError(
+            f"{path} has no descriptors for {len(missing)} classes, for example '{shown(missing[0])}'; add them."
+        )
+    found = [groups[fold(clean(name))] for name in class_names]
+    for name, group in zip(class_names, found, strict=True):
+        for each in group:
+            text.check(each, f"A descriptor of '{shown(name)}' in {path}")
+    return found
 
 
 def describe(name: str, descriptor: str) -> str:

@@ -11,8 +11,8 @@ from etils import epath
 from jaxtyping import Int
 from tqdm import tqdm
 
-from lift_jax.data import imagenet, inaturalist
-from lift_jax.data.classnames import names_of_folders
+from lift_jax.data import inaturalist
+from lift_jax.data.classnames import of_labels
 from lift_jax.data.dataset import ArraySource, Dataset, check_labels
 from lift_jax.data.lists import from_paths, read_list
 from lift_jax.data.workers import pixels
@@ -80,8 +80,9 @@ def load_records(
     own_names = list(builder.info.features["label"].names)
     if level != "species":
         return _at_level(train, own_names, class_names, level), _at_level(test, own_names, class_names, level)
-    names = tuple(names_of_folders(class_names, own_names) if class_names else imagenet.readable(own_names))
-    return dataclasses.replace(train, class_names=names), dataclasses.replace(test, class_names=names)
+    _, names, source = of_labels(own_names, class_names, "original name")
+    named = dict(class_names=names, names_from=source if class_names else "the data set")
+    return dataclasses.replace(train, **named), dataclasses.replace(test, **named)
 
 
 def _load_listed(builder: Any, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:

@@ -7,23 +7,26 @@ import numpy as np
 from absl import logging
 from jaxtyping import Int
 
-from lift_jax.data import longtail
+from lift_jax.data import longtail, text
 from lift_jax.data.dataset import Dataset, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
 from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.lists import load_lists
+from lift_jax.data.preview import describe
 from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.tables import load_tables
 from lift_jax.errors import UserError
+from lift_jax.files import expand
 
 FORMATS = ("digits", "lists", "folder", "csv", "inaturalist", "tfds")
+_FORMAT_OF = {".csv": "csv", ".tsv": "csv", ".jsonl": "csv", ".ndjson": "csv", ".json": "inaturalist"}
 
 
 def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     """The training and the test split that a config describes, checked.
 
-    Arguments:
+    Args:
         data_config: `config.data`, see `options.data_defaults`.
         seed: chooses a held-out split (`val_fraction`); nothing else depends on it.
 
@@ -31,7 +34,8 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
         (train, test).
 
     Raises:
-        UserError: an unknown format, missing files, labels that are not 0 to n-1, a class without training images.
+        UserError: if the format is unknown, files are missing, labels are not 0 to n-1, a class has no training images,
+            or a name cannot be read.
     """
     train, test = _read(data_config, seed)
     if data_config.imbalance and data_config.format != "digits":  # the digits' own rule holds out a test split first
@@ -41,12 +45,15 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
         train = train.subset(canonical_order(train))
     if data_config.format == "tfds":
         train, test = in_memory(train), in_memory(test)
+    for label, name in enumerate(train.class_names):
+        text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
     counts = train.class_counts
     logging.info(
         "%s: %d training images of %d classes (largest %d, smallest %d), %d test images.",
         data_config.name, len(train), train.num_classes, counts.max(), counts.min(), len(test),
     )  # fmt: skip
+    logging.info("%s", describe(train))
     return train, test
 
 
@@ -57,21 +64,44 @@ def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
 
 
 def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
+    root, train_list, test_list, class_names = (
+        expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
+    )
     match data.format:
         case "digits":
+            _check_unused(root=root, train_list=train_list, test_list=test_list, class_names=class_names)
             return load_digits(data.imbalance, data.permute_classes)
         case "lists":
-            return load_lists(data.root, data.train_list, data.test_list, data.class_names, data.name)
+            return load_lists(root, train_list, test_list, class_names, data.name)
         case "folder":
-            return load_folder(
-                data.root, data.train_list, data.test_list, data.class_names, data.name, data.val_fraction, seed
-            )
+            _check_sub_folders(root, train_list=train_list, test_list=test_list)
+            return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
-            return load_tables(
-                data.root, data.train_list, data.test_list, data.class_names, data.name, data.val_fraction, seed
-            )
+            return load_tables(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "inaturalist":
-            return load_inaturalist(data.root, data.train_list, data.test_list, data.class_names, data.level, data.name)
+            return load_inaturalist(root, train_list, test_list, class_names, data.level, data.name)
         case "tfds":
-            return load_records(data.name, data.root, data.train_list, data.test_list, data.class_names, data.level)
+            return load_records(data.name, root, train_list, test_list, class_names, data.level)
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")
+
+
+def _check_unused(**paths: str) -> None:
+    """Checks that no files are named where the quickstart's digits would be trained on instead of them."""
+    for key, path in paths.items():
+        if path:
+            raise UserError(
+                f"config.data.{key} is {path}, but config.data.format=digits reads no files; write "
+                f"config.data.format={' or '.join(FORMATS[1:])}."
+            )
+
+
+def _check_sub_folders(root: str, **splits: str) -> None:
+    """Checks that the splits of class folders are folders, and says which format reads a file."""
+    for key, split in splits.items():
+        below = os.path.join(root, split)
+        if not os.path.isdir(below) and (os.path.isfile(below) or os.path.isfile(split)):
+            ending = os.path.splitext(split)[1].lower()
+            raise UserError(
+                f"config.data.{key} is {split}, which is a file, but config.data.format=folder takes the name of a "
+                f"folder below config.data.root; write config.data.format={_FORMAT_OF.get(ending, 'lists')}."
+            )

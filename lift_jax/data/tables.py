@@ -1,57 +1,82 @@
-"""CSV files, and the `metadata.csv` that Hugging Face image folders have."""
+"""Tables: CSV files, and the `metadata.csv` or `metadata.jsonl` that Hugging Face image folders have."""
 
-import csv
-import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from lift_jax.data.dataset import Dataset, list_folder, read_bytes
+from lift_jax.data import delimited, text
+from lift_jax.data.dataset import Dataset, is_folder, list_folder
+from lift_jax.data.labels import number_or_name, whole_number
 from lift_jax.data.lists import from_paths
+from lift_jax.data.shown import shown, some
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
+from lift_jax.files import parse_json
 
 _PATH = ("file_name", "path", "file", "filename", "image", "image_path", "filepath")
+_PATH += ("file_path", "image_file", "image_name", "image_id", "img", "img_path", "image_url", "url")
 _LABEL = ("label", "class", "category", "target", "class_name", "label_name")
-_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(("test", "val", "valid", "validation"), "test")
+_LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_idx", "text")
+_NAME = ("class_name", "label_name", "category_name", "classname", "class", "category", "label", "target")
+_SPLITS = {"train": "train", "training": "train"}
+_SPLITS |= dict.fromkeys(("test", "testing", "val", "valid", "validation"), "test")
+_METADATA = ("metadata.csv", "metadata.jsonl")
+_JSON_LINES = (".jsonl", ".ndjson")
 
-Rows = list[tuple[str, str, str]]
-"""(path relative to root, label as written, "train", "test" or "")."""
+
+class Row(NamedTuple):
+    """One image of a table.
+
+    Attributes:
+        path: relative to the root.
+        label: as it is written.
+        name: the name of its class, or "" if there is no column for it beside that of the label.
+        split: "train", "test" or "".
+        where: the table and the line, for messages.
+    """
+
+    path: str
+    label: str
+    name: str
+    split: str
+    where: str
 
 
 def load_tables(
     root: str, train_table: str, test_table: str, class_names: str, name: str, val_fraction: float, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split from CSV files with a column of paths, one of labels, and possibly one named `split`.
+    """Training and test split from tables with a column of paths, one of labels, and possibly one named `split`.
 
     Labels are integers 0 to n-1, or class names, which are then numbered in alphabetical order.
 
-    Arguments:
+    Args:
         root: folder that the paths are relative to.
-        train_table: the CSV file; "" takes root/train/metadata.csv, whose paths are relative to root/train, and the
-            like for the test split, or else root/metadata.csv.
+        train_table: the table; "" takes root/train/metadata.csv (or .jsonl), whose paths are relative to root/train,
+            and the like for the test split, or else root/metadata.csv.
         test_table: the test split's; "" takes the rows of `train_table` whose `split` is test or val, or a held-out
             share.
-        class_names: file of class names for integer labels, or "".
+        class_names: file of class names, or "" for those of the table.
         name: name of the data set.
         val_fraction: share of each class that becomes the test split where there is none.
         seed: chooses that share.
 
     Raises:
-        UserError: a file or column is missing, or the labels are neither integers 0 to n-1 nor names.
+        UserError: if a file or column is missing, or the labels are neither integers 0 to n-1 nor names.
     """
     if not train_table:
         train_table, test_table, rows = _metadata(root)
     else:
-        rows = [(path, label, split or "train") for path, label, split in read_table(train_table)]
-        rows += [(path, label, "test") for path, label, _ in (read_table(test_table) if test_table else [])]
-    if {split for _, _, split in rows} == {"test"}:
+        rows = [row._replace(split=row.split or "train") for row in read_table(train_table)]
+        rows += [row._replace(split="test") for row in (read_table(test_table) if test_table else [])]
+    if {row.split for row in rows} == {"test"}:
         raise UserError(f"{train_table} has no row of the training split.")
-    names, numbers = _numbers([label for _, label, _ in rows], train_table)
-    parts: dict[str, tuple[list[str], list[int]]] = {"train": ([], []), "test": ([], [])}
-    for path, label, split in rows:
-        parts[split][0].append(path)
-        parts[split][1].append(numbers[label])
-    known = class_names or names
+    labels = number_or_name([row.label for row in rows], [row.where for row in rows])
+    parts: dict[str, tuple[list[str], list[Any]]] = {"train": ([], []), "test": ([], [])}
+    for row, label in zip(rows, labels, strict=True):
+        parts[row.split][0].append(row.path)
+        parts[row.split][1].append(label)
+    known = class_names or _names(rows, labels)
     if parts["test"][0]:
         return from_paths(
             root, (train_table, *parts["train"]), (test_table or train_table, *parts["test"]), known, name
@@ -61,67 +86,145 @@ def load_tables(
     return whole.subset(kept, f"{name} train"), whole.subset(held_out, f"{name} test")
 
 
-def read_table(path: str) -> Rows:
-    """Rows of one CSV (or, by its ending, .tsv) file.
+def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[str, str]:
+    """The class name of each label, where the table has both."""
+    first: dict[str, Row] = {}
+    for row, label in zip(rows, labels, strict=True):
+        if not row.name:
+            continue
+        other = first.setdefault(str(label), row)
+        if other.name != row.name:
+            raise UserError(
+                f"{row.where} has the name '{shown(row.name)}' for the label {shown(label)}, but {other.where} has "
+                f"'{shown(other.name)}'; write the same name in all rows of a label."
+            )
+    return {label: row.name for label, row in first.items()}
+
+
+def read_table(path: str) -> list[Row]:
+    """Rows of one CSV file, whatever its delimiter, or of one of JSON lines.
 
     Raises:
-        UserError: the file cannot be read, a column is missing, or a row has no label.
+        UserError: if the file cannot be read, a column is missing, or a row has no path or no label.
     """
-    text = read_bytes(path).decode("utf-8-sig", "replace")
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if path.endswith(".tsv") else ",", skipinitialspace=True)
-    columns = {column.strip().lower(): column for column in reader.fieldnames or ()}
-    path_column = next((columns[each] for each in _PATH if each in columns), None)
-    label_column = next((columns[each] for each in _LABEL if each in columns), None)
-    if path_column is None or label_column is None:
-        raise UserError(
-            f"{path} has the columns {', '.join(columns) or '(none)'}; it needs one of {', '.join(_PATH)} "
-            f"and one of {', '.join(_LABEL)}."
-        )
-    split_column = columns.get("split")
-    rows: Rows = []
-    for row in reader:
-        file, label = (row[path_column] or "").strip(), (row[label_column] or "").strip()
-        if not file or not label:
-            raise UserError(f"{path} line {reader.line_num} has no {path_column if not file else label_column}.")
-        split = (row[split_column] or "").strip().lower() if split_column else ""
-        if split and split not in _SPLITS:
-            raise UserError(f"{path} line {reader.line_num} has the split {split!r}; write train, val or test.")
-        rows.append((file, label, _SPLITS.get(split, "")))
-    if not rows:
+    content = text.read(path)
+    is_json = path.lower().endswith(_JSON_LINES) or content.lstrip().startswith("{")
+    lines, columns = _json_columns(content, path) if is_json else _csv_columns(content, path)
+    file_column, label_column, name_column = _roles(columns, path)
+    if not lines:
         raise UserError(f"{path} has no rows.")
+    blank = [""] * len(lines)
+    used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split")]
+    rows = []
+    for line, file, label, name, split in zip(lines, *used, strict=True):
+        if not file or not label:
+            missing = label_column if file else file_column
+            raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
+        if split and split.lower() not in _SPLITS:
+            raise UserError(f"{path} line {line} has the split '{shown(split)}'; write train, val or test.")
+        rows.append(Row(file, label, name, _SPLITS.get(split.lower(), ""), f"{path} line {line}"))
     return rows
 
 
-def _metadata(root: str) -> tuple[str, str, Rows]:
-    """The `metadata.csv` files under root."""
+def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, str]:
+    """The columns of the paths, of the labels and, or "", of the class names.
+
+    Of several that may have the labels, the first one of whole numbers has them, and another one the names; or if there
+    is none, the first one has them, and the names are in one that is called so.
+    """
+    file_column = next((each for each in _PATH if each in columns), None)
+    known = [each for each in _LABEL if each in columns]
+    if file_column is None or not known:
+        raise UserError(
+            f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH[:6])} … and "
+            f"one of {', '.join(_LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
+        )
+    numbers = [each for each in known if all(whole_number(cell) is not None for cell in columns[each])]
+    label_column = (numbers or known)[0]
+    names = [each for each in _NAME if each in columns and each != label_column]
+    likely = (each for each in names if each.endswith("name") or (numbers and each not in numbers))
+    return file_column, label_column, next(likely, "")
+
+
+def _csv_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
+    """The line of each row, and the cells of each column by its name."""
+    delimiter, content = delimited.declared(content)
+    first = next((line for line in content.split("\n") if line.strip()), "")
+    headers = {each: _header(first, each, path) for each in (delimiter or delimited.DELIMITERS)}
+    delimiter = max(headers, key=lambda each: (_is_known(headers[each]), len(headers[each])))
+    header = headers[delimiter]
+    rows = delimited.rows(content, delimiter, path)[1:]
+    for row in rows:
+        if any(row.cells[len(header) :]):
+            raise UserError(
+                f"{path} line {row.line} has {len(row.cells)} cells, but there are {len(header)} columns; put a cell "
+                f"that has the delimiter {delimiter!r} in it into quotes."
+            )
+        row.cells.extend([""] * (len(header) - len(row.cells)))
+    cells = {name: [row.cells[place] for row in rows] for place, name in reversed(list(enumerate(header)))}
+    return [row.line for row in rows], {name: cells[name] for name in header}
+
+
+def _header(line: str, delimiter: str, path: str) -> list[str]:
+    rows = delimited.rows(line, delimiter, path)
+    return [re.sub(r"[\s-]+", "_", cell.lower()) for cell in rows[0].cells] if rows else []
+
+
+def _is_known(header: Sequence[str]) -> bool:
+    return not set(header).isdisjoint(_PATH) and not set(header).isdisjoint(_LABEL)
+
+
+def _json_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
+    """The line of each row, and what each of its keys has, for a file with a JSON object a line."""
+    lines, rows = [], []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            raise UserError(f"{path} line {number} is no valid JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise UserError(
+                f'{path} line {number} is no JSON object; write one a line: {{"file_name": …, "label": …}}.'
+            )
+        lines.append(number)
+        rows.append({key.strip().lower(): _cell(value) for key, value in row.items()})
+    names = dict.fromkeys(name for row in rows for name in row)
+    return lines, {name: [row.get(name, "") for row in rows] for name in names}
+
+
+def _cell(value: Any) -> str:
+    """A text or number as a cell; anything else is none."""
+    return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+
+def _metadata(root: str) -> tuple[str, str, list[Row]]:
+    """The `metadata.csv` or `metadata.jsonl` files under root."""
     if not root:
         raise UserError(
             "config.data.root is empty; config.data.format=csv needs the folder that the images' paths are relative to."
         )
     present = list_folder(root)
-    if "metadata.csv" in present:
-        file = os.path.join(root, "metadata.csv")
-        return file, "", [(path, label, split or "train") for path, label, split in read_table(file)]
+    if file := _metadata_in(root, present):
+        return file, "", [row._replace(split=row.split or "train") for row in read_table(file)]
     found: dict[str, str] = {}
-    rows: Rows = []
+    rows: list[Row] = []
     for folder in sorted(present):
-        split = _SPLITS.get(folder)
-        if split and split not in found and "metadata.csv" in list_folder(os.path.join(root, folder)):
-            found[split] = os.path.join(root, folder, "metadata.csv")
-            rows += [(os.path.join(folder, path), label, split) for path, label, _ in read_table(found[split])]
+        split = _SPLITS.get(folder.lower())
+        if not split or split in found or not is_folder(os.path.join(root, folder)):
+            continue
+        if file := _metadata_in(os.path.join(root, folder), list_folder(os.path.join(root, folder))):
+            found[split] = file
+            rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in read_table(file)]
     if "train" not in found:
-        raise UserError(f"{root} has no metadata.csv and no train/metadata.csv; set data.train_list to the CSV file.")
+        raise UserError(
+            f"{root} has no {' or '.join(_METADATA)}, and neither has its folder train; set data.train_list to the "
+            f"table."
+        )
     return found["train"], found.get("test", ""), rows
 
 
-def _numbers(labels: Sequence[str], where: str) -> tuple[Sequence[str], dict[str, int]]:
-    """Class names ("" for integers) and the number of each label as written."""
-    distinct = sorted(set(labels))
-    if all(label.lstrip("-").isdigit() for label in distinct):
-        return (), {label: int(label) for label in distinct}
-    digits = [label for label in distinct if label.isdigit()]
-    if digits:
-        raise UserError(
-            f"{where} mixes numbers ({digits[0]}) and names ({distinct[-1]}) in its labels; use one of them."
-        )
-    return distinct, {label: number for number, label in enumerate(distinct)}
+def _metadata_in(folder: str, present: Collection[str]) -> str:
+    name = next((each for each in _METADATA if each in present), "")
+    return name and os.path.join(folder, name)

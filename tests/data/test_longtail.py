@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lift_jax.data import longtail
+from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 
 PUBLISHED = json.loads((pathlib.Path(__file__).parent / "reference" / "cifar100_lt.json").read_text())
@@ -42,6 +43,16 @@ def test_a_class_too_small_for_the_rule_is_named():
         longtail.subset(np.array([0, 0, 1, 1, 1, 1, 2, 2, 2]), 3, 2)
 
 
-def test_an_imbalance_below_one_is_refused():
-    with pytest.raises(UserError, match=r"data\.imbalance is 0\.5"):
-        longtail.subset(np.array([0, 1]), 2, 0.5)
+@pytest.mark.parametrize("imbalance", [0.5, -3, float("nan"), float("inf")])
+def test_an_imbalance_below_one_is_refused(imbalance):
+    with pytest.raises(UserError, match=rf"data\.imbalance is {imbalance}; .* give 1 or more"):
+        longtail.subset(np.array([0, 1]), 2, imbalance)
+    with pytest.raises(UserError, match=rf"data\.imbalance is {imbalance}"):
+        load_digits(imbalance)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**22])
+def test_seeds_of_the_order_of_the_digits_have_a_range(seed):
+    with pytest.raises(UserError, match=rf"data\.permute_classes is {seed}; it is a whole number from 0"):
+        load_digits(10, seed)
+    assert load_digits(10, 2**32 - 1)[0].class_counts.sum() == load_digits(10)[0].class_counts.sum()

@@ -95,6 +95,15 @@ def test_folders_lists_and_tables_give_the_same_batches(config, tmp_path):
     assert prepare.main(["own", f"--data_dir={tmp_path / 'records'}", f"--image_root={tmp_path}", *lists]) == 0
     config.update(format="tfds", root=str(tmp_path / "records"), train_list="train", test_list="test")
     assert_same_batches(batches(config), expected)
+    for names, known, source in [
+        ("cat_fish\nant\nbee\n", CLASSES, "by name"),
+        ("bee honey bee\nant an ant\ncat_fish a fish\n", ["an ant", "honey bee", "a fish"], "by name"),
+        ("x\ny\nz\n", ["x", "y", "z"], "by position in the order of the original names"),
+    ]:
+        (tmp_path / "names.txt").write_text(names)
+        config.class_names = str(tmp_path / "names.txt")
+        for split in load(config):
+            assert list(split.class_names) == known and split.names_from == f"{config.class_names}, {source}"
 
 
 def test_metadata_csv_beside_the_images(config, tmp_path):
@@ -235,6 +244,73 @@ def test_a_json_that_is_no_annotation_file(tmp_path):
     (tmp_path / "val.json").write_text("{")
     with pytest.raises(UserError, match=r"val\.json is no valid JSON"):
         load(data)
+
+
+def spoilt(tmp_path, file, change):
+    """The settings of an iNaturalist data set one of whose files is changed."""
+    data = inaturalist(tmp_path, [{"id": i, "name": f"taxon {i}", "genus": "x"} for i in range(4)])
+    data.class_names = str(tmp_path / "categories.json")
+    content = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps(change(content) or content))
+    return data
+
+
+@pytest.mark.parametrize(
+    "file, change, message",
+    [
+        ("train.json", lambda c: [c], "it must be an object with images, annotations and categories"),
+        ("train.json", lambda c: {**c, "images": {}}, "'images' is no list"),
+        ("val.json", lambda c: {**c, "annotations": None}, "'annotations' is no list"),
+        ("train.json", lambda c: c["images"][1].pop("id"), "no whole number as 'id' of its image 2"),
+        ("train.json", lambda c: c["images"][1].update(id=[1]), "no whole number as 'id' of its image 2"),
+        ("train.json", lambda c: c["images"].append(7), "no whole number as 'id' of its image 5"),
+        ("train.json", lambda c: c["images"][1].update(file_name=3), "The image 101 of .* has no 'file_name'"),
+        ("train.json", lambda c: c["annotations"][2].update(image_id=True), "as 'image_id' of its annotation 3"),
+        ("train.json", lambda c: c["annotations"][2].pop("category_id"), "as 'category_id' of its annotation 3"),
+        ("train.json", lambda c: c["annotations"][2].update(image_id=999), "of the image 999, which is not among"),
+        ("val.json", lambda c: c["annotations"][0].update(category_id=9), "the category 9, which is not among"),
+        ("train.json", lambda c: c["annotations"].append({"image_id": 100, "category_id": 3}),
+         r"the image 100 \(train_val2018/0\.jpg\) the categories 0 and 3"),
+        ("train.json", lambda c: {**c, "annotations": []}, r"train\.json has no images"),
+        ("categories.json", lambda c: {"categories": c}, "has no list of categories"),
+        ("categories.json", lambda c: [[]], "no whole number as 'id' of its category 1"),
+        ("categories.json", lambda c: c[2].pop("id"), "no whole number as 'id' of its category 3"),
+        ("categories.json", lambda c: c[2].update(id=0), "two categories with the id 0"),
+        ("categories.json", lambda c: c[2].update(name=None), "categories without 'name', such as that with the id 2"),
+        ("categories.json", lambda c: c[2].update(name=" "), r"The name of class 2 \(from .*\) is empty"),
+    ],
+)  # fmt: skip
+def test_annotations_of_another_shape_are_refused(tmp_path, file, change, message):
+    data = spoilt(tmp_path, file, lambda content: given if isinstance(given := change(content), list | dict) else None)
+    with pytest.raises(UserError, match=message) as refused:
+        load(data)
+    assert file in str(refused.value) or "class 2" in message
+
+
+def test_ids_that_are_text_and_other_encodings_of_annotations_are_read(tmp_path):
+    expected = [int(label) for label in load(spoilt(tmp_path, "train.json", lambda content: None))[0].labels]
+
+    def as_text(content):
+        for each in content["annotations"]:
+            each.update(image_id=str(each["image_id"]), category_id=str(each["category_id"]))
+
+    data = spoilt(tmp_path, "train.json", as_text)
+    (tmp_path / "train.json").write_text((tmp_path / "train.json").read_text(), "utf-16")
+    train, _ = load(data)
+    assert train.labels.tolist() == expected == [0, 1, 2, 3]
+    assert train.class_names == tuple(f"taxon {i}" for i in range(4))
+
+
+def test_images_without_annotation_or_with_two_are_said(tmp_path, caplog):
+    def change(content):
+        content["images"].append({"id": 7, "file_name": "train_val2018/5.jpg"})
+        content["annotations"].append(dict(content["annotations"][0]))
+
+    with caplog.at_level(logging.WARNING, "absl"):
+        train, _ = load(spoilt(tmp_path, "train.json", change))
+    assert train.class_counts.tolist() == [1, 1, 1, 1]
+    assert "1 images without annotation, for example train_val2018/5.jpg, which are left out" in caplog.text
+    assert "1 images with several annotations of the same category" in caplog.text
 
 
 def test_same_pixels_from_arrays_are_no_duplicates(tmp_path, caplog):

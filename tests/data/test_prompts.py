@@ -41,6 +41,62 @@ def test_clean(name, words):
     assert prompts.clean(name) == words
 
 
+@pytest.mark.parametrize("name", ["w/o mask", "n/a", "A/C", "24/7", "TV/monitor", "km/h", "yes/no", "h/o"])
+def test_slashes_of_names_that_are_no_paths_stay(name):
+    assert prompts.build([name, "with mask"]) == [[f"a photo of a {name}."], ["a photo of a with mask."]]
+
+
+def test_paths_of_folders_are_read_from_their_end():
+    names = ["birds/very_small", "cats/very_small", "dogs"]
+    assert prompts.build(names, "name") == [["very small birds"], ["very small cats"], ["dogs"]]
+    assert prompts.build(["a/airfield", "b/bar/indoor", "b/bazaar/indoor"], "name") == [
+        ["airfield"],
+        ["indoor bar"],
+        ["indoor bazaar"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["class 7", "7", "class_07", "Label-3", "id 5", "-1", "?"])
+def test_names_that_say_nothing_are_warned_about(caplog, name):
+    with caplog.at_level(logging.WARNING, "absl"):
+        assert len(prompts.build([name, "hen"])) == 2
+    assert "1 of 2 class names say nothing to a text tower: " + name.replace("_", " ") in caplog.text
+    assert "config.data.class_names" in caplog.text
+
+
+@pytest.mark.parametrize("names", [["hen", "boeing 747", "7 spot ladybird", "route 66"], ["zero", "one"]])
+def test_names_with_numbers_that_say_something_are_not_warned_about(caplog, names):
+    with caplog.at_level(logging.WARNING, "absl"):
+        prompts.build(names)
+    assert not caplog.text
+
+
+def test_classes_with_the_same_prompt_are_warned_about_by_name(caplog):
+    with caplog.at_level(logging.WARNING, "absl"):
+        sentences = prompts.build(["crane", "hen", "Crane", "hot_dog", "hot dog"])
+    assert sentences[0] == ["a photo of a crane."] and sentences[4] == ["a photo of a hot dog."]
+    assert "have the same prompt" in caplog.text
+    assert "0 (crane) and 2 (Crane), 3 (hot dog) and 4 (hot dog); give them different names" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names, prompt, message",
+    [
+        (["hen", "\ud800"], prompts.DEFAULT, r"The name of class 1 is \\ud800, which has half a character"),
+        (["hen", "a\0b"], "ensemble", r"The name of class 1 is a\\x00b, which has a NUL"),
+        (["hen"], "a \ud800 {}.", r"config\.prompt is a \\ud800 \{\}\., which has half a character"),
+        (["hen"], "a\0{}.", r"config\.prompt is a\\x00\{\}\., which has a NUL"),
+        (["hen"], "{}" + "a" * 100_000, r"config\.prompt is \{\}a{78}… \(100,002 characters\), and no text tower"),
+        (["hen"], "a" * 100_000, r"config\.prompt has the template 'a{80}… \(100,000 characters\)'; write \{\} once"),
+        (["hen"], "https://example.org/a.json", r"config\.prompt is https://example\.org/a\.json, which is on the web"),
+        (["hen"], "no.json", r"no\.json cannot be read"),
+    ],
+)
+def test_what_no_tokenizer_reads_is_refused(names, prompt, message):
+    with pytest.raises(UserError, match=message):
+        prompts.build(names, prompt)
+
+
 @pytest.mark.parametrize("template", ["a photo", "a {} and {}", "a {name}"])
 def test_template_without_a_place_for_the_name(template):
     with pytest.raises(UserError, match=r"config\.prompt has the template"):
@@ -84,6 +140,20 @@ def test_descriptors(tmp_path):
     ]
     with pytest.raises(UserError, match="no descriptors for 1 classes, for example 'hen'"):
         prompts.build(["tailed_frog", "hen"], str(file))
-    file.write_text("[]")
-    with pytest.raises(UserError, match="must be an object"):
-        prompts.build(["hen"], str(file))
+    for content, message in [
+        ("[]", "must be an object"),
+        ('{"hen": []}', "must be an object"),
+        ("[" * 200_000, "is no valid JSON"),
+        ('{"hen": ["\\ud800"]}', r"A descriptor of 'hen' in .*descriptors\.json is \\ud800, which has half"),
+        ('{"hen": [" "]}', r"A descriptor of 'hen' in .*descriptors\.json is empty"),
+    ]:
+        file.write_text(content)
+        with pytest.raises(UserError, match=message):
+            prompts.build(["hen"], str(file))
+
+
+def test_descriptors_are_found_from_home_and_in_any_encoding(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    content = json.dumps({"Ka\u0308fer-Art": ["six legs"]}, ensure_ascii=False)
+    (tmp_path / "descriptors.JSON").write_text(content, "utf-16")
+    assert prompts.build(["k\u00e4fer_art"], "~/descriptors.JSON") == [["k\u00e4fer art, which has six legs."]]

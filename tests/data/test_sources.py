@@ -135,6 +135,63 @@ def test_missing_settings_and_files(config):
         load(config)
 
 
+def test_paths_from_home_and_the_environment(config, tmp_path, monkeypatch):
+    expected = load(config)[0]
+    (tmp_path / "names.txt").write_text("tailed frog\nscorpion\nblack widow\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LISTS", str(tmp_path))
+    config.update(root=f"file://{tmp_path}", train_list="~/train.txt", test_list="$LISTS/test.txt")
+    config.class_names = "${LISTS}/names.txt"
+    train, _ = load(config)
+    assert [train.source[i] for i in range(4)] == [expected.source[i] for i in range(4)]
+    assert train.class_names == ("tailed frog", "scorpion", "black widow")
+    for form in "lists", "folder", "csv", "inaturalist", "tfds", "digits":
+        for key in "root", "train_list", "test_list", "class_names":
+            for path, problem in [
+                ("https://example.org/x", "is on the web"),
+                ("a\0b", "NUL"),
+                ("foo://x", "not known"),
+            ]:
+                other = data_defaults()
+                other.update(format=form, **{key: path})
+                with pytest.raises(UserError, match=rf"^config\.data\.{key} is .*{problem}"):
+                    load(other)
+
+
+@pytest.mark.parametrize(
+    "file, form",
+    [("t.csv", "csv"), ("T.TSV", "csv"), ("m.jsonl", "csv"), ("train2018.json", "inaturalist"), ("l.txt", "lists")],
+)
+def test_a_file_for_class_folders_is_told_its_format(config, tmp_path, file, form):
+    (tmp_path / file).write_text("x")
+    for key, name in [("train_list", file), ("test_list", str(tmp_path / file))]:
+        data = data_defaults()
+        data.update(format="folder", root=str(tmp_path), **{key: name})
+        with pytest.raises(UserError, match=rf"data\.{key} is .*{file}, which is a file, .*data\.format={form}\."):
+            load(data)
+
+
+@pytest.mark.parametrize("form", ["lists", "folder", "csv", "inaturalist"])
+def test_a_root_that_was_left_out_is_named(form):
+    data = data_defaults()
+    data.format = form
+    with pytest.raises(UserError, match=r"^config\.data\.root is empty; config\.data\.format="):
+        load(data)
+
+
+def test_files_are_not_forgotten_for_the_digits(config):
+    config.format = "digits"
+    with pytest.raises(UserError, match=r"config\.data\.root is .*=digits reads no files; write .*=lists or folder"):
+        load(config)
+
+
+def test_the_log_says_what_was_understood(config, caplog):
+    with caplog.at_level(logging.INFO, "absl"):
+        load(config)
+    assert "3 classes: 0 = tailed frog (2 images), 1 = scorpion (1 image), 2 = black_widow (1 image)" in caplog.text
+    assert "names from the images' folders." in caplog.text
+
+
 def test_digits_are_long_tailed_with_a_balanced_test():
     data = data_defaults()
     data.imbalance = 50

@@ -1,0 +1,76 @@
+"""Finding the image files that a list or table names, in the spelling in which the disk has them."""
+
+import contextlib
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from lift_jax.data.dataset import list_folder
+from lift_jax.data.shown import some
+from lift_jax.errors import UserError
+from lift_jax.files import expand
+
+
+def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
+    """The paths as the disk has them, looked for with one listing a folder rather than one call a file.
+
+    A path is taken as it is written if there is such a file. Else its backslashes may stand for slashes, and its
+    accents may be composed, or encoded, in another way.
+
+    Args:
+        root: folder that the paths are relative to.
+        paths: relative paths.
+        where: the list file, for the message.
+
+    Returns:
+        One path for each of `paths`.
+
+    Raises:
+        UserError: if files are missing (the first ten are named, and how many), or are on the web, or if a folder
+            cannot be read.
+    """
+    for path in paths:
+        if "://" in path or "\0" in path:
+            expand(path, f"An image of {where}")
+    folders = _Folders(root)
+    found = [path if path in folders else _otherwise(path, folders) for path in paths]
+    missing = list(dict.fromkeys(path for path, file in zip(paths, found, strict=True) if file is None))
+    if missing:
+        raise UserError(
+            f"{where} names {len(missing)} files that are not under {root or 'the current folder'}: "
+            f"{some(missing[:10])}{', ...' if len(missing) > 10 else ''}; "
+            f"set config.data.root to the folder that the paths start from."
+        )
+    return [file for file in found if file is not None]
+
+
+class _Folders:
+    """The files below a root; each folder is listed once, when it is asked for."""
+
+    def __init__(self, root: str):
+        self._root = root
+        self._files: dict[str, set[str]] = {}
+
+    def __contains__(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._files:
+            full = os.path.join(self._root, folder)
+            self._files[folder] = list_folder(full) if "://" in full or os.path.exists(full or ".") else set()
+        return name in self._files[folder]
+
+
+def _otherwise(path: str, folders: _Folders) -> str | None:
+    return next((each for each in _spellings(path) if each in folders), None)
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """Other ways to write a path: with slashes, with accents composed and decomposed, in other bytes."""
+    for each in dict.fromkeys((path, path.replace("\\", "/"))):
+        yield each
+        yield unicodedata.normalize("NFC", each)
+        yield unicodedata.normalize("NFD", each)
+        # A list may be in Windows-1252 and the disk in UTF-8, or a list in UTF-8 and the disk in Windows-1252.
+        with contextlib.suppress(UnicodeError):
+            yield os.fsencode(each).decode("cp1252")
+        with contextlib.suppress(UnicodeError):
+            yield os.fsdecode(each.encode("cp1252"))

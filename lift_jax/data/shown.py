@@ -1,0 +1,23 @@
+"""Text from a person's files, as it can stand in a message: on one line, printable and not too long."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_LONGEST = 80
+"""Characters of a text that are shown."""
+
+
+def shown(text: object) -> str:
+    """The text with control characters and lone surrogates escaped, and cut where it is long."""
+    text = str(text)
+    escaped = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text[:_LONGEST]
+    )
+    return escaped if len(text) <= _LONGEST else f"{escaped}… ({len(text):,} characters)"
+
+
+def some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:
+    """The first few of the items, and how many more there are."""
+    first = ", ".join(shown(item) for item in items[:limit])
+    return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"
