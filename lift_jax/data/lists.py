@@ -172,8 +172,8 @@ def _class_numbers(
     if places is None:
         unknown = [label for label in distinct if match([str(label)], names) is None] or distinct
         raise UserError(
-            f"{where} has the class '{shown(unknown[0])}' ({len(unknown)} such), which {train_where} lacks; its "
-            f"classes are {some(names)}."
+            f"{where} has the class '{shown(unknown[0])}' ({len(unknown)} such), which {train_where} lacks; add "
+            f"images of it there, or take it out (the classes are {some(names)})."
         )
     positions = dict(zip(distinct, places, strict=True))
     return np.array([positions[label] for label in labels], np.int32)

@@ -102,6 +102,6 @@ def _check_sub_folders(root: str, **splits: str) -> None:
         if not os.path.isdir(below) and (os.path.isfile(below) or os.path.isfile(split)):
             ending = os.path.splitext(split)[1].lower()
             raise UserError(
-                f"config.data.{key} is {split}, which is a file, but config.data.format=folder takes the name of a "
+                f"config.data.{key} is {split}, a file, but config.data.format=folder takes the name of a "
                 f"folder below config.data.root; write config.data.format={_FORMAT_OF.get(ending, 'lists')}."
             )

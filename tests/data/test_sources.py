@@ -167,7 +167,7 @@ def test_a_file_for_class_folders_is_told_its_format(config, tmp_path, file, for
     for key, name in [("train_list", file), ("test_list", str(tmp_path / file))]:
         data = data_defaults()
         data.update(format="folder", root=str(tmp_path), **{key: name})
-        with pytest.raises(UserError, match=rf"data\.{key} is .*{file}, which is a file, .*data\.format={form}\."):
+        with pytest.raises(UserError, match=rf"data\.{key} is .*{file}, a file, .*data\.format={form}\."):
             load(data)
 
 
