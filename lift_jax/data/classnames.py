@@ -115,11 +115,6 @@ def _as_text(label: str) -> str:
         return label
 
 
-def names_of_folders(path: str, folders: Sequence[str]) -> list[str]:
-    """The names alone of `of_labels`, for class folders."""
-    return list(of_labels(folders, path, "class folder").names)
-
-
 def own_folders(paths: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
     """Each label's folder, where the images of every label are in one folder of its own; else nothing.
 

@@ -1,7 +1,7 @@
 """A folder per class."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from absl import logging
@@ -59,8 +59,7 @@ def load_folder(
     if len(set(train.folders)) == 1:
         raise _one_class(train.where, train.folders[0])
     test = scan(root, test_folder) if test_folder else train
-    names = class_names or _text_names(train.folders)
-    train_data, test_data = from_paths(root, train, test, names, name, check=False, thing="class folder")
+    train_data, test_data = from_paths(root, train, test, class_names, name, check=False, thing="class folder")
     if not test_folder:
         kept, held_out = hold_out(train_data.labels, val_fraction, seed)
         train_data, test_data = train_data.subset(kept), train_data.subset(held_out, test_data.name)
@@ -110,21 +109,6 @@ def _one_class(where: str, folder: str) -> UserError:
         f"{printable(where)} has images of one class only ({printable(folder)}), and a classifier needs two or more, "
         f"each in a folder of its own{hint}."
     )
-
-
-def _text_names(folders: Iterable[str]) -> dict[str, str] | str:
-    """The name of each folder as text where one is no UTF-8; "" where all are."""
-    names = {folder: _readable(folder) for folder in folders}
-    return "" if all(folder == name for folder, name in names.items()) else names
-
-
-def _readable(folder: str) -> str:
-    """A folder's name as text: a name that is no UTF-8 is most likely Latin-1."""
-    try:
-        folder.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(folder).decode("latin-1")
-    return folder
 
 
 def _warn_of_copies(train: Dataset, test: Dataset) -> None:
