@@ -1,52 +1,100 @@
 """config.json: the resolved config of a run."""
 
+import functools
 import json
 from typing import Any
 
 import ml_collections
+import pydantic
 from etils import epath
 
 from lift_jax import config as lift_config
 from lift_jax.errors import UserError
+from lift_jax.printable import printable
+from lift_jax.workdir import schema
 
 FILE = "config.json"
+_REMEDY = "put the file right, or train the run again"
 
 
 def read(workdir: epath.PathLike) -> ml_collections.FrozenConfigDict:
-    """The config of a run; keys that are newer than the run have their defaults.
+    """Reads the config of a run; keys that are newer than the run have their defaults.
 
     Raises:
-        UserError: if the folder is no run, or its config has a key that this version does not have.
+        UserError: if the folder is no run, or its config has a key that this version does not have, or a value that
+            the key cannot have.
     """
     file = epath.Path(workdir) / FILE
     if not file.is_file():
         raise UserError(f"{workdir} is no run of lift_jax: it has no {FILE}.")
-    try:
-        return parse(json.loads(file.read_text(encoding="utf-8")), file)
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{file} cannot be read ({error}); train the run again.") from error
+    return parse(schema.read_json(file, _REMEDY), file)
 
 
-def parse(content: dict[str, Any], file: epath.PathLike) -> ml_collections.FrozenConfigDict:
-    """The config from what `file` has of it (see `read`)."""
+def parse(content: Any, file: epath.PathLike) -> ml_collections.FrozenConfigDict:
+    """Makes the config out of what a file holds.
+
+    Args:
+        content: what JSON of the file says.
+        file: the file that the sentence of an error names.
+
+    Raises:
+        UserError: see `read`.
+    """
     config = lift_config.default()
-    known = lift_config.flatten(config)
-    for key, value in lift_config.flatten(ml_collections.ConfigDict(content)).items():
-        if key not in known:
-            raise UserError(f"{file} has the key {key}, which this version does not know; it is of another version.")
-        try:
-            config.update_from_flattened_dict({key: value})
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{file} sets {key} to {value!r}, which does not fit ({error}).") from error
-    return ml_collections.FrozenConfigDict(config)
+    given = schema.check(content, _schema(), file, _REMEDY).model_dump(exclude_unset=True)
+    config.update(given)
+    try:
+        return lift_config.resolve(config)
+    except UserError as error:
+        raise UserError(f"{file} has a value that does not fit: {str(error).rstrip('.')}; {_REMEDY}.") from error
 
 
 def differences(workdir: epath.PathLike, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
-    """The keys in which a resolved config differs from that of the last run in a workdir, with old and new value."""
-    try:
-        last = json.loads((epath.Path(workdir) / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Finds the keys in which a resolved config differs from that of the last run in a workdir.
+
+    Args:
+        workdir: the run's folder; where it has no config.json, nothing differs.
+        config: the resolved config.
+
+    Returns:
+        The old and the new value by key.
+
+    Raises:
+        UserError: if config.json is there and cannot be read.
+    """
+    file = epath.Path(workdir) / FILE
+    if not file.is_file():
         return {}
+    remedy = "put the file right, or name another folder with --workdir"
+    last = schema.read_json(file, remedy)
+    if not isinstance(last, dict):
+        raise UserError(f"{file} holds {printable(last, 60)}, which is no JSON object with keys; {remedy}.")
     now = json.loads(json.dumps(config.to_dict()))
-    old, new = (lift_config.flatten(ml_collections.ConfigDict(values)) for values in (last, now))
+    old, new = _flatten(last), _flatten(now)
     return {key: (old.get(key), new[key]) for key in new if old.get(key) != new[key]}
+
+
+@functools.cache
+def _schema() -> type[pydantic.BaseModel]:
+    """Makes the schema of config.json out of the default config: its keys and the types of their values."""
+    return _section(lift_config.default(), "config")
+
+
+def _section(config: ml_collections.ConfigDict, name: str) -> type[pydantic.BaseModel]:
+    fields: dict[str, Any] = {}
+    for key in config:
+        value = config.get_ref(key).get()
+        if isinstance(value, ml_collections.ConfigDict):
+            kind = _section(value, key)
+        else:
+            # A key whose default is None stands for the value of a recipe.
+            kind = config.get_type(key) if value is not None else config.get_type(key) | None
+        fields[key] = (kind, None)
+    return pydantic.create_model(name, __config__=schema.STRICT, **fields)
+
+
+def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
