@@ -76,8 +76,8 @@ def check_file(file: epath.PathLike, remedy: str) -> None:
     with writing(file, remedy):
         if file.is_dir():
             raise IsADirectoryError(None, "a folder has this name", os.fspath(file))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(_Checked), replacing(file) as part:
+        folder = next((each for each in file.parents if each.exists()), file.parent)
+        with contextlib.suppress(_Checked), replacing(folder / file.name) as part:
             part.write_bytes(b"")
             raise _Checked
 

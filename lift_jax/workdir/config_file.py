@@ -1,7 +1,9 @@
 """config.json: the resolved config of a run."""
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
@@ -43,9 +45,22 @@ def parse(content: Any, file: epath.PathLike) -> ml_collections.FrozenConfigDict
     config = lift_config.default()
     given = schema.check(content, _schema(), file, _REMEDY).model_dump(exclude_unset=True)
     config.update(given)
-    try:
+    with named(file):
         return lift_config.resolve(config)
+
+
+@contextlib.contextmanager
+def named(file: epath.PathLike) -> Iterator[None]:
+    """Puts the name of the file into the sentences that are about a key of its config.
+
+    Raises:
+        UserError: in the place of one whose sentence begins with the key.
+    """
+    try:
+        yield
     except UserError as error:
+        if not str(error).startswith("config."):
+            raise
         raise UserError(f"{file} has a value that does not fit: {str(error).rstrip('.')}; {_REMEDY}.") from error
 
 
