@@ -52,6 +52,14 @@ def test_without_arguments_the_quickstart_runs(repository, tmp_path):
     assert said == "", "the second run installs nothing"
 
 
+def test_flags_without_a_config_are_of_the_quickstart(repository, tmp_path):
+    quickstart = ["--config", f"{repository}/configs/quickstart.py"]
+    assert launch(repository, tmp_path, "--workdir", "X")[1] == [*quickstart, "--workdir", "X"]
+    assert launch(repository, tmp_path, "--config.seed=1")[1] == [*quickstart, "--config.seed=1"]
+    for own in ["--config=mine.py", "--workdir", "X"], ["mine.py"], ["--help"]:
+        assert launch(repository, tmp_path, *own)[1] == own
+
+
 def test_a_changed_list_of_packages_is_installed(repository, tmp_path):
     (repository / "requirements.txt").write_text("# still nothing\n")
     assert "Installed in" in launch(repository, tmp_path)[2]

@@ -43,7 +43,7 @@ def write_merged(model: Model, folder: Path) -> Path:
 
 
 def read_merged(model: Model, folder: Path) -> Model:
-    """The run with what `write_merged` wrote in the place of its own network and parameters."""
+    """Gives the run with what `write_merged` wrote in the place of its own network and parameters."""
     backbone = weights.load(str(folder))
     dtype = model.network.input.dtype
     head = traverse_util.unflatten_dict(safetensors.numpy.load_file(folder / HEAD_FILE), sep="/")
@@ -80,13 +80,13 @@ def write_reference(model: Model, folder: Path) -> Path:
 
 
 def read_reference(model: Model, folder: Path) -> Model:
-    """The run with its trained parameters from what `write_reference` wrote."""
+    """Gives the run with its trained parameters from what `write_reference` wrote."""
     parts = reference.load(folder / REFERENCE_FILE, model.network.tuning, jax.device_get(model.network.parts))
     return dataclasses.replace(model, params=partition.merge(*parts))
 
 
 def _write_head(model: Model, folder: Path) -> Path:
-    """The head beside the backbone; transformers and peft leave the file alone."""
+    """Writes the head beside the backbone; transformers and peft leave the file alone."""
     head: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.network.parts.head)[partition.HEAD], sep="/")
     header = {
         "head": "zero_shot" if model.network.method.zero_shot else model.config.head,

@@ -54,7 +54,7 @@ class Logs:
         launched: when the program was (see `process_start`), for `started`; None takes the present.
 
     Raises:
-        UserError: the workdir cannot be made or written.
+        UserError: if the workdir cannot be made or written.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Logs:
     def progress(
         self, total: int, desc: str, *, initial: int = 0, unit: str = "steps", line_every: float = 30.0
     ) -> Progress:
-        """A progress bar, on the first process alone; the arguments are those of `Progress`."""
+        """Makes a progress bar, on the first process alone; the arguments are those of `Progress`."""
         return Progress(total, desc, initial=initial, unit=unit, line_every=line_every, enabled=self._enabled)
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat], *, epoch: int | None = None) -> None:
@@ -242,7 +242,7 @@ class Logs:
 
 
 def process_start() -> float:
-    """When this process was launched, by the clock of `time.monotonic`; where Linux does not tell, now."""
+    """Tells when this process was launched, by the clock of `time.monotonic`; where Linux does not tell, now."""
     now = time.monotonic()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -253,14 +253,14 @@ def process_start() -> float:
 
 
 class _File(logging.FileHandler):
-    """A line for which there is no room is left out: the console has it, and the metrics say what is wrong."""
+    """A handler that leaves out a line for which there is no room: the console has it, and the metrics say what is wrong."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
 
 
 class _Console(logging.Handler):
-    """Prints on standard output, or standard error, without tearing a progress bar."""
+    """A handler that prints on standard output, or standard error, without tearing a progress bar."""
 
     def __init__(self, to_stderr: bool):
         super().__init__()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lift_jax import config as lift_config
 from lift_jax import report
@@ -267,3 +268,25 @@ def test_a_record_is_what_was_written():
 def test_lines_are_those_of_the_file():
     text = json.dumps(LINES[0])
     assert metrics_file.parse(f"{text}\n\n{text}\r\nno\n".encode()) == ([(text, LINES[0])] * 2, 1)
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_names_that_are_hard_to_draw(folder, classes):
+    names = ["$\\frac{$", "a\nb\x00\x1b", "\udcfc", "x" * 100_000, "<script>", "", "猫" * 100][: max(classes, 7)]
+    names += [f"class {i}" for i in range(classes)]
+    count = len(names)
+    known = CONTENTS["run.json"] | {"class_names": names, "train_counts": list(range(count, 0, -1))}
+    known |= {"test_counts": [1] * count, "class_groups": [2] * count}
+    (folder / "run.json").write_text(json.dumps(known))
+    label = np.arange(count)
+    rows: Any = {"index": label, "label": label, "prediction": label[::-1], "confidence": np.full(count, 0.5)}
+    np.savez(folder / "predictions.npz", **rows)
+    (folder / "report").mkdir()
+    for index in label:
+        Image.new("RGB", (160, 160)).save(folder / "report" / f"worst_{index}.png")
+    text = report.write(folder).read_text(encoding="utf-8")
+    assert len(text) < 1_000_000 and "<script>" not in text
+    for shown in "$\\frac{$", "a\\nb\\x00\\x1b", "\\udcfc", "x" * 199 + "…":
+        assert shown in text
+    assert {file.name for file in (folder / "report").iterdir()} >= {"classes.png", "confusion.png"}
+    assert list((folder / "report").glob("worst_01_*"))
