@@ -36,7 +36,7 @@ def to_square(
 
 
 def _weights(size: int, short: Array, side: int, interpolation: str) -> Int[Array, "{side} size"]:
-    """Gives the weights of the pixels along an axis for those of the crop; each row has the sum 1, as a fraction of `_BITS`."""
+    """Weighs the pixels along an axis for those of the crop; each row has the sum 1, as a fraction of `_BITS`."""
     old = jnp.asarray(size, jnp.int32)
     new = (side + side // 7) * old // short
     margin = new - side

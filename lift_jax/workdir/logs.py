@@ -253,7 +253,7 @@ def process_start() -> float:
 
 
 class _File(logging.FileHandler):
-    """A handler that leaves out a line for which there is no room: the console has it, and the metrics say what is wrong."""
+    """Leaves out a line for which there is no room: the console has it, and the metrics say what is wrong."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
