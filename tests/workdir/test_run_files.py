@@ -283,7 +283,7 @@ def test_names_that_are_hard_to_draw(folder, classes):
     np.savez(folder / "predictions.npz", **rows)
     (folder / "report").mkdir()
     for index in label:
-        Image.new("RGB", (160, 160)).save(folder / "report" / f"worst_{index}.png")
+        Image.new("RGB", (160, 160)).save(folder / "report" / f"worst_x_{index}.png")
     text = report.write(folder).read_text(encoding="utf-8")
     assert len(text) < 1_000_000 and "<script>" not in text
     for shown in "$\\frac{$", "a\\nb\\x00\\x1b", "\\udcfc", "x" * 199 + "…":
