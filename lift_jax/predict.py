@@ -155,7 +155,7 @@ def _json_line(content: dict, file: IO[str]) -> str:
     """Writes a line of JSON, whose characters are escaped as JSON does it where the file cannot have them."""
     line = json.dumps(content, ensure_ascii=False) + "\n"
     try:
-        line.encode(file.encoding or "utf-8")
+        line.encode(getattr(file, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(content) + "\n"
     return line

@@ -179,9 +179,8 @@ def test_a_column_that_is_missing_is_named(folder, column):
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64])
 def test_whole_numbers_of_any_kind_are_labels(folder, kind):
-    np.savez(
-        folder / "predictions.npz", **{k: v if v.dtype.kind == "f" else v.astype(kind) for k, v in COLUMNS.items()}
-    )  # pyright: ignore
+    columns: Any = {k: v if v.dtype.kind == "f" else v.astype(kind) for k, v in COLUMNS.items()}
+    np.savez(folder / "predictions.npz", **columns)
     np.testing.assert_array_equal(files.read(folder).class_accuracy(), [75, 0, np.nan])
 
 
