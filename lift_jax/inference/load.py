@@ -44,8 +44,7 @@ def load(
     config = config_file.read(folder)
     known = record.read(folder) if (folder / record.FILE).is_file() else None
     saved = None if tuners.resolve(config.method, config.tuner).zero_shot else _checkpoint(folder, checkpoint)
-    recorded = saved is None or not saved.is_dir()  # a file of the reference implementation has no names
-    names = tuple(record.read(folder).class_names) if recorded else _class_names(saved)
+    names = _class_names(saved) if saved is not None and saved.is_dir() else tuple(record.read(folder).class_names)
     if known is not None and known.class_names != list(names):
         known = None  # of a later run in the same folder
 
