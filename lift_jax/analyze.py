@@ -38,25 +38,30 @@ def analyze(
     """Draws the analysis, and returns the page's file.
 
     Args:
-        workdir: the run.
-        beside: other runs, on the same data set.
-        sweep: folder of runs for the accuracy against the share of tuned parameters.
-        most: at most so many classes are in the heat maps, spread from the most frequent to the rarest.
+        workdir: the run's folder.
+        beside: the folders of other runs on the same data set.
+        sweep: the folder of runs for the accuracy against the share of tuned parameters.
+        most: how many classes are in the heat maps at most, spread from the most frequent to the rarest.
 
     Raises:
-        UserError: if a folder is no run, the data set is not there, or the runs have different classes.
+        UserError: if a folder is no run, the data set is not there, the runs have different classes, or the page cannot
+            be written; the last is known before anything is computed.
     """
     import numpy as np
 
-    from lift_jax import data
+    from lift_jax import data, outputs
     from lift_jax.data.groups import groups as groups_by_counts
     from lift_jax.evaluation import geometry
     from lift_jax.inference import load
     from lift_jax.report import analysis, comparison, files
     from lift_jax.workdir.logs import Logs
 
-    shares = [files.read(run) for run in comparison.find_runs([sweep])] if sweep is not None else []
+    workdir = outputs.place(workdir, "--workdir")
+    beside = [outputs.place(folder, "--beside") for folder in beside]
+    swept = [] if sweep is None else comparison.find_runs([outputs.place(sweep, "--sweep")])
+    shares = [files.read(run) for run in swept]
     models = [load.load(folder) for folder in (workdir, *beside)]
+    outputs.check_file(workdir / analysis.PAGE, analysis.REMEDY)
     first = models[0]
     for folder, model in zip(beside, models[1:], strict=True):
         if model.class_names != first.class_names:
@@ -100,13 +105,13 @@ def _geometry(
 
 
 def _name(folder: epath.PathLike, model: "Model", models: Sequence["Model"]) -> str:
-    """A run's method, and where several have it the folder too."""
+    """Names a run by its method, and where several runs have it, by its folder too."""
     alone = sum(other.config.method == model.config.method for other in models) == 1
     return model.config.method if alone else f"{model.config.method} ({epath.Path(folder).name})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command, and returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.analyze", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,14 +5,15 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import ml_collections
 from absl import app, flags
-from ml_collections import config_flags
 
 from lift_jax import config as lift_config
-from lift_jax.errors import UserError, print_error
+from lift_jax.errors import UserError, first_line, print_error, reason, show_everything
+from lift_jax.printable import printable
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_FLAGS = ("--config", "-config")
@@ -31,15 +32,17 @@ def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[fl
     """Runs a program as absl does; a `UserError` is printed as a sentence and ends it with status 1.
 
     Args:
-        main: the program, of the arguments that belong to no flag.
-        doc: its docstring, and
-        own: its flags: what --help prints. absl would tell of the console script instead, and end with status 1.
+        main: the program, which gets the arguments that belong to no flag.
+        doc: its docstring, which --help prints before the flags; absl would print that of the console script, and end
+            with status 1.
+        own: its flags.
     """
     if {"-h", "-help", "--help"} & set(sys.argv):
         print(doc or "")
         for flag in own:
             print(flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  "))
         return
+    show_everything()
     try:
         app.run(main, flags_parser=parse)
     except UserError as error:
@@ -53,33 +56,64 @@ def parse(argv: Sequence[str]) -> list[str]:
     A config file that is not where the user is, is looked for among those of the project.
 
     Raises:
-        UserError: an unknown flag or config key, with the nearest right one; a value of the wrong type; a config file
-            that is missing or fails.
+        UserError: if a flag or config key is unknown, with the nearest right one; if a value has the wrong type; or if
+            the config file is missing or fails.
     """
     try:
         rest = flags.FLAGS(_with_config_found(argv))
         if flags.FLAGS["config"].present:
-            flags.FLAGS.config.method  # noqa: B018  # a file that could not be loaded says so only when it is used
+            _check(flags.FLAGS.config, argv)  # a file that could not be loaded says so only when it is used
         return rest
     except UserError:
         raise
     except flags.Error as error:
-        raise UserError(_flag_sentence(str(error))) from error
+        inside = _in_the_file(error)
+        raise UserError(_flag_sentence(error) if inside is None else _file_sentence(inside, argv)) from error
     except (AttributeError, KeyError) as error:
-        # ConfigDict raises these for keys that it does not have, in the file and on the command line.
-        raise UserError(_key_sentence(error, argv)) from error
-    except OSError as error:
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
-        if not os.path.exists(file):
-            known = ", ".join(f"configs/{path.name}" for path in sorted(_CONFIGS.glob("*.py")))
-            raise UserError(f"The config file {file} does not exist; those of the project are {known}.") from error
-        raise UserError(f"The config file {file} cannot be read: {error.strerror or error}.") from error
+        raise UserError(_key_sentence(error, argv) if _of_a_key(error) else _file_sentence(error, argv)) from error
     except Exception as error:
-        raise UserError(f"The config cannot be read: {type(error).__name__}: {error}{_place(error)}.") from error
+        raise UserError(_file_sentence(_in_the_file(error) or error, argv)) from error
+
+
+def _check(config: object, argv: Sequence[str]) -> None:
+    """Refuses what get_config gave if it is no config of lift_jax."""
+    # One that could not be loaded raises the reason here.
+    if getattr(config, "method", None) is None or not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(
+            f"get_config in {_config_file(argv)} gives {printable(repr(config), 60)}, which is no config of lift_jax; "
+            "let it start from lift_jax.config.default(), as the files in configs/ do."
+        )
+
+
+def _config_file(argv: Sequence[str]) -> str:
+    """Finds the config file among the arguments."""
+    following = dict(zip(argv, [*argv[1:], ""], strict=True))
+    given = [word.partition("=")[2] or following[word] for word in argv if word.partition("=")[0] in _CONFIG_FLAGS]
+    return given[-1].partition(":")[0] if given else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an exception, and those that it was raised from or in the handling of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _in_the_file(error: BaseException) -> BaseException | None:
+    """Finds the exception that passed through get_config, or None."""
+    return next((each for each in _chain(error) if _place(each)), None)
+
+
+def _of_a_key(error: Exception) -> bool:
+    """Says whether ConfigDict raised the exception, for a key that it does not have."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).parts[-2:-1] in (("config_dict",), ("config_flags",)) and "get_config" not in str(
+        error
+    )
 
 
 def _with_config_found(argv: Sequence[str]) -> list[str]:
-    """The arguments, with the project's file for a config `[configs/]NAME.py[:ARGUMENT]` that the user has not."""
+    """Puts the project's file in the place of a config `[configs/]NAME.py[:ARGUMENT]` that is not where the user is."""
     found, value_follows = list(argv), False
     for index, word in enumerate(argv):
         flag, equals, value = word.partition("=")
@@ -93,7 +127,7 @@ def _with_config_found(argv: Sequence[str]) -> list[str]:
 
 
 def nearest_key(key: str, keys: Iterable[str]) -> str:
-    """The key, with its path, that is most like `key`: by the whole path, or by its last part alone."""
+    """Finds the key, with its path, that is most like `key`: by the whole path, or by its last part alone."""
     keys, last = list(keys), key.rpartition(".")[2]
     if _ALSO_CALLED.get(last) in keys:
         return _ALSO_CALLED[last]
@@ -107,6 +141,7 @@ def nearest_key(key: str, keys: Iterable[str]) -> str:
 
 
 def _key_sentence(error: Exception, argv: Sequence[str]) -> str:
+    """Says which key there is not, and which is the nearest."""
     keys = lift_config.flatten(lift_config.default())
     sections = {key.rpartition(".")[0] for key in keys}
     given = [match.group(1) for arg in argv if (match := re.match(r"--?config\.([\w.]+)", arg))]
@@ -120,16 +155,38 @@ def _key_sentence(error: Exception, argv: Sequence[str]) -> str:
     return f"There is no config key {name!r}{_place(error)}; the nearest is config.{near}."
 
 
-def _flag_sentence(message: str) -> str:
+def _file_sentence(error: BaseException, argv: Sequence[str]) -> str:
+    """Says what is wrong with the config file."""
+    file = _config_file(_with_config_found(argv))
+    if not os.path.exists(file):
+        known = ", ".join(f"configs/{path.name}" for path in sorted(_CONFIGS.glob("*.py")))
+        return f"The config file {file} does not exist; those of the project are {known}."
+    if isinstance(error, OSError) and not _place(error):
+        why = reason(next(each for each in reversed(list(_chain(error))) if isinstance(each, OSError)))
+        return f"The config file {file} cannot be read ({why}); name another with --config."
+    if isinstance(error, AttributeError) and "get_config" in str(error):
+        return f"The config file {file} has no function get_config; write one that gives a config, as in configs/."
+    if isinstance(error, SyntaxError):
+        return f"The config file {file} is no Python: {error}."
+    said = first_line(error) if isinstance(error, Exception) else str(error)
+    return f"The config file {file} cannot be used{_place(error)}: {type(error).__name__}: {said.rstrip('.')}."
+
+
+def _flag_sentence(error: flags.Error) -> str:
+    """Says what is wrong with a flag, in absl's words without the traceback that may be in them."""
+    message, _, trace = str(error).partition("Error whilst parsing config file:")
+    if trace:
+        message += trace.strip().splitlines()[-1]
     message = " ".join(message.split())
     wrong = re.match(r"flag --(config[\w.]*)=(.*?): (.*)", message)
     if wrong:
-        key, value, reason = wrong.groups()
-        return f"--{key}={value} does not fit: {reason.rstrip('.')}; lift_jax/config.py says what {key} takes."
+        key, value, why = wrong.groups()
+        remedy = f"lift_jax/config.py says what {key} takes" if "." in key else "write --config FILE[:ARGUMENT]"
+        return f"--{key}={value} does not fit: {why.rstrip('.')}; {remedy}."
     return f"{message.rstrip('.')}; see --help."
 
 
-def _place(error: Exception) -> str:
-    """Where in the config file it happened, if there."""
+def _place(error: BaseException) -> str:
+    """Says where in the config file it happened, or nothing if it happened elsewhere."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "get_config"]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -1,6 +1,7 @@
 """The one exception that speaks to the user, and what others have to say in it."""
 
 import errno
+import io
 import os
 import re
 import sys
@@ -23,11 +24,19 @@ def exit_status(command: Callable[[], int | None]) -> int:
     Args:
         command: the command, which gives its status, or None for success.
     """
+    show_everything()
     try:
         return command() or 0
     except UserError as error:
         print_error(error)
         return 1
+
+
+def show_everything() -> None:
+    """Lets the standard streams escape what they cannot show: names that are no UTF-8, or any on an ASCII terminal."""
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_error(error: UserError) -> None:

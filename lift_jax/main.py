@@ -47,7 +47,8 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: whic
 def main(argv: Sequence[str]) -> None:
     """Runs what the flags say."""
     if len(argv) > 1:
-        raise UserError(f"The argument {argv[1]!r} belongs to no flag; see --help.")
+        hint = f"write --config {argv[1]}" if argv[1].partition(":")[0].endswith(".py") else "see --help"
+        raise UserError(f"The argument {argv[1]!r} belongs to no flag; {hint}.")
     if _CONFIG.value is None:
         raise UserError("No config is given; write --config FILE, such as --config configs/quickstart.py.")
     if _PRINT_CONFIG.value:
@@ -55,23 +56,31 @@ def main(argv: Sequence[str]) -> None:
         return
     if _MODE.value == "eval" and _WORKDIR.value is None:
         raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
+    if _MODE.value == "train" and _CHECKPOINT.value is not None:
+        raise UserError(
+            f"--checkpoint is {_CHECKPOINT.value}, but --mode train goes on from the newest checkpoint in --workdir; "
+            "write --mode eval to evaluate that one, or leave --checkpoint out."
+        )
     # Imported here: `--help` and a mistyped flag do not wait for them.
     import jax
     from etils import epath
 
     from lift_jax import sweep
     from lift_jax.cluster import processes
+    from lift_jax.outputs import place
     from lift_jax.run import default_workdir, run
+    from lift_jax.workdir import given_checkpoint
     from lift_jax.workdir.logs import process_start
 
     config = _CONFIG.value
     processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if jax.process_count() > 1 and _WORKDIR.value is None:
         raise UserError("Several processes write into one run's folder; write --workdir DIR, the same for all.")
-    workdir = epath.Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = place(_WORKDIR.value, "--workdir") if _WORKDIR.value else epath.Path(default_workdir(file))
     by_hand = config_flags.get_override_values(flags.FLAGS["config"])
     mode: Any = _MODE.value  # absl keeps it to the two that there are
-    checkpoint = epath.Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
+    checkpoint = None if _CHECKPOINT.value is None else given_checkpoint.find(_CHECKPOINT.value)
     if config.sweep:
         sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint)
     else:

@@ -13,17 +13,21 @@ is 1 if there was no image that could be read.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lift_jax.errors import UserError, exit_status
+from lift_jax.errors import UserError, exit_status, reason
+from lift_jax.files import expand, replacing
+from lift_jax.outputs import check_file
+from lift_jax.printable import printable
 from lift_jax.text_table import aligned
 
 if TYPE_CHECKING:
@@ -36,10 +40,10 @@ class Prediction(NamedTuple):
     """An image's most probable classes, in descending order.
 
     Attributes:
-        path: of the image's file.
-        labels: of the classes.
-        probabilities: of the classes, 0 to 1.
-        problem: why the file could not be read; the others are empty then.
+        path: the image's file.
+        labels: the classes' labels.
+        probabilities: the classes' probabilities, 0 to 1.
+        problem: why the file could not be read; labels and probabilities are empty then.
     """
 
     path: str
@@ -59,11 +63,19 @@ def predict_files(
     model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "Prior" = "uniform",
     num_workers: int = 0,
 ) -> list[Prediction]:  # fmt: skip
-    """The `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
+    """Gives all that `stream_files` yields, which has the same arguments."""
+    return list(stream_files(model, paths, top_k=top_k, tte=tte, prior=prior, num_workers=num_workers))
+
+
+def stream_files(
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "Prior" = "uniform",
+    num_workers: int = 0,
+) -> Iterator[Prediction]:  # fmt: skip
+    """Yields the `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
 
     Args:
-        model: see `lift_jax.load`.
-        paths: of image files.
+        model: the run's classifier; see `lift_jax.load`.
+        paths: the image files.
         top_k: number of classes, at least 1; there are no more than the model has.
         tte, prior: see `lift_jax.inference.model.Model.predict`.
         num_workers: processes that decode images; 0 uses threads of this one.
@@ -77,19 +89,33 @@ def predict_files(
         logging.set_verbosity(logging.ERROR)  # unreadable files are reported by the caller, with their reasons
         loader = model.loader(model.dataset(FileSource("", paths), "the images"), tte=tte, num_workers=num_workers)
         best: dict[int, Prediction] = {}
+        following = 0
         for indices, probabilities in model.stream(loader, logs, prior=prior):
             # A stable order, so that of equal probabilities the first class stands first, as in the evaluation.
             order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
             rows = np.take_along_axis(probabilities, order, axis=1)
             for index, labels, row in zip(indices, order, rows, strict=True):
                 best[int(index)] = Prediction(paths[int(index)], labels.tolist(), row.tolist())
-    for index, problem in loader.problems.items():
-        best[index] = Prediction(str(paths[index]), [], [], problem)
-    return [best[index] for index in range(len(paths))]
+            while following in best or following in loader.problems:
+                yield _known(following, paths, best, loader.problems)
+                following += 1
+    for index in range(following, len(paths)):
+        yield _known(index, paths, best, loader.problems)
 
 
-def write(predictions: Sequence[Prediction], class_names: Sequence[str], style: str, file: IO[str]) -> None:
-    """Writes predictions as a table, as JSON lines, or as CSV with a line for each image and rank."""
+def _known(index: int, paths: Sequence[str], best: dict[int, Prediction], problems: Mapping[int, str]) -> Prediction:
+    """Gives what is known of a file: its classes, which are then taken out of `best`, or its problem."""
+    if index in problems:
+        return Prediction(paths[index], [], [], problems[index])
+    return best.pop(index)
+
+
+def write(predictions: Iterable[Prediction], class_names: Sequence[str], style: str, file: IO[str]) -> None:
+    """Writes predictions as a table, as JSON lines, or as CSV with a line for each image and rank.
+
+    The last two are written as the predictions come. A table, whose columns are as wide as their content, has to wait
+    for the last one.
+    """
     if style == "csv":
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "rank", "label", "class", "probability"])
@@ -98,9 +124,19 @@ def write(predictions: Sequence[Prediction], class_names: Sequence[str], style: 
                 writer.writerow([path, rank, label, class_names[label], f"{probability:.6g}"])
     elif style == "jsonl":
         for prediction in predictions:
-            file.write(json.dumps(_as_json(prediction, class_names), ensure_ascii=False) + "\n")
+            file.write(_json_line(_as_json(prediction, class_names), file))
     else:
         file.writelines(f"{line}\n" for line in _table(predictions, class_names))
+
+
+def _json_line(content: dict, file: IO[str]) -> str:
+    """Writes a line of JSON, whose characters are escaped as JSON does it where the file cannot have them."""
+    line = json.dumps(content, ensure_ascii=False) + "\n"
+    try:
+        line.encode(getattr(file, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(content) + "\n"
+    return line
 
 
 def _as_json(prediction: Prediction, class_names: Sequence[str]) -> dict:
@@ -111,9 +147,12 @@ def _as_json(prediction: Prediction, class_names: Sequence[str]) -> dict:
     return {"path": prediction.path, "predictions": classes}
 
 
-def _table(predictions: Sequence[Prediction], class_names: Sequence[str]) -> Iterator[str]:
+def _table(predictions: Iterable[Prediction], class_names: Sequence[str]) -> Iterator[str]:
     rows = [
-        [p.path, *(f"{class_names[label]} {100 * x:.1f} %" for label, x in zip(p.labels, p.probabilities, strict=True))]
+        [
+            printable(p.path),
+            *(f"{printable(class_names[c])} {100 * x:.1f} %" for c, x in zip(p.labels, p.probabilities, strict=True)),
+        ]
         for p in predictions
         if p.problem is None
     ]
@@ -149,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command, and returns its exit status."""
     given = _parser().parse_args(arguments)
     try:
         return exit_status(lambda: _run(given))
@@ -161,6 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     if given.top_k < 1:
         raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
+    output = None if given.output is None else Path(expand(given.output, "--output"))
+    if output is not None and not _is_device(output):
+        check_file(output, "name another file with --output")
     paths = find_images(given.paths or ["-"], sys.stdin)
     # Imported here: `--help` needs no JAX.
     from lift_jax.cluster import processes
@@ -168,18 +210,70 @@ def _run(given: argparse.Namespace) -> int:
 
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
-    predictions = predict_files(
+    predictions = stream_files(
         model, paths, top_k=given.top_k, tte=given.tte, prior=given.prior, num_workers=given.num_workers
     )
+    come: list[Prediction] = []
+    if output is None:
+        _print(_reported(predictions, come), model.class_names, given.format)
+    else:
+        _write_file(_reported(predictions, come), come, model.class_names, given.format, output)
+    return 0 if any(prediction.problem is None for prediction in come) else 1
+
+
+def _reported(predictions: Iterable[Prediction], come: list[Prediction]) -> Iterator[Prediction]:
+    """Passes predictions on, collects them in `come`, and names the files that could not be read."""
     for prediction in predictions:
         if prediction.problem is not None:
             print(f"warning: {prediction.problem}", file=sys.stderr)
-    if given.output:
-        with Path(given.output).open("w", encoding="utf-8", newline="") as file:
-            write(predictions, model.class_names, given.format, file)
-    else:
-        write(predictions, model.class_names, given.format, sys.stdout)
-    return 0 if any(prediction.problem is None for prediction in predictions) else 1
+        come.append(prediction)
+        yield prediction
+
+
+def _print(predictions: Iterable[Prediction], class_names: Sequence[str], style: str) -> None:
+    """Writes predictions to standard output."""
+    try:
+        write(predictions, class_names, style, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"Standard output cannot be written ({reason(error)}); make room, or name a file with --output."
+        ) from error
+
+
+def _write_file(
+    predictions: Iterator[Prediction], come: list[Prediction], class_names: Sequence[str], style: str, output: Path
+) -> None:
+    """Writes predictions into a file, or to standard output if the file cannot be written after all."""
+    try:
+        with _opened(output) as file:
+            write(predictions, class_names, style, file)
+    except OSError as error:
+        come += list(predictions)  # those that were still to come
+        _print(come, class_names, style)
+        raise UserError(
+            f"{output} cannot be written ({reason(error)}), so that the predictions are on standard output; make room "
+            "or get permission, or name another file with --output."
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(output: Path) -> Iterator[IO[str]]:
+    """Opens a file for writing, which appears when all is written; or a device or pipe, which cannot be replaced."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    form: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    if _is_device(output):
+        with output.open("w", **form) as file:
+            yield file
+        return
+    with replacing(output.resolve()) as part, Path(part).open("w", **form) as file:
+        yield file
+
+
+def _is_device(output: Path) -> bool:
+    return output.exists() and not output.is_file() and not output.is_dir()
 
 
 if __name__ == "__main__":

@@ -52,13 +52,23 @@ def test_without_arguments_the_quickstart_runs(repository, tmp_path):
     assert said == "", "the second run installs nothing"
 
 
+def test_flags_without_a_config_are_of_the_quickstart(repository, tmp_path):
+    quickstart = ["--config", f"{repository}/configs/quickstart.py"]
+    assert launch(repository, tmp_path, "--workdir", "a b")[1] == [*quickstart, "--workdir", "a b"]
+    assert launch(repository, tmp_path, "--config.seed=1")[1] == [*quickstart, "--config.seed=1"]
+    for own in ["--config=mine.py", "--workdir", "X"], ["mine.py"], ["--help"]:
+        assert launch(repository, tmp_path, *own)[1] == own
+
+
 def test_a_changed_list_of_packages_is_installed(repository, tmp_path):
     (repository / "requirements.txt").write_text("# still nothing\n")
     assert "Installed in" in launch(repository, tmp_path)[2]
     assert launch(repository, tmp_path)[2] == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--config", "my a.py:1", "--config.seed", ""], ["--workdir=a b"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--config", "my a.py:1", "--config.seed", ""], ["--config=c.py", "--workdir=a b"]]
+)
 def test_arguments_pass_unchanged(repository, tmp_path, arguments):
     assert launch(repository, tmp_path, *arguments)[1] == arguments
 

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,3 +153,75 @@ def test_a_mistake_is_one_sentence(photographs, workdir, tmp_path, capsys):
         assert predict.main([str(argument) for argument in arguments]) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1 and words in said
+
+
+def test_names_that_no_terminal_in_ascii_can_show():
+    path = os.fsdecode(b"gr\xfcn\n.png")
+    predictions = [predict.Prediction(path, [0], [1.0])]
+    text = {}
+    for style in predict.FORMATS:
+        file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace", newline="")
+        predict.write(predictions, ["Käfer"], style, file)
+        file.seek(0)
+        text[style] = file.read()
+    assert json.loads(text["jsonl"]) == {
+        "path": path,
+        "predictions": [{"label": 0, "class": "Käfer", "probability": 1.0}],
+    }
+    assert text["table"] == "gr\\udcfcn\\n.png  K\\xe4fer 100.0 %\n"
+    assert "gr\\udcfcn\n.png" in next(iter(csv.DictReader(io.StringIO(text["csv"]))))["path"]
+
+
+def test_an_output_that_cannot_be_written_is_told_of_first(photographs, tmp_path, capsys):
+    arguments = ["--workdir", str(tmp_path / "no run"), "--output", str(tmp_path), str(photographs)]
+    assert predict.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path} cannot be written (a folder has this name)") and "--output" in said
+
+
+def test_on_a_full_disk_the_predictions_are_on_standard_output(photographs, workdir, tmp_path, capsys):
+    arguments = ["--workdir", str(workdir), "--format=jsonl", str(photographs / "test")]
+    assert predict.main(arguments) == 0
+    whole = capsys.readouterr().out
+    output = tmp_path / "predictions.jsonl"
+    output.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        status = predict.main([*arguments, "--output", str(output)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    captured = capsys.readouterr()
+    assert status == 1 and captured.out == whole
+    assert "predictions.jsonl cannot be written (File too large)" in captured.err
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.jsonl"] and output.read_text() == "old"
+    assert predict.main([*arguments, "--output", str(output)]) == 0
+    assert output.read_text() == whole
+
+
+def test_what_is_no_checkpoint(photographs, workdir, tmp_path, capsys):
+    picture = next((photographs / "test" / "cat").iterdir())
+    newest = max((workdir / "checkpoints").iterdir())
+    for given, words in (
+        (tmp_path, "is no checkpoint; name a folder such as RUN/checkpoints/150"),
+        (workdir, f"is no checkpoint; the newest one in it is {newest}"),
+        (workdir / "checkpoints", f"the newest one in it is {newest}"),
+        (picture, "is no checkpoint; name a folder such as RUN/checkpoints/150, or a checkpoint.pth.tar"),
+        (tmp_path / "none", "does not exist"),
+    ):
+        assert predict.main(["--workdir", str(workdir), "--checkpoint", str(given), str(picture)]) == 1
+        said = capsys.readouterr().err
+        assert words in said and str(given) in said and said.count("\n") == 1
+    assert predict.main(["--workdir", str(workdir), "--checkpoint", str(newest), str(picture)]) == 0
+    assert picture.name in capsys.readouterr().out
+
+
+def test_a_backbone_that_is_not_where_it_was(photographs, workdir, tiny_folder, tmp_path, capsys):
+    shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"backbone": "./models/tiny"}))
+    arguments = ["--workdir", str(tmp_path / "run"), str(photographs / "test" / "cat")]
+    assert predict.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert "./models/tiny" in said and "--backbone" in said and said.count("\n") == 1
+    assert predict.main([*arguments, "--backbone", tiny_folder]) == 0

@@ -1,21 +1,28 @@
 """The command line of the exports; see `lift_jax.export`."""
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 import lift_jax.export
-from lift_jax.errors import UserError, exit_status
+from lift_jax import outputs
+from lift_jax.errors import UserError, exit_status, first_line
+from lift_jax.files import expand
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "merged", "peft", "reference")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 """How far the probabilities of the exported file may be from the run's, by config.dtype."""
 
+_REMEDY = "name another folder with --output"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command, and returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.export",
         description=lift_jax.export.__doc__,
@@ -26,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--squares", action="store_true", help="of stablehlo: for images that are resized and cropped already"
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the folder (default RUN/export, or in it merged or peft)"
-    )
+    parser.add_argument("--output", metavar="DIR", help="the folder (default RUN/export, or in it merged or peft)")
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
     parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
     parser.add_argument(
@@ -53,19 +58,12 @@ def _run(given: argparse.Namespace) -> None:
     from lift_jax.inference import compact
     from lift_jax.inference.load import load
 
-    if given.output is None and "://" in given.workdir:
-        raise UserError(f"The run {given.workdir} is in a bucket; name a folder for the export with --output.")
+    folder = _folder(given)
+    if given.format in ("merged", "peft"):
+        weights.check_new(folder)
+    outputs.check_file(folder / "model.json", _REMEDY)
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
-    folder = given.output or Path(given.workdir) / "export"
-    if given.output is None and given.format in ("merged", "peft"):
-        folder /= given.format
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be made ({error.strerror}); name another with --output."
-        ) from error
     photographs = given.format == "stablehlo" and not given.squares
     write = {
         "stablehlo": lambda model, folder: stablehlo.write(model, folder, given.squares),
@@ -75,11 +73,13 @@ def _run(given: argparse.Namespace) -> None:
         "peft": weights.write_peft,
         "reference": weights.write_reference,
     }[given.format]
-    file = write(model, folder)
-    print(f"{file}: {sum(part.stat().st_size for part in _parts(file)):,} bytes.")
-    if given.format in ("stablehlo", "onnx"):
-        text = json.dumps(classifier.description(model, photographs), indent=2, ensure_ascii=False)
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    with _writing(folder), outputs.filling(folder) as part:
+        written = write(model, part)
+        if given.format in ("stablehlo", "onnx"):
+            text = json.dumps(classifier.description(model, photographs), indent=2, ensure_ascii=False) + "\n"
+            (part / "model.json").write_text(text, encoding="utf-8", errors="backslashreplace")
+    file = folder / written.relative_to(part)
+    print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
     if not given.check or given.format == "peft":  # peft itself would be needed
         return
     # Of photographs each size is compiled anew.
@@ -100,6 +100,29 @@ def _run(given: argparse.Namespace) -> None:
             "do not use it."
         )
     print(f"Its predictions on {len(dataset)} images are the run's: they differ by {difference:.1e} at most.")
+
+
+def _folder(given: argparse.Namespace) -> Path:
+    """Finds the folder that the export goes to."""
+    if given.output is not None:
+        return Path(expand(given.output, "--output"))
+    workdir = outputs.place(given.workdir, "--workdir")
+    if "://" in str(workdir):
+        raise UserError(f"The run {workdir} is in a bucket; name a folder for the export with --output.")
+    return Path(workdir) / "export" / (given.format if given.format in ("merged", "peft") else "")
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turns what goes wrong with the disk into a sentence; safetensors and torch have errors of their own for that."""
+    try:
+        with outputs.writing(folder, _REMEDY):
+            yield
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(
+            f"The export cannot be written to {folder} ({first_line(error)}); make room or get permission, or "
+            f"{_REMEDY}."
+        ) from error
 
 
 def _parts(file: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from lift_jax.training.priors import PRIORS
 
 
 def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
-    """Images to logits, the parameters inside as constants."""
+    """Makes a function from images to logits, with the parameters inside as constants."""
     params = jax.device_get(model.params)
     classifier, image_input = model.network.classifier, model.network.input
 
@@ -26,17 +26,20 @@ def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Ar
 
 
 def of_photographs(model: Model) -> Callable[[UInt8[Array, "b height width 3"]], Float[Array, "b classes"]]:
-    """Photographs of one size, whatever it is, to logits: `function` of what the evaluation would cut out of them."""
+    """Makes a function from photographs of one size, whatever it is, to logits.
+
+    It is `function` of the squares that the evaluation would cut out of them.
+    """
     logits = function(model)
     side, interpolation = model.network.input.resolution, model.config.interpolation
     return lambda images: logits(to_square(images, side, interpolation))
 
 
 def description(model: Model, photographs: bool) -> Mapping[str, Any]:
-    """The content of model.json: what goes in, what comes out.
+    """Gives the content of model.json: what goes in, what comes out.
 
     Args:
-        model: of the run.
+        model: the run's classifier.
         photographs: whether the exported function is `of_photographs`.
     """
     side = model.network.input.resolution

@@ -44,7 +44,7 @@ def write(model: Model, folder: Path) -> Path:
 
 
 def read(file: Path) -> Run:
-    """The exported classifier in onnxruntime."""
+    """Loads the exported classifier into onnxruntime."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -4,21 +4,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt8
 
 _BITS = 22
-"""Of the fractions in which Pillow computes with pixels of eight bits."""
+"""How many bits the fractions have in which Pillow computes with pixels of eight bits."""
 
 
 def to_square(
     images: UInt8[Array, "b height width 3"], side: int, interpolation: str
 ) -> UInt8[Array, "b {side} {side} 3"]:
-    """The short side is resized to 8/7 of `side`, and the centre is cropped (see `lift_jax.data.views.prepare_test`).
+    """Resizes the short side to 8/7 of `side`, and crops the centre (see `lift_jax.data.views.prepare_test`).
 
     As Pillow does it: an antialiased filter, along the rows first, rounded to whole grey levels after each axis. Its
     fractions are Pillow's, so that its ties are, which are common where a size has a simple ratio to the square's.
     Bilinear pixels are the same; of bicubic ones, about one value in ten thousand differs by one grey level.
 
     Args:
-        images: of one size.
-        side: of the square, in pixels.
+        images: photographs of one size.
+        side: the side of the square, in pixels.
         interpolation: "bilinear" or "bicubic".
     """
     short = jnp.minimum(*(jnp.asarray(n, jnp.int32) for n in images.shape[1:3]))
@@ -36,7 +36,7 @@ def to_square(
 
 
 def _weights(size: int, short: Array, side: int, interpolation: str) -> Int[Array, "{side} size"]:
-    """By which the pixels along an axis count for those of the crop; each row has the sum 1, a fraction of `_BITS`."""
+    """Weighs the pixels along an axis for those of the crop; each row has the sum 1, as a fraction of `_BITS`."""
     old = jnp.asarray(size, jnp.int32)
     new = (side + side // 7) * old // short
     margin = new - side
@@ -55,7 +55,7 @@ def _weights(size: int, short: Array, side: int, interpolation: str) -> Int[Arra
 
 
 def _divide(numerator: Int[Array, "s n"], denominator: Int[Array, "s 1"]) -> Int[Array, "s n"]:
-    """The quotient as a fraction of `_BITS`, rounded; bit by bit, because no integer is longer than 32 bits."""
+    """Gives the quotient as a fraction of `_BITS`, rounded; bit by bit, because no integer is longer than 32 bits."""
     quotient, rest = jnp.zeros_like(numerator), numerator
     for _ in range(_BITS):
         rest = 2 * rest

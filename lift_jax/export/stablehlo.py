@@ -16,15 +16,15 @@ FILE = "model.stablehlo"
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 Run = Callable[[UInt8[np.ndarray, "b height width 3"]], Float[np.ndarray, "b classes"]]
-"""An exported classifier: images to logits."""
+"""An exported classifier is a function from images to logits."""
 
 
 def write(model: Model, folder: Path, squares: bool = False) -> Path:
     """Writes the classifier for batches of any size, on CPU, GPU and TPU.
 
     Args:
-        model: of the run.
-        folder: for the file.
+        model: the run's classifier.
+        folder: the folder that the file is written into.
         squares: whether its images are resized and cropped already; otherwise they are of any size, and it does that.
     """
     batch, height, width = export.symbolic_shape("batch, height, width")
@@ -37,6 +37,6 @@ def write(model: Model, folder: Path, squares: bool = False) -> Path:
 
 
 def read(file: Path) -> Run:
-    """The exported classifier, without anything of lift_jax."""
+    """Reads the exported classifier, without anything of lift_jax."""
     exported = export.deserialize(bytearray(file.read_bytes()))
     return lambda images: np.asarray(exported.call(images))

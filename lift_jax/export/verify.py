@@ -16,7 +16,7 @@ from lift_jax.workdir.logs import Logs
 
 
 def images(model: Model, paths: Sequence[str], most: int = 32) -> Dataset:
-    """The first images of `paths`, or without any those of the run's test split, spread over it.
+    """Takes the first images of `paths`, or without any those of the run's test split, spread over it.
 
     Raises:
         UserError: if the data set is not there.
@@ -31,10 +31,10 @@ def images(model: Model, paths: Sequence[str], most: int = 32) -> Dataset:
 
 
 def difference(model: Model, exported: Run, dataset: Dataset, photographs: bool = False) -> float:
-    """The largest difference of a probability, over all images and classes, between the file and the run.
+    """Finds the largest difference of a probability, over all images and classes, between the file and the run.
 
     Args:
-        model: of the run.
+        model: the run's classifier.
         exported: the file's function.
         dataset: the images.
         photographs: whether the function takes them as they are, instead of the squares of the evaluation.

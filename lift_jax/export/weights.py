@@ -30,7 +30,7 @@ def write_merged(model: Model, folder: Path) -> Path:
         UserError: if the folder is not empty, or the run's method is no linear change of the image tower's weights.
     """
     _check_images_alone(model, "a plain backbone")
-    _check_new(folder)
+    check_new(folder)
     parts = jax.device_get(model.network.parts)
     # The frozen weights as they were loaded: those of the run may be rounded to bfloat16.
     own = traverse_util.flatten_dict({partition.BACKBONE: dict(model.backbone.params["vision"])})
@@ -43,7 +43,7 @@ def write_merged(model: Model, folder: Path) -> Path:
 
 
 def read_merged(model: Model, folder: Path) -> Model:
-    """The run with what `write_merged` wrote in the place of its own network and parameters."""
+    """Gives the run with what `write_merged` wrote in the place of its own network and parameters."""
     backbone = weights.load(str(folder))
     dtype = model.network.input.dtype
     head = traverse_util.unflatten_dict(safetensors.numpy.load_file(folder / HEAD_FILE), sep="/")
@@ -63,7 +63,7 @@ def write_peft(model: Model, folder: Path) -> Path:
         UserError: if the folder is not empty, or the run trained something else of the backbone.
     """
     _check_images_alone(model, "a peft adapter")
-    _check_new(folder)
+    check_new(folder)
     peft.save(folder, model.backbone, model.network.parts.tuner.get(partition.BACKBONE, {}))
     return _write_head(model, folder)
 
@@ -80,13 +80,13 @@ def write_reference(model: Model, folder: Path) -> Path:
 
 
 def read_reference(model: Model, folder: Path) -> Model:
-    """The run with its trained parameters from what `write_reference` wrote."""
+    """Gives the run with its trained parameters from what `write_reference` wrote."""
     parts = reference.load(folder / REFERENCE_FILE, model.network.tuning, jax.device_get(model.network.parts))
     return dataclasses.replace(model, params=partition.merge(*parts))
 
 
 def _write_head(model: Model, folder: Path) -> Path:
-    """The head beside the backbone; transformers and peft leave the file alone."""
+    """Writes the head beside the backbone; transformers and peft leave the file alone."""
     head: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.network.parts.head)[partition.HEAD], sep="/")
     header = {
         "head": "zero_shot" if model.network.method.zero_shot else model.config.head,
@@ -105,6 +105,11 @@ def _check_images_alone(model: Model, what: str) -> None:
         )
 
 
-def _check_new(folder: Path) -> None:
+def check_new(folder: Path) -> None:
+    """Sees to it that a folder is empty or not there.
+
+    Raises:
+        UserError: if it has something in it.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; name a new folder with --output.")

@@ -1,25 +1,41 @@
-"""The compact form: what a run has trained, in one safetensors file, with all that is needed to use it again."""
+"""run.safetensors: what a run has trained, in one file with all that is needed to use it again."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+import pydantic
 import safetensors.numpy
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from lift_jax.classifier.network import Network
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
 from lift_jax.inference.model import Model, assemble
 from lift_jax.models.partition import merge
+from lift_jax.printable import printable
 from lift_jax.weights import Backbone
-from lift_jax.workdir import config_file, record
+from lift_jax.workdir import config_file, record, schema
 
 FILE = "run.safetensors"
 _FORMAT = "lift_jax run 1"
+_REMEDY = "export the run again"
+_JSON = ("config", "class_names", "run")
+"""The keys of the header whose values are JSON."""
+
+
+class _Header(pydantic.BaseModel):
+    """The header: what `write` puts into it."""
+
+    model_config = schema.STRICT
+    format: str
+    config: Any
+    class_names: Annotated[list[str], pydantic.Field(min_length=1)]
+    backbone_hash: str
+    run: Any = None
 
 
 def write(model: Model, folder: Path) -> Path:
@@ -44,34 +60,53 @@ def load(file: Path, backbone: str | None = None) -> Model:
     """Loads the model of such a file; see `lift_jax.load`.
 
     Raises:
-        UserError: if the file is missing, damaged, or none of these; or the backbone is another one.
+        UserError: if the file is missing, damaged, or no exported run; or the backbone is another one.
     """
+    header, arrays = _read(file)
+
+    def trained(loaded: Backbone, network: Network) -> Network:
+        if loaded.hash != header.backbone_hash:
+            raise UserError(
+                f"{file} belongs to other weights than those of the backbone {loaded.name} (their hash begins with "
+                f"{header.backbone_hash[:12]}, here {loaded.hash[:12]}); name the right one as `backbone`."
+            )
+        return network.with_trained({n: _filled(tree, arrays, file) for n, tree in network.parts.trainable.items()})
+
+    known = None if header.run is None else record.parse(header.run, file, _REMEDY)
+    if known is not None and known.class_names != header.class_names:
+        raise UserError(f"{file} is damaged: its class_names are not those of its run; {_REMEDY}.")
+    config = config_file.parse(header.config, file)
+    with config_file.named(file):
+        return assemble(config, tuple(header.class_names), known, trained, backbone)
+
+
+def _read(file: Path) -> tuple[_Header, dict[str, np.ndarray]]:
+    """Reads and checks the header, and reads the arrays."""
     try:
         with safe_open(file, framework="numpy") as opened:
             header = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no mapping
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read ({error}); export the run again.") from error
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: NumPy has no such type
+        why = reason(error) if isinstance(error, OSError) else first_line(error)
+        raise UserError(f"{file} cannot be read ({why}); {_REMEDY}.") from error
     if header.get("format") != _FORMAT:
         raise UserError(f"{file} is no exported run; python -m lift_jax.export --format safetensors makes one.")
-
-    def trained(loaded: Backbone, network: Network) -> Network:
-        if loaded.hash != header["backbone_hash"]:
-            raise UserError(
-                f"{file} belongs to other weights than those of the backbone {loaded.name} (their hash begins with "
-                f"{header['backbone_hash'][:12]}, here {loaded.hash[:12]}); name the right one as `backbone`."
-            )
-        return network.with_trained({n: _filled(tree, arrays, file) for n, tree in network.parts.trainable.items()})
-
-    known = record.parse(parse_json(header["run"])) if "run" in header else None
-    config = config_file.parse(parse_json(header["config"]), file)
-    return assemble(config, tuple(parse_json(header["class_names"])), known, trained, backbone)
+    try:
+        content = {key: parse_json(text) if key in _JSON else text for key, text in header.items()}
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: its header is no JSON ({printable(error)}); {_REMEDY}.") from error
+    return schema.check(content, _Header, file, _REMEDY), arrays
 
 
 def _filled(part: Any, arrays: dict[str, np.ndarray], file: Path) -> dict[str, Any]:
     """Fills the tree of a part with the file's arrays."""
     flat: dict[str, Any] = traverse_util.flatten_dict(dict(part), sep="/")  # pyright: ignore[reportAssignmentType]
     for name, own in flat.items():
-        if name not in arrays or arrays[name].shape != own.shape:
-            raise UserError(f"{file} has no {name} of shape {list(own.shape)}; it is of another version.")
+        if name not in arrays or (arrays[name].shape, arrays[name].dtype) != (own.shape, own.dtype):
+            raise UserError(
+                f"{file} has no {name} of shape {list(own.shape)} and type {own.dtype}; it is damaged or of another "
+                f"version: {_REMEDY}."
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{file} is damaged: its {name} has values that are not finite; {_REMEDY}.")
     return traverse_util.unflatten_dict({name: arrays[name] for name in flat}, sep="/")

@@ -12,10 +12,11 @@ from lift_jax.cluster import placement
 from lift_jax.errors import UserError
 from lift_jax.inference import compact
 from lift_jax.inference.model import Model, assemble
+from lift_jax.outputs import place
 from lift_jax.training import optimizer
 from lift_jax.training.state import initial_state
 from lift_jax.weights import Backbone, reference
-from lift_jax.workdir import checkpoints, config_file, record
+from lift_jax.workdir import checkpoints, config_file, given_checkpoint, record
 from lift_jax.workdir.identity import identify
 
 
@@ -37,16 +38,13 @@ def load(
     Raises:
         UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one.
     """
-    folder = epath.Path(workdir)
+    folder = place(workdir, "The run")
     if folder.suffix == ".safetensors":
         return compact.load(Path(folder), backbone)
     config = config_file.read(folder)
     known = record.read(folder) if (folder / record.FILE).is_file() else None
     saved = None if tuners.resolve(config.method, config.tuner).zero_shot else _checkpoint(folder, checkpoint)
-    if saved is not None and saved.is_dir():
-        names = tuple(checkpoints.identity(saved)["class_names"])
-    else:
-        names = tuple(record.read(folder).class_names)
+    names = _class_names(saved) if saved is not None and saved.is_dir() else tuple(record.read(folder).class_names)
     if known is not None and known.class_names != list(names):
         known = None  # of a later run in the same folder
 
@@ -57,7 +55,8 @@ def load(
             return _restored(saved, config, loaded, network)
         return network.with_trained(reference.load(Path(saved), network.tuning, network.parts).trainable)
 
-    return assemble(config, names, known, trained, backbone)
+    with config_file.named(folder / config_file.FILE):
+        return assemble(config, names, known, trained, backbone)
 
 
 def _checkpoint(folder: epath.Path, given: str | os.PathLike[str] | None) -> epath.Path:
@@ -66,12 +65,26 @@ def _checkpoint(folder: epath.Path, given: str | os.PathLike[str] | None) -> epa
     Raises:
         UserError: if there is none.
     """
-    saved = checkpoints.newest(folder) if given is None else epath.Path(given)
+    if given is not None:
+        return given_checkpoint.find(given)
+    saved = checkpoints.newest(folder)
     if saved is None:
         raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
-    if not saved.exists():
-        raise UserError(f"The checkpoint {saved} does not exist; name a folder such as {folder}/checkpoints/150.")
     return saved
+
+
+def _class_names(folder: epath.Path) -> tuple[str, ...]:
+    """Reads the names of the classes from a checkpoint.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    names = checkpoints.identity(folder).get("class_names")
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"The checkpoint {folder} is damaged: its class_names are no list of names; name another with --checkpoint."
+        )
+    return tuple(names)
 
 
 def _restored(

@@ -41,7 +41,7 @@ class Model:
     """A run's classifier; `lift_jax.load` makes it.
 
     Attributes:
-        config: the run's.
+        config: the resolved config of the run.
         network: the network with the trained parameters, on all devices.
         params: the parameters that the classifier is used with; a text tower has run and is left out.
         backbone: the foundation model.
@@ -82,7 +82,7 @@ class Model:
             Rows in the order of the images, columns in that of `class_names`.
 
         Raises:
-            UserError: an image cannot be read or is of no such kind, or the prior is not known.
+            UserError: if an image cannot be read or is of no such kind, or the prior is not known.
         """
         source = GivenImages(images)
         probabilities = np.zeros((len(source), len(self.class_names)), np.float32)
@@ -115,7 +115,14 @@ class Model:
     def stream(
         self, loader: TestLoader, logs: Logs, *, prior: Prior = "uniform", desc: str = "prediction"
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
-        """Yields indices and probabilities batch by batch: `predict` for more images than fit into memory."""
+        """Yields indices and probabilities batch by batch: this is `predict` for more images than fit into memory.
+
+        Args:
+            loader: see `loader`.
+            logs: for the progress bar.
+            prior: see `predict`.
+            desc: what the bar is called.
+        """
         return self._predictor(prior)(self.params, loader, logs, desc)
 
     def features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool = True) -> Float[np.ndarray, "n d"]:
@@ -124,7 +131,7 @@ class Model:
         Args:
             dataset: the images.
             logs: for the progress bar.
-            desc: what the bar says.
+            desc: what the bar is called.
             tuned: whether the features are those of the run, or those of its backbone as it was.
         """
         network, classifier, params = self.network, self.network.classifier, self.params
@@ -141,7 +148,7 @@ class Model:
 
     @property
     def logit_prior(self) -> LogitPrior:
-        """What the logits of the run take the frequencies of the classes to be."""
+        """The frequencies of the classes that the logits of the run take for granted."""
         if self.network.method.zero_shot:
             return LogitPrior("uniform")
         return losses.spec(self.config.loss).prior(self.config.tau)
@@ -182,10 +189,24 @@ def assemble(
         config: the resolved config of the run.
         class_names: the names of the classes in label order.
         known: what else is known of the run.
-        trained: puts the trained parameters into the network.
-        backbone: instead of config.backbone.
+        trained: a function that puts the trained parameters into the network.
+        backbone: where the backbone is now, if no longer where the config says.
+
+    Raises:
+        UserError: if the backbone cannot be loaded, or does not fit the config.
     """
-    loaded = weights.load(backbone or config.backbone, config.resolution or None)
+    if backbone is None and not config.backbone:
+        raise UserError("config.backbone is empty; it names the foundation model of the run.")
+    try:
+        loaded = weights.load(backbone or config.backbone, config.resolution or None)
+    except UserError as error:
+        if backbone is not None:
+            raise
+        raise UserError(
+            f"The run's backbone, {config.backbone!r} in its config, cannot be loaded ({str(error).rstrip('.')}); name "
+            "where it is now with --backbone, or in Python as `backbone`."
+        ) from error
+    losses.spec(config.loss)  # so that an unknown one is told of now
     method = tuners.resolve(config.method, config.tuner)
     network = trained(loaded, networks.build(config, method, loaded, class_names)).placed(placement.make_mesh())
     return Model(config, network, with_features(network.classifier, network.params), loaded, known)

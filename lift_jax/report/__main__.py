@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lift_jax.errors import exit_status
+from lift_jax.files import expand
+from lift_jax.outputs import place
 from lift_jax.report.comparison import compare
 from lift_jax.report.run_report import write
+from lift_jax.workdir.logs import Logs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command, and returns its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["compare"]:
         return exit_status(lambda: _compare(arguments[1:]))
@@ -26,7 +29,8 @@ def _draw(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="the run's folder")
     given = parser.parse_args(arguments)
-    print(write(given.run))
+    with Logs(None, to_stderr=True):
+        print(write(place(given.run, "RUN")))
     return 0
 
 
@@ -37,11 +41,11 @@ def _compare(arguments: Sequence[str]) -> int:
         "configs differ in the seed alone are one row, with mean and standard deviation.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one with runs in it")
-    parser.add_argument(
-        "--output", type=Path, default=Path("comparison.html"), metavar="FILE", help="the page (default %(default)s)"
-    )
+    parser.add_argument("--output", default="comparison.html", metavar="FILE", help="the page (default %(default)s)")
     given = parser.parse_args(arguments)
-    print(compare(given.runs, given.output))
+    output = Path(expand(given.output, "--output"))
+    with Logs(None, to_stderr=True):
+        print(compare([place(run, "RUN") for run in given.runs], output))
     return 0
 
 

@@ -8,9 +8,15 @@ from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lift_jax import outputs
 from lift_jax.evaluation.geometry import Geometry
+from lift_jax.files import replacing
+from lift_jax.printable import printable
 from lift_jax.report import comparison, page, style
 from lift_jax.report.files import RunFiles
+
+PAGE = "analysis.html"
+REMEDY = "remove what is in the way"
 
 
 def write(
@@ -23,13 +29,27 @@ def write(
     """Writes analysis.html, and its pictures into analysis/.
 
     Args:
-        workdir: where.
+        workdir: the folder that the page is written into.
         columns: what was found, by the name of the network.
-        classes, tail: names of those in the heat maps, and of those whose distances are shown.
-        runs: of a sweep over the share of tuned parameters, or none.
+        classes, tail: the names of the classes in the heat maps, and of those whose distances are shown.
+        runs: the runs of a sweep over the share of tuned parameters, or none.
+
+    Raises:
+        UserError: if the page or a picture cannot be written.
     """
-    workdir = epath.Path(workdir)
-    folder = workdir / "analysis"
+    file = epath.Path(workdir) / PAGE
+    with outputs.writing(file, REMEDY):
+        return _write(file, columns, classes, tail, runs)
+
+
+def _write(
+    file: epath.Path,
+    columns: Mapping[str, Geometry],
+    classes: Sequence[str],
+    tail: Sequence[str],
+    runs: Sequence[RunFiles],
+) -> epath.Path:
+    folder = file.parent / "analysis"
     folder.mkdir(exist_ok=True)
     sections = [_summary(columns)]
     figures: list[tuple[str, str, str, Figure]] = []
@@ -48,7 +68,7 @@ def write(
             style.to_png(figure, folder / f"{name}.png")
             sections.append(page.section(title, page.figure(style.to_svg(figure, name), caption)))
     listed = [
-        page.folded(f"{len(names)} {where}", page.paragraph(", ".join(names)))
+        page.folded(f"{len(names)} {where}", page.paragraph(", ".join(map(printable, names))))
         for names, where in ((classes, "in the heat maps"), (tail, "in the tail"))
     ]
     sections.append(page.section("Classes", "".join(listed), "wide long"))
@@ -57,8 +77,8 @@ def write(
         "Fine-Tuning Hurts”. A good tuning makes classes less similar, and leaves the test images of the tail as close "
         "to one another as the training images are."
     )
-    file = workdir / "analysis.html"
-    file.write_text(page.page("Features and the tail", intro, sections), encoding="utf-8")
+    with replacing(file) as part:
+        part.write_text(page.page("Features and the tail", intro, sections), encoding="utf-8")
     return file
 
 
@@ -79,7 +99,7 @@ def _summary(columns: Mapping[str, Geometry]) -> str:
 
 
 def _heat_maps(columns: Mapping[str, Geometry]) -> Figure:
-    """One below the other, on one scale."""
+    """Draws one heat map below the other, on one scale."""
     wide = 2 if len(columns) > 1 else 1
     high = -(-len(columns) // wide)
     figure = style.new_figure(0.5 + 2.2 * high)
@@ -101,7 +121,7 @@ def _heat_maps(columns: Mapping[str, Geometry]) -> Figure:
 
 
 def _distances(columns: Mapping[str, Geometry]) -> Figure:
-    """Histograms of training and test images, one network below the other."""
+    """Draws histograms of the training and the test images, one network below the other."""
     figure = style.new_figure(0.6 + 1.3 * len(columns))
     panels = figure.subplots(len(columns), 1, sharex=True, squeeze=False)[:, 0]
     most = max(float(max(g.train.max(), g.test.max())) for g in columns.values())
@@ -121,7 +141,7 @@ def _distances(columns: Mapping[str, Geometry]) -> Figure:
 
 
 def _share(rows: Sequence[comparison.Row]) -> Figure:
-    """Accuracy, overall and of each group, over the share of the backbone's parameters that were tuned."""
+    """Draws the accuracy, overall and of each group, over the share of the backbone's parameters that were tuned."""
     best: dict[float, comparison.Row] = {}
     for row in sorted(rows, key=lambda row: statistics.fmean(row.values("accuracy"))):
         best[tuned_share(row.runs[0])] = row
@@ -157,5 +177,5 @@ _LINES = (
 
 
 def tuned_share(run: RunFiles) -> float:
-    """Percent of the backbone's number of parameters that the run tuned, its head apart."""
+    """Gives how many parameters the run tuned besides its head, in percent of the backbone's."""
     return 100 * sum(row["share"] for row in run.record.trainable if row["group"] != "head")

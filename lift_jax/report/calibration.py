@@ -9,9 +9,16 @@ from lift_jax.report.style import GRID, INK, MANY, MUTED, new_figure
 
 
 def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, accuracy and mean confidence (percent, NaN for an empty bin) of ten bins, open below and closed above.
+    """Counts the images of ten bins of confidence, open below and closed above, and averages accuracy and confidence.
 
     They are the bins of the expected calibration error (`lift_jax.evaluation.metrics.summarize`).
+
+    Args:
+        confidence: the probability of each prediction, float [n] from 0 to 1.
+        right: whether it is right, bool [n].
+
+    Returns:
+        The number of images in each bin; their accuracy and their mean confidence in percent, NaN for an empty bin.
     """
     which = np.clip(np.ceil(confidence.astype(np.float64) * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
     total = np.bincount(which, minlength=NUM_BINS)
@@ -23,7 +30,7 @@ def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def draw(run: RunFiles) -> Figure:
-    """Accuracy against confidence, and below it how many images have that confidence."""
+    """Draws accuracy against confidence, and below it how many images have that confidence."""
     total, accuracy, confidence = bins(run.predictions["confidence"], run.right)
     figure = new_figure(3.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

@@ -13,12 +13,12 @@ _RASTER_FROM = 1500
 
 
 def draw(run: RunFiles) -> Figure:
-    """A bar a class, or of more than 20 classes a dot each; a class without test images says so."""
+    """Draws a bar for each class, or of more than 20 classes a dot; a class without test images says so."""
     return _bars(run) if len(run.record.class_names) <= _BARS_UP_TO else _dots(run)
 
 
 def order(run: RunFiles) -> np.ndarray:
-    """The classes from the most frequent in training to the rarest."""
+    """Orders the classes from the most frequent in training to the rarest."""
     return np.argsort(-np.asarray(run.record.train_counts), kind="stable")
 
 
@@ -72,7 +72,7 @@ def _dots(run: RunFiles) -> Figure:
 
 
 def _legend(figure: Figure, accuracy: np.ndarray, groups: np.ndarray, dots: bool) -> None:
-    """The groups that there are, with their mean accuracy."""
+    """Draws a legend of the groups that there are, with their mean accuracy."""
     handles, labels = [], []
     axes = figure.axes[0]
     for group, color in GROUP_COLORS.items():

@@ -11,8 +11,11 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lift_jax import outputs
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
+from lift_jax.files import replacing
+from lift_jax.printable import printable
 from lift_jax.report import files, page, style
 from lift_jax.report.files import RunFiles
 from lift_jax.text_table import aligned
@@ -43,16 +46,16 @@ class Row:
     runs: list[RunFiles]
 
     def values(self, key: str) -> list[float]:
-        """A metric of each run, in percent: with test-time ensembling where it was enabled."""
+        """Gives a metric of each run, in percent: with test-time ensembling where it was enabled."""
         return [run.results[run.headline].get(key, float("nan")) for run in self.runs]
 
     @property
     def parameters(self) -> int:
-        """Number of trained parameters."""
+        """The number of trained parameters."""
         return self.runs[0].record.trainable_parameters
 
     def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps that all runs have logged, and the mean of what they logged then."""
+        """Gives the steps that all runs have logged, and the mean of what they logged then."""
         curves = [dict(zip(*run.curve(key), strict=True)) for run in self.runs]
         steps = sorted(set.intersection(*map(set, curves)))
         return np.array(steps), np.array([statistics.fmean(curve[step] for curve in curves) for step in steps])
@@ -69,9 +72,19 @@ def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
         The table as text.
 
     Raises:
-        UserError: if a folder is no evaluated run of this version, or has none in it.
+        UserError: if a folder is no evaluated run of this version, or has none in it; or if the page cannot be written.
     """
+    if not output.suffix:
+        raise UserError(f"The page of the comparison is {output}; write a file's name that ends in .html.")
+    remedy = "name another file with --output"
+    outputs.check_file(output, remedy)
     rows = group([files.read(folder) for folder in find_runs(folders)])
+    with outputs.writing(output, remedy):
+        return _write(rows, output)
+
+
+def _write(rows: Sequence["Row"], output: Path) -> str:
+    """Writes the page and its pictures (see `compare`)."""
     header, cells = _table(rows)
     pictures = output.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
@@ -96,12 +109,13 @@ def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
     data = sorted({run.config["data"]["name"] for row in rows for run in row.runs})
     count = sum(len(row.runs) for row in rows)
     intro = page.paragraph(f"{count} runs of {len(rows)} configurations.")
-    output.write_text(page.page(f"{', '.join(data)}: comparison", intro, sections), encoding="utf-8")
+    with replacing(output) as part:
+        part.write_text(page.page(f"{', '.join(data)}: comparison", intro, sections), encoding="utf-8")
     return aligned([header, *cells])
 
 
 def group(runs: Sequence[RunFiles]) -> list[Row]:
-    """One row for all runs whose configs differ in the seed alone, in the order of the first of each."""
+    """Makes one row of all runs whose configs differ in the seed alone, in the order of the first of each."""
     flat = [{k: v for k, v in _flatten(run.config).items() if k not in _NOT_COMPARED} for run in runs]
     keys = sorted(set().union(*flat), key=lambda key: (key != "method", key))
     differing = [key for key in keys if len({str(values.get(key)) for values in flat}) > 1] or ["method"]
@@ -113,7 +127,7 @@ def group(runs: Sequence[RunFiles]) -> list[Row]:
 
 
 def _said(key: str, value: Any) -> str:
-    return str(value) if key == "method" else f"{key}={value}"
+    return printable(value if key == "method" else f"{key}={value}")
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -124,7 +138,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
-    """The runs that `folders` are, or have in them."""
+    """Finds the runs that `folders` are, or have in them."""
     found: list[epath.Path] = []
     for folder in map(epath.Path, folders):
         inside = sorted(file.parent for file in folder.glob("*/config.json"))

@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 
 def pairs(label: np.ndarray, prediction: np.ndarray, top: int = 10) -> list[Pair]:
-    """The `top` most frequent mistakes, the most frequent first; of equally frequent ones that of the smaller class."""
+    """Finds the `top` most frequent mistakes, the most frequent first; of equals that of the smaller class."""
     wrong = label != prediction
     both, counts = np.unique(np.stack([label[wrong], prediction[wrong]]), axis=1, return_counts=True)
     totals = np.bincount(label)
@@ -35,7 +35,7 @@ def pairs(label: np.ndarray, prediction: np.ndarray, top: int = 10) -> list[Pair
 
 
 def draw(run: RunFiles) -> Figure | None:
-    """A bar a pair with its names above it; None if there is no mistake."""
+    """Draws a bar for each pair with its names above it; None if there is no mistake."""
     found = pairs(run.predictions["label"], run.predictions["prediction"])
     if not found:
         return None

@@ -14,7 +14,7 @@ _PANELS = (
 
 
 def draw(run: RunFiles) -> Figure | None:
-    """One panel above the other over the steps; None if nothing was trained."""
+    """Draws one panel above the other over the steps; None if nothing was trained."""
     if not run.curve("loss")[0]:
         return None
     figure = new_figure(4.4)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -11,22 +12,24 @@ from PIL import Image
 from lift_jax.data import Dataset
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
+from lift_jax.files import replacing
 from lift_jax.report.files import RunFiles
 
 FOLDER = "report"
-"""Of a run, for the pictures."""
+"""The folder of a run that the pictures are in."""
 
 _SIDE = 160
+_LOGGER = logging.getLogger(__name__)
 
 
 class Example(NamedTuple):
     """A test image that was predicted wrong.
 
     Attributes:
-        index: in the test split.
-        label, prediction: classes.
-        confidence: in the prediction, 0 to 1.
-        picture: uint8 [160, 160, 3].
+        index: the image's place in the test split.
+        label, prediction: the true class and the predicted one.
+        confidence: the probability of the predicted class, 0 to 1.
+        picture: the centre of the image, uint8 [160, 160, 3].
     """
 
     index: int
@@ -37,23 +40,23 @@ class Example(NamedTuple):
 
 
 def tail_group(run: RunFiles) -> int:
-    """The rarest group of classes that has test images: few, or medium, or many."""
+    """Finds the rarest group of classes that has test images: few, or medium, or many."""
     return max(np.asarray(run.record.class_groups)[run.predictions["label"]], default=0)
 
 
 def mistakes(run: RunFiles) -> Int[np.ndarray, " n"]:
-    """The rows of the wrong predictions in the tail."""
+    """Finds the rows of the wrong predictions in the tail."""
     tail = np.asarray(run.record.class_groups)[run.predictions["label"]] == tail_group(run)
     return np.flatnonzero(tail & ~run.right)
 
 
 def worst(run: RunFiles, test: Dataset | None, top: int = 12) -> list[Example]:
-    """Wrong predictions in the tail, the most confident first, no more than three of a class.
+    """Chooses wrong predictions in the tail, the most confident first, no more than three of a class.
 
     Args:
-        run: its files.
+        run: the files of the run.
         test: the test split, for the pictures; without it those that `save` has left in the run's folder are taken.
-        top: how many.
+        top: how many predictions are chosen at most.
     """
     columns, rows = run.predictions, mistakes(run)
     chosen: list[Example] = []
@@ -73,7 +76,7 @@ def worst(run: RunFiles, test: Dataset | None, top: int = 12) -> list[Example]:
 
 
 def _of(test: Dataset, index: int, exif_rotate: bool) -> np.ndarray | None:
-    """An image's picture, None if it cannot be read."""
+    """Reads an image and makes its picture; None if it cannot be read."""
     try:
         return thumbnail(pixels(test, index, exif_rotate))
     except UserError:
@@ -81,15 +84,20 @@ def _of(test: Dataset, index: int, exif_rotate: bool) -> np.ndarray | None:
 
 
 def _saved(run: RunFiles, index: int) -> np.ndarray | None:
-    """The picture that an earlier report has left, or None."""
+    """Reads the picture that an earlier report has left; None if there is none, or no whole one of that size."""
     for file in (run.workdir / FOLDER).glob(f"worst_*_{index}.png"):
-        with Image.open(io.BytesIO(file.read_bytes())) as image:
-            return np.asarray(image.convert("RGB"))
+        try:
+            with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
+                if image.size == (_SIDE, _SIDE):
+                    return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged PNG files
+            pass
+        _LOGGER.warning(f"{file} is damaged and left out; --mode eval with config.report draws it anew.")
     return None
 
 
 def thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "side side 3"]:
-    """The centre square of an image, 160 pixels wide; the pixels of a smaller one stay visible."""
+    """Cuts out the centre square of an image, 160 pixels wide; the pixels of a smaller image stay visible."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -98,7 +106,7 @@ def thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "
 
 
 def data_uri(picture: UInt8[np.ndarray, "side side 3"]) -> str:
-    """The picture as a JPEG inside a link."""
+    """Puts the picture as a JPEG into a link."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
@@ -107,10 +115,16 @@ def data_uri(picture: UInt8[np.ndarray, "side side 3"]) -> str:
 def save(examples: list[Example], run: RunFiles) -> None:
     """Writes the pictures, and no others, as files whose names say what they are and what they were taken for."""
     folder, names = run.workdir / FOLDER, run.record.class_names
-    for old in folder.glob("worst_*.png"):
-        old.unlink()
+    written = set()
     for number, example in enumerate(examples, start=1):
         what = f"{number:02d}_{names[example.label]}_taken_for_{names[example.prediction]}"
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in what)[:120]
-        with (folder / f"worst_{safe}_{example.index}.png").open("wb") as file:
-            Image.fromarray(example.picture).save(file, format="PNG")
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in what[:120])
+        # A file's name has room for 255 bytes.
+        safe = safe.encode("utf-8")[:200].decode("utf-8", "ignore")
+        file = folder / f"worst_{safe}_{example.index}.png"
+        with replacing(file) as part, part.open("wb") as opened:
+            Image.fromarray(example.picture).save(opened, format="PNG")
+        written.add(file.name)
+    for old in folder.glob("worst_*.png"):
+        if old.name not in written:
+            old.unlink()

@@ -1,21 +1,46 @@
 """What a finished run has left in its folder."""
 
 import dataclasses
-import io
-import json
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 from etils import epath
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, reason
 from lift_jax.evaluation import metrics
-from lift_jax.workdir import record
-from lift_jax.workdir.record import Record
+from lift_jax.report import predictions_file
+from lift_jax.workdir import config_file, metrics_file, record, schema
+from lift_jax.workdir.record import Count, Record
+
+_LOGGER = logging.getLogger(__name__)
+_REMEDY = "evaluate the run again with --mode eval"
 
 SECTIONS = {"plain": "plain", "tte": "test-time ensembling"}
 """The sections of eval.json, and what a reader calls them."""
+
+
+_Percent = Annotated[float, pydantic.Field(ge=0, le=100.001)]  # the sums are rounded
+
+
+class _Section(pydantic.BaseModel):
+    """A section of eval.json: the metrics that are always there, and others, null for a group without classes."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, _Percent | None]
+    accuracy: _Percent
+    mean_acc: _Percent
+    num_examples: Count
+
+
+class _Results(pydantic.BaseModel):
+    """The content of eval.json."""
+
+    model_config = schema.STRICT
+    plain: _Section
+    tte: _Section | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +50,9 @@ class RunFiles:
     Attributes:
         workdir: the folder.
         config: the resolved config, nested.
-        record: of run.json.
-        results: the metrics by section, in percent; NaN where there is none.
-        lines: of metrics.jsonl.
+        record: what run.json says.
+        results: the metrics of eval.json by section, in percent; NaN where there is none.
+        lines: the lines of metrics.jsonl.
         predictions: the columns of predictions.npz.
     """
 
@@ -40,27 +65,27 @@ class RunFiles:
 
     @property
     def headline(self) -> str:
-        """The section whose predictions are shown: test-time ensembling where it is enabled."""
+        """The section whose predictions are shown: that of test-time ensembling where it is enabled."""
         return "tte" if "tte" in self.results else "plain"
 
     @property
     def right(self) -> np.ndarray:
-        """Whether each test image is predicted right, bool [n]."""
+        """Says of each test image whether it is predicted right, bool [n]."""
         return self.predictions["prediction"] == self.predictions["label"]
 
     def class_accuracy(self) -> np.ndarray:
-        """Percent of each class's test images that are right, NaN for a class that has none, float64 [classes]."""
+        """Gives the percentage of each class's test images that are right, float64 [classes]; NaN where it has none."""
         labels, num_classes = self.predictions["label"], len(self.record.class_names)
         total = np.bincount(labels, minlength=num_classes)
         correct = np.bincount(labels[self.right], minlength=num_classes)
         return np.where(total > 0, 100 * correct / np.maximum(total, 1), np.nan)
 
     def group_names(self) -> np.ndarray:
-        """The group of each class: many, medium, few."""
+        """Gives the name of each class's group: many, medium or few."""
         return np.array(["many", "medium", "few"])[self.record.class_groups]
 
     def curve(self, key: str, split: str = "train") -> tuple[list[int], list[float]]:
-        """Steps and values of what was logged."""
+        """Gives the steps at which a value was logged, and the values; where it was null, it is left out."""
         points = [
             (line["step"], line[key]) for line in self.lines if line["split"] == split and line.get(key) is not None
         ]
@@ -68,47 +93,51 @@ class RunFiles:
 
 
 def read(workdir: epath.PathLike) -> RunFiles:
-    """A run's files.
+    """Reads and checks the files of an evaluated run.
 
     Raises:
-        UserError: if the folder is no run, of another version, or has not been evaluated yet.
+        UserError: if the folder is no run, of another version, or has not been evaluated yet; or if a file is damaged.
     """
     workdir = epath.Path(workdir)
     known = record.read(workdir)
     missing = [name for name in ("config.json", "eval.json", "predictions.npz") if not (workdir / name).is_file()]
     if missing:
         raise UserError(f"The run {workdir} has no {missing[0]} yet; let it end, or evaluate it with --mode eval.")
-    try:
-        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-        results = json.loads((workdir / "eval.json").read_text(encoding="utf-8"))
-        with np.load(io.BytesIO((workdir / "predictions.npz").read_bytes()), allow_pickle=False) as saved:
-            predictions = dict(saved)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The run {workdir} cannot be read ({error}); evaluate it again with --mode eval.") from error
+    config = config_file.read(workdir).to_dict()
+    results = schema.read(workdir / "eval.json", _Results, _REMEDY).model_dump(exclude_unset=True)
     numbers = {
         section: {key: np.nan if value is None else value for key, value in values.items()}
         for section, values in results.items()
+        if values is not None
     }
-    return RunFiles(workdir, config, known, numbers, _lines(workdir / "metrics.jsonl"), predictions)
+    predictions = predictions_file.read(workdir / "predictions.npz", known.test_counts)
+    return RunFiles(workdir, config, known, numbers, _lines(workdir / metrics_file.FILE), predictions)
 
 
 def _lines(file: epath.Path) -> list[dict[str, Any]]:
+    """Reads metrics.jsonl; a zero-shot run has none. The curves do without the lines that are torn."""
     if not file.is_file():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    try:
+        lines, left_out = metrics_file.parse(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({reason(error)}); get permission, or remove the file.") from error
+    if left_out:
+        _LOGGER.warning(f"{file}: {left_out} of its lines could not be read and are left out of the curves.")
+    return [values for _, values in lines]
 
 
 def percent(value: float) -> str:
-    """One decimal, or a dash where there is no value."""
+    """Formats a number with one decimal, or as a dash where it is NaN."""
     return "–" if np.isnan(value) else f"{value:.1f}"
 
 
-def _classes(number: int) -> str:
-    return f"{number:,} class{'' if number == 1 else 'es'}"
+def _classes(count: int) -> str:
+    return f"{count:,} class{'' if count == 1 else 'es'}"
 
 
 def metric_rows(run: RunFiles) -> list[tuple[str, str]]:
-    """What the table of metrics shows: a reader's name and the key in eval.json."""
+    """Lists what the table of metrics shows: what a reader calls a metric, and its key in eval.json."""
     groups = run.group_names()
     sizes = {group: int(np.count_nonzero(groups == group)) for group in ("many", "medium", "few")}
     columns = [

@@ -4,6 +4,8 @@ import html
 import shlex
 from collections.abc import Iterable, Sequence
 
+from lift_jax.printable import printable
+
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #fff; --ink: #1f2430; --muted: #5c6470; --grid: #d9dde3;
   --many: #0072b2; --medium: #009e73; --few: #d55e00; --code: #f3f5f7; }
@@ -56,67 +58,76 @@ details[open] > summary { margin-bottom: .5rem; }
 
 
 def page(title: str, intro: str, sections: Iterable[str]) -> str:
-    """A whole page; `intro` and `sections` are HTML already."""
+    """Makes a whole page; `intro` and `sections` are HTML already."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1>\n{intro}</header>\n<main>\n" + "\n".join(sections) + "\n</main>\n"
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<header><h1>{_text(title)}</h1>\n{intro}</header>\n<main>\n" + "\n".join(sections) + "\n</main>\n"
         "</body>\n</html>\n"
     )
 
 
 def section(title: str, body: str, style: str = "") -> str:
-    """A box of the page; `body` is HTML already, `style` any of "wide" and "long"."""
-    return f'<section class="{style}"><h2>{html.escape(title)}</h2>\n{body}</section>'
+    """Makes a box of the page; `body` is HTML already, `style` any of "wide" and "long"."""
+    return f'<section class="{style}"><h2>{_text(title)}</h2>\n{body}</section>'
 
 
 def paragraph(text: str, style: str = "") -> str:
-    """Plain text as a paragraph."""
-    return f'<p class="{style}">{html.escape(text)}</p>\n'
+    """Makes a paragraph of plain text."""
+    return f'<p class="{style}">{_text(text)}</p>\n'
 
 
 def figure(svg: str, caption: str) -> str:
-    """A picture with what it shows."""
-    label = html.escape(caption, quote=True)
+    """Puts a picture above the sentence that says what it shows."""
+    label = _text(caption)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>\n"
+    return f"<figure>{svg}<figcaption>{_text(caption)}</figcaption></figure>\n"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], strong: Iterable[int] = ()) -> str:
-    """A table of plain text; the rows numbered in `strong` stand out."""
+    """Makes a table of plain text; the rows numbered in `strong` stand out."""
     marked = set(strong)
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
     body = ""
     for number, row in enumerate(rows):
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        cells = "".join(f"<td>{_text(printable(cell))}</td>" for cell in row)
         body += f"<tr{' class=strong' if number in marked else ''}>{cells}</tr>\n"
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """Names and what belongs to them, as plain text."""
-    return "<dl>" + "".join(f"<dt>{html.escape(a)}</dt><dd>{html.escape(b)}</dd>\n" for a, b in rows) + "</dl>\n"
+    """Lists names and what belongs to them, as plain text."""
+    return "<dl>" + "".join(f"<dt>{_text(a)}</dt><dd>{_text(b)}</dd>\n" for a, b in rows) + "</dl>\n"
 
 
 def command(text: str) -> str:
-    """A shell command, a flag a line, which can be pasted as it stands."""
+    """Shows a shell command, a flag on each line, which can be pasted as it stands."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # of a run.json that was written by hand
+        words = [text]
     lines = [""]
-    for word in shlex.split(text):
+    for word in words:
         lines += [""] if word.startswith("--") else []
         lines[-1] += f"{' ' if lines[-1] else ''}{shlex.quote(word)}"
-    return "<pre>" + html.escape(" \\\n    ".join(lines)) + "</pre>\n"
+    return "<pre>" + " \\\n    ".join(map(_text, lines)) + "</pre>\n"
 
 
 def folded(summary: str, body: str) -> str:
-    """What is shown on a click, and in print; `body` is HTML already."""
-    return f"<details><summary>{html.escape(summary)}</summary>{body}</details>\n"
+    """Folds away what is shown on a click, and in print; `body` is HTML already."""
+    return f"<details><summary>{_text(summary)}</summary>{body}</details>\n"
 
 
 def picture(uri: str, lines: Sequence[str]) -> str:
-    """A small picture; the first line of its caption stands out."""
-    first, *rest = map(html.escape, lines)
+    """Makes a small picture; the first line of its caption stands out."""
+    first, *rest = (_text(printable(line)) for line in lines)
     return (
-        f'<figure><img src="{uri}" alt="{html.escape(lines[0], quote=True)}" width="160" height="160">'
+        f'<figure><img src="{uri}" alt="{first}" width="160" height="160">'
         f"<figcaption><b>{first}</b><br>{'<br>'.join(rest)}</figcaption></figure>"
     )
+
+
+def _text(text: str) -> str:
+    """Makes plain text into HTML; what cannot be printed is escaped."""
+    return html.escape(printable(text, None), quote=True)

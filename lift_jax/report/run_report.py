@@ -3,11 +3,14 @@
 import numpy as np
 from etils import epath
 
+from lift_jax import outputs
 from lift_jax.data import Dataset
+from lift_jax.files import replacing
 from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
 from lift_jax.report.files import RunFiles, percent
 from lift_jax.workdir.logs import Logs
 
+PAGE = "report.html"
 _CLASSES_SHOWN = 1000
 
 _FIGURES = {
@@ -39,10 +42,17 @@ def write(workdir: epath.PathLike, test: Dataset | None = None, logs: Logs | Non
         The page's file.
 
     Raises:
-        UserError: if the folder is no evaluated run of this version.
+        UserError: if the folder is no evaluated run of this version, one of its files is damaged, or the report cannot
+            be written.
     """
     run = files.read(workdir)
-    folder = run.workdir / examples.FOLDER
+    with outputs.writing(run.workdir / PAGE, "remove what is in the way"):
+        return _write(run, test, logs)
+
+
+def _write(run: RunFiles, test: Dataset | None, logs: Logs | None) -> epath.Path:
+    folder, file = run.workdir / examples.FOLDER, run.workdir / PAGE
+    outputs.check_file(file, "remove what is in the way")
     folder.mkdir(exist_ok=True)
     pictures = examples.worst(run, test)
     examples.save(pictures, run)
@@ -65,10 +75,8 @@ def write(workdir: epath.PathLike, test: Dataset | None = None, logs: Logs | Non
     if logs is not None:
         tiles = {"report/worst": np.stack([example.picture for example in pictures])} if pictures else {}
         logs.images(max((line["step"] for line in run.lines), default=0), {**arrays, **tiles})
-    file = run.workdir / "report.html"
-    part = file.with_suffix(".part")
-    part.write_text(page.page(_title(run), _intro(run), sections), encoding="utf-8")
-    part.replace(file)
+    with replacing(file) as part:
+        part.write_text(page.page(_title(run), _intro(run), sections), encoding="utf-8")
     return file
 
 

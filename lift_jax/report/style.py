@@ -14,6 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lift_jax.files import replacing
+from lift_jax.printable import printable
+
 INK, MUTED, GRID = "#1f2430", "#5c6470", "#d9dde3"
 MANY, MEDIUM, FEW = "#0072b2", "#009e73", "#d55e00"  # Okabe and Ito's, which colour-blind readers can tell apart
 GROUP_COLORS = {"many": MANY, "medium": MEDIUM, "few": FEW}
@@ -30,6 +33,7 @@ _SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
+    "text.parse_math": False,  # a name may have dollar signs
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.edgecolor": MUTED,
@@ -53,13 +57,13 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def settings() -> Iterator[None]:
-    """Figures that are made and rendered inside have the report's style."""
+    """Gives the figures that are made and rendered inside the report's style."""
     with matplotlib.rc_context(_SETTINGS):
         yield
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure, `height` inches high."""
+    """Makes an empty figure, `height` inches high."""
     figure = Figure((WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -75,13 +79,13 @@ def horizontal(axes: Axes, labels: list[str]) -> None:
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """A name that has at most `length` characters; what is too much is left out in the middle."""
-    kept = length - 1
+    """Cuts a name to at most `length` characters in the middle; what cannot be printed is escaped before."""
+    name, kept = printable(name, None), length - 1
     return name if len(name) <= length else name[: kept - kept // 2].rstrip() + "…" + name[-(kept // 2) :].lstrip()
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure for inclusion in a page: as wide as its place, its colours the page's variables."""
+    """Draws the figure for a page: as wide as its place, with the page's variables as its colours."""
     with matplotlib.rc_context({"svg.hashsalt": name}):
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -97,7 +101,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
 def to_png(figure: Figure, file: Path | epath.Path) -> np.ndarray:
     """Writes the figure on white, and returns it as uint8 [height, width, 3]."""
-    with file.open("wb") as opened:
+    with replacing(file) as part, part.open("wb") as opened:
         figure.savefig(opened, format="png")
     figure.set_layout_engine("none")  # everything has its place now; to find it again for the SVG takes time
     canvas = figure.canvas

@@ -1,44 +1,66 @@
 """config.json: the resolved config of a run."""
 
+import contextlib
+import functools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
+import pydantic
 from etils import epath
 
 from lift_jax import config as lift_config
 from lift_jax.errors import UserError
+from lift_jax.workdir import schema
 
 FILE = "config.json"
+_REMEDY = "put the file right, or train the run again"
 
 
 def read(workdir: epath.PathLike) -> ml_collections.FrozenConfigDict:
-    """The config of a run; keys that are newer than the run have their defaults.
+    """Reads the config of a run; keys that are newer than the run have their defaults.
 
     Raises:
-        UserError: if the folder is no run, or its config has a key that this version does not have.
+        UserError: if the folder is no run, or its config has a key that this version does not have, or a value that
+            the key cannot have.
     """
     file = epath.Path(workdir) / FILE
     if not file.is_file():
         raise UserError(f"{workdir} is no run of lift_jax: it has no {FILE}.")
-    try:
-        return parse(json.loads(file.read_text(encoding="utf-8")), file)
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{file} cannot be read ({error}); train the run again.") from error
+    return parse(schema.read_json(file, _REMEDY), file)
 
 
-def parse(content: dict[str, Any], file: epath.PathLike) -> ml_collections.FrozenConfigDict:
-    """The config from what `file` has of it (see `read`)."""
+def parse(content: Any, file: epath.PathLike) -> ml_collections.FrozenConfigDict:
+    """Makes the config out of what a file holds.
+
+    Args:
+        content: what JSON of the file says.
+        file: the file that the sentence of an error names.
+
+    Raises:
+        UserError: see `read`.
+    """
     config = lift_config.default()
-    known = lift_config.flatten(config)
-    for key, value in lift_config.flatten(ml_collections.ConfigDict(content)).items():
-        if key not in known:
-            raise UserError(f"{file} has the key {key}, which this version does not know; it is of another version.")
-        try:
-            config.update_from_flattened_dict({key: value})
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{file} sets {key} to {value!r}, which does not fit ({error}).") from error
-    return ml_collections.FrozenConfigDict(config)
+    given = schema.check(content, _schema(), file, _REMEDY).model_dump(exclude_unset=True)
+    config.update(given)
+    with named(file):
+        return lift_config.resolve(config)
+
+
+@contextlib.contextmanager
+def named(file: epath.PathLike) -> Iterator[None]:
+    """Puts the name of the file into the sentences that are about a key of its config.
+
+    Raises:
+        UserError: in the place of one whose sentence begins with the key.
+    """
+    try:
+        yield
+    except UserError as error:
+        if not str(error).startswith("config."):
+            raise
+        raise UserError(f"{file} has a value that does not fit: {str(error).rstrip('.')}; {_REMEDY}.") from error
 
 
 def differences(workdir: epath.PathLike, config: ml_collections.FrozenConfigDict) -> dict[str, tuple[Any, Any]]:
@@ -54,3 +76,22 @@ def differences(workdir: epath.PathLike, config: ml_collections.FrozenConfigDict
 def _plain(value: Any) -> Any:
     """Gives a value as JSON has it, in which tuples are lists."""
     return json.loads(json.dumps(value))
+
+
+@functools.cache
+def _schema() -> type[pydantic.BaseModel]:
+    """Makes the schema of config.json out of the default config: its keys and the types of their values."""
+    return _section(lift_config.default(), "config")
+
+
+def _section(config: ml_collections.ConfigDict, name: str) -> type[pydantic.BaseModel]:
+    fields: dict[str, Any] = {}
+    for key in config:
+        value = config.get_ref(key).get()
+        if isinstance(value, ml_collections.ConfigDict):
+            kind = _section(value, key)
+        else:
+            # A key whose default is None stands for the value of a recipe.
+            kind = config.get_type(key) if value is not None else config.get_type(key) | None
+        fields[key] = (kind, None)
+    return pydantic.create_model(name, __config__=schema.STRICT, **fields)

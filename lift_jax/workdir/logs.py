@@ -31,7 +31,9 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tqdm import tqdm
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, reason
+from lift_jax.files import replacing
+from lift_jax.workdir import metrics_file
 from lift_jax.workdir.progress import Progress
 
 _LOGGER = logging.getLogger("lift_jax")
@@ -52,7 +54,7 @@ class Logs:
         launched: when the program was (see `process_start`), for `started`; None takes the present.
 
     Raises:
-        UserError: the workdir cannot be made or written.
+        UserError: if the workdir cannot be made or written.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Logs:
     def progress(
         self, total: int, desc: str, *, initial: int = 0, unit: str = "steps", line_every: float = 30.0
     ) -> Progress:
-        """A progress bar, on the first process alone; the arguments are those of `Progress`."""
+        """Makes a progress bar, on the first process alone; the arguments are those of `Progress`."""
         return Progress(total, desc, initial=initial, unit=unit, line_every=line_every, enabled=self._enabled)
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat], *, epoch: int | None = None) -> None:
@@ -131,7 +133,7 @@ class Logs:
             self._written.add((step, split))
             line = {"step": step} | ({} if epoch is None else {"epoch": epoch}) | {"split": split}
             line |= {key: value if math.isfinite(value) else None for key, value in numbers.items()}
-            with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            with (self._folder / metrics_file.FILE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
             for key, value in numbers.items():
                 if math.isfinite(value):  # a group without classes has no accuracy, and no point in a chart
@@ -158,25 +160,23 @@ class Logs:
         """
         if self._folder is None:
             return
-        path = self._folder / "metrics.jsonl"
+        path = self._folder / metrics_file.FILE
         if self._tensorboard is not None:
             raise RuntimeError("Logs.resume must come before the first Logs.scalars.")
         self._purge_step = step + 1
         if not path.exists():
             return
+        lines, left_out = metrics_file.parse(path.read_bytes())
+        if left_out:
+            self.warning(f"{path}: {left_out} of its lines could not be read and went out of it.")
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                key = (entry["step"], entry["split"])
-            except (ValueError, KeyError, TypeError):
-                continue
+        for text, entry in lines:
+            key = (entry["step"], entry["split"])
             if key[0] <= step and key[1] not in without and key not in self._written:
                 self._written.add(key)
-                kept.append(line + "\n")
-        temporary = path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(path)
+                kept.append(text + "\n")
+        with replacing(path) as part:
+            part.write_text("".join(kept), encoding="utf-8")
 
     def flush(self) -> None:
         """Hands TensorBoard's events to the disk (metrics.jsonl is written line by line), and all to the bucket."""
@@ -231,10 +231,10 @@ class Logs:
         assert self._folder is not None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = _File(self._folder / "console.log", encoding="utf-8")
+            file = _File(self._folder / "console.log", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(
-                f"The workdir {self._folder} cannot be written ({error.strerror}); give another one with --workdir."
+                f"The workdir {self._folder} cannot be written ({reason(error)}); give another one with --workdir."
             ) from error
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self._add(_LOGGER, file)
@@ -246,7 +246,7 @@ class Logs:
 
 
 def process_start() -> float:
-    """When this process was launched, by the clock of `time.monotonic`; where Linux does not tell, now."""
+    """Tells when this process was launched, by the clock of `time.monotonic`; where Linux does not tell, now."""
     now = time.monotonic()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -257,14 +257,14 @@ def process_start() -> float:
 
 
 class _File(logging.FileHandler):
-    """A line for which there is no room is left out: the console has it, and the metrics say what is wrong."""
+    """Leaves out a line for which there is no room: the console has it, and the metrics say what is wrong."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
 
 
 class _Console(logging.Handler):
-    """Prints on standard output, or standard error, without tearing a progress bar."""
+    """A handler that prints on standard output, or standard error, without tearing a progress bar."""
 
     def __init__(self, to_stderr: bool):
         super().__init__()
@@ -274,9 +274,15 @@ class _Console(logging.Handler):
         try:
             prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
-            tqdm.write(prefix + record.getMessage(), file=stream)
+            tqdm.write(_encodable(prefix + record.getMessage(), stream), file=stream)
             stream.flush()
         except OSError:  # nobody listens any more; the file has it
             pass
         except Exception:
             self.handleError(record)
+
+
+def _encodable(text: str, stream: Any) -> str:
+    """Escapes what a stream cannot show: most characters where a terminal is in ASCII, and names that are no UTF-8."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

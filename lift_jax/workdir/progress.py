@@ -29,7 +29,7 @@ class Progress:
     Args:
         total: the number of steps.
         desc: what goes on, such as "epoch 3/10".
-        initial: how many of them were done before.
+        initial: how many steps were done before.
         unit: what is counted, if not steps.
         line_every: seconds between lines.
         enabled: a disabled bar counts and shows nothing.
@@ -102,7 +102,7 @@ class Progress:
 
     @property
     def images_per_second(self) -> float | None:
-        """Images a second over the last half minute; None before the end of the second step."""
+        """The number of images a second over the last half minute; None before the end of the second step."""
         return self._rate(2)
 
     def close(self) -> None:

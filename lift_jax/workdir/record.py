@@ -1,20 +1,71 @@
 """run.json: what a run was made from, for whoever reads its folder where the data set is not."""
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
+import pydantic
 from etils import epath
 
 from lift_jax.errors import UserError
+from lift_jax.workdir import schema
 
 FILE = "run.json"
 _FORMAT = 1
+_REMEDY = "evaluate the run again with --mode eval, which writes the file anew"
+
+Count = Annotated[int, pydantic.Field(ge=0, le=2**40)]
+"""A number of things in a file of a run; more than fit into any computer are a mistake."""
+
+Positive = Annotated[Count, pydantic.Field(ge=1)]
+"""Such a number of at least one."""
+
+
+class _Backbone(pydantic.BaseModel):
+    """The backbone of a run in run.json."""
+
+    model_config = schema.STRICT
+    name: str
+    hash: str
+    parameters: Positive
+
+
+class _Trained(pydantic.BaseModel):
+    """A group of trainable parameters in run.json (see `lift_jax.tuners.summary.Row`)."""
+
+    model_config = schema.STRICT
+    group: str
+    blocks: Count
+    arrays: Count
+    params: Count
+    share: Annotated[float, pydantic.Field(ge=0)]
+
+
+class _File(pydantic.BaseModel):
+    """The content of run.json: its format and the attributes of `Record`."""
+
+    model_config = schema.STRICT
+    format: Literal[1]
+    command: str
+    versions: dict[str, str]
+    devices: str
+    backbone: _Backbone
+    trainable: list[_Trained]
+    class_names: Annotated[list[str], pydantic.Field(min_length=1)]
+    train_counts: list[Positive]
+    test_counts: list[Count]
+    class_groups: list[Annotated[int, pydantic.Field(ge=0, le=2)]]
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_entry_for_each_class(self) -> "_File":
+        for key in "train_counts", "test_counts", "class_groups":
+            if (length := len(getattr(self, key))) != len(self.class_names):
+                raise ValueError(f"its {key} has {length} entries for {len(self.class_names)} class_names")
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +74,12 @@ class Record:
 
     Attributes:
         command: the command line that made it, or "" for a run from Python.
-        versions: of lift_jax and jax.
-        devices: on which it ran, such as "4 x TPU v4".
-        backbone: name, hash, and parameters (of the vision tower).
-        trainable: one {"group", "blocks", "arrays", "params", "share"} a group of trainable parameters (see
-            `lift_jax.tuners.summary.Row`).
-        class_names: in label order.
-        train_counts, test_counts: images of each class.
+        versions: the versions of lift_jax and jax.
+        devices: the devices on which it ran, such as "4 x TPU v4".
+        backbone: the backbone's name, its hash, and the number of parameters of its vision tower.
+        trainable: the groups of trainable parameters.
+        class_names: the names of the classes in label order.
+        train_counts, test_counts: how many images each class has.
         class_groups: the group of each class, as an index into `lift_jax.evaluation.metrics.GROUPS`.
     """
 
@@ -72,41 +122,36 @@ def known_command(workdir: epath.PathLike) -> str | None:
 
 
 def content(record: Record) -> dict[str, Any]:
-    """The record as run.json has it."""
+    """Gives the record as run.json has it."""
     return {"format": _FORMAT, **dataclasses.asdict(record)}
 
 
 def read(workdir: epath.PathLike) -> Record:
-    """The record of a run.
+    """Reads the record of a run.
 
     Raises:
-        UserError: if the folder is no run, or one of another version.
+        UserError: if the folder is no run, or its record is damaged or of another version.
     """
     workdir = epath.Path(workdir)
     file = workdir / FILE
-    try:
-        return parse(json.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        what = "is no run of lift_jax" if not (workdir / "config.json").is_file() else "is of an older version"
+    if not file.is_file():
+        what = "is of an older version" if (workdir / "config.json").is_file() else "is no run of lift_jax"
         raise UserError(
             f"{workdir} {what}: it has no {FILE}; name a run's folder, or evaluate the run again with --mode eval."
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            f"{file} is damaged or of another version; evaluate the run again with --mode eval to write it anew."
-        ) from error
+        )
+    return parse(schema.read_json(file, _REMEDY), file)
 
 
-def parse(values: Any) -> Record:
-    """The record of `content`.
+def parse(values: Any, file: epath.PathLike, remedy: str = _REMEDY) -> Record:
+    """Makes a record out of what `content` gave.
+
+    Args:
+        values: what JSON of the file says.
+        file: the file that the sentence of an error names.
+        remedy: what the sentence says at its end.
 
     Raises:
-        ValueError: if it is of another version.
+        UserError: if a value is of another type or out of its range, or the lists are not of one length.
     """
-    try:
-        values = dict(values)
-        if values.pop("format") != _FORMAT:
-            raise ValueError("another format")
-        return Record(**values)
-    except (TypeError, KeyError) as error:
-        raise ValueError(str(error)) from error
+    schema.check(values, _File, file, remedy)
+    return Record(**{key: value for key, value in values.items() if key != "format"})

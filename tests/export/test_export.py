@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -202,3 +203,57 @@ def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
         assert command.main([str(argument) for argument in arguments]) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1 and words in said
+
+
+HEADERS = {
+    "no names": (lambda h: h.pop("class_names"), "class_names"),
+    "names that are no list": (lambda h: h.update(class_names='"cat"'), "class_names"),
+    "names that are no JSON": (lambda h: h.update(class_names="["), "header"),
+    "no hash": (lambda h: h.pop("backbone_hash"), "backbone_hash"),
+    "an unknown key of the config": (lambda h: h.update(config='{"rot": 1}'), "rot"),
+    "an unknown loss": (lambda h: h.update(config=json.dumps(json.loads(h["config"]) | {"loss": "no"})), "config.loss"),
+    "a run that is none": (lambda h: h.update(run="{}"), "format"),
+    "names that are not those of the run": (lambda h: h.update(class_names=json.dumps(["x"] * 10)), "class_names"),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_a_header_that_was_edited_is_named(workdir, tmp_path, case):
+    change, word = HEADERS[case]
+    file = compact.write(lift_jax.load(workdir), tmp_path)
+    with safe_open(file, framework="numpy") as opened:
+        header = dict(opened.metadata())
+    change(header)
+    save_file(load_file(file), file, metadata=header)
+    with pytest.raises(UserError, match=re.escape(str(file))) as raised:
+        lift_jax.load(file)
+    assert word in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [np.float16(0), np.float32("nan")])
+def test_arrays_that_were_edited_are_named(workdir, tmp_path, value):
+    file = compact.write(lift_jax.load(workdir), tmp_path)
+    with safe_open(file, framework="numpy") as opened:
+        header = dict(opened.metadata())
+    arrays = load_file(file)
+    name = next(iter(arrays))
+    save_file(arrays | {name: np.full(arrays[name].shape, value)}, file, metadata=header)
+    with pytest.raises(UserError, match=f"{re.escape(str(file))} .*{re.escape(name)}"):
+        lift_jax.load(file)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "stablehlo", "reference"])
+def test_on_a_full_disk_nothing_stays(workdir, tmp_path, capsys, form):
+    if form == "reference":
+        pytest.importorskip("torch")
+    options = ["--workdir", str(workdir), f"--format={form}", f"--output={tmp_path / 'export'}", "--no-check"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        status = command.main(options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
+    assert "export" in said and "--output" in said
+    assert status == 1 and said.startswith("error: ") and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

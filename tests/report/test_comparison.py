@@ -97,3 +97,19 @@ def test_a_sweep_ends_in_a_comparison(tmp_path, capsys):
     (tmp_path / "lift" / "run.json").unlink()
     sweeps.run(config, tmp_path)
     assert "could not be drawn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["page", "folder.html"])
+def test_an_output_that_cannot_be_a_page(sweep, tmp_path, capsys, name):
+    (tmp_path / "folder.html").mkdir()
+    assert command.main(["compare", str(sweep), "--output", str(tmp_path / name)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and name in said and said.count("\n") == 1
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_damaged_run_among_others_is_named(sweep, tmp_path, capsys):
+    (sweep / "lift,1" / "eval.json").write_text("[]")
+    assert command.main(["compare", str(sweep), "--output", str(tmp_path / "page.html")]) == 1
+    assert "lift,1/eval.json" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
