@@ -49,19 +49,20 @@ def analyze(
     """
     import numpy as np
 
-    from lift_jax import data, outputs
+    from lift_jax import data
     from lift_jax.data.groups import groups as groups_by_counts
     from lift_jax.evaluation import geometry
+    from lift_jax.files import check_file, place
     from lift_jax.inference import load
     from lift_jax.report import analysis, comparison, files
     from lift_jax.workdir.logs import Logs
 
-    workdir = outputs.place(workdir, "--workdir")
-    beside = [outputs.place(folder, "--beside") for folder in beside]
-    swept = [] if sweep is None else comparison.find_runs([outputs.place(sweep, "--sweep")])
+    workdir = place(workdir, "--workdir")
+    beside = [place(folder, "--beside") for folder in beside]
+    swept = [] if sweep is None else comparison.find_runs([place(sweep, "--sweep")])
     shares = [files.read(run) for run in swept]
     models = [load.load(folder) for folder in (workdir, *beside)]
-    outputs.check_file(workdir / analysis.PAGE, analysis.REMEDY)
+    check_file(workdir / analysis.PAGE, analysis.REMEDY)
     first = models[0]
     for folder, model in zip(beside, models[1:], strict=True):
         if model.class_names != first.class_names:

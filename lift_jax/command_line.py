@@ -13,7 +13,7 @@ from absl import app, flags
 
 from lift_jax import config as lift_config
 from lift_jax.errors import UserError, first_line, print_error, reason, show_everything
-from lift_jax.printable import printable
+from lift_jax.text import printable
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_FLAGS = ("--config", "-config")

@@ -39,6 +39,7 @@ def default() -> ml_collections.ConfigDict:
 
     # On what.
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
+    config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
     config.data = data_defaults()
     config.class_groups = ""  # many, medium, few: by the training counts; or "imbalance_100", as published for CIFAR-LT

@@ -88,6 +88,7 @@ KEYS: Mapping[str, Key] = {
     "head_init": Key(),
     "prompt": Key(),
     "backbone": Key("free"),  # its weights are compared by their hash
+    "backbone_activation": Key(),
     "resolution": _whole(0, 2048),
     "data.name": Key(),
     "data.format": Key(),

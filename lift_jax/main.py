@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
     from lift_jax import sweep
     from lift_jax.cluster import processes
-    from lift_jax.outputs import place
+    from lift_jax.files import place
     from lift_jax.run import default_workdir, run
     from lift_jax.workdir import given_checkpoint
     from lift_jax.workdir.logs import process_start

@@ -25,10 +25,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lift_jax.errors import UserError, exit_status, reason
-from lift_jax.files import expand, replacing
-from lift_jax.outputs import check_file
-from lift_jax.printable import printable
-from lift_jax.text_table import aligned
+from lift_jax.files import check_file, expand, replacing
+from lift_jax.text import aligned, printable
 
 if TYPE_CHECKING:
     from lift_jax.inference.model import Model, Prior

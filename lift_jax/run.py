@@ -141,8 +141,8 @@ class Loaded:
 
     def backbone(self, config: ml_collections.FrozenConfigDict) -> Backbone:
         """Gives the backbone of a run."""
-        key = (config.backbone, config.resolution)
-        return self._once("backbone", key, lambda: weights.load(config.backbone, config.resolution or None))
+        key = (config.backbone, config.resolution or None, config.backbone_activation)
+        return self._once("backbone", key, lambda: weights.load(*key))
 
     def _once(self, kind: str, key: Any, load: Any) -> Any:
         if self._kept.get(kind, (None, None))[0] != key:

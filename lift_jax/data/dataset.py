@@ -12,6 +12,7 @@ from absl import logging
 from etils import epath
 from jaxtyping import Int, UInt8
 
+from lift_jax import text
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
@@ -141,8 +142,8 @@ def source_path(source: Source, index: int) -> str | None:
 
 
 def printable(name: str) -> str:
-    """A name as it can be shown anywhere: what is no UTF-8, and no character that is seen, becomes its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    """Makes the whole of a file's name fit to be shown anywhere (see `lift_jax.text.printable`)."""
+    return text.printable(name, None)
 
 
 def is_remote(path: str) -> bool:

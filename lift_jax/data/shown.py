@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lift_jax.text import printable
+
 _LONGEST = 80
 """Characters of a text that are shown."""
 
@@ -11,9 +13,7 @@ _LONGEST = 80
 def shown(text: object) -> str:
     """The text with control characters and lone surrogates escaped, and cut where it is long."""
     text = str(text)
-    escaped = "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text[:_LONGEST]
-    )
+    escaped = printable(text[:_LONGEST], None)
     return escaped if len(text) <= _LONGEST else f"{escaped}… ({len(text):,} characters)"
 
 

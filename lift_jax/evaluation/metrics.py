@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from lift_jax.data.groups import GROUPS, groups
 from lift_jax.errors import UserError
-from lift_jax.text_table import aligned
+from lift_jax.text import aligned
 
 AnyArray = Array | np.ndarray
 

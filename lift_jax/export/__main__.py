@@ -10,9 +10,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 import lift_jax.export
-from lift_jax import outputs
 from lift_jax.errors import UserError, exit_status, first_line
-from lift_jax.files import expand
+from lift_jax.files import check_file, expand, filling, place, writing
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "merged", "peft", "reference")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
@@ -61,7 +60,7 @@ def _run(given: argparse.Namespace) -> None:
     folder = _folder(given)
     if given.format in ("merged", "peft"):
         weights.check_new(folder)
-    outputs.check_file(folder / "model.json", _REMEDY)
+    check_file(folder / "model.json", _REMEDY)
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
     photographs = given.format == "stablehlo" and not given.squares
@@ -73,7 +72,7 @@ def _run(given: argparse.Namespace) -> None:
         "peft": weights.write_peft,
         "reference": weights.write_reference,
     }[given.format]
-    with _writing(folder), outputs.filling(folder) as part:
+    with _writing(folder), filling(folder) as part:
         written = write(model, part)
         if given.format in ("stablehlo", "onnx"):
             text = json.dumps(classifier.description(model, photographs), indent=2, ensure_ascii=False) + "\n"
@@ -106,7 +105,7 @@ def _folder(given: argparse.Namespace) -> Path:
     """Finds the folder that the export goes to."""
     if given.output is not None:
         return Path(expand(given.output, "--output"))
-    workdir = outputs.place(given.workdir, "--workdir")
+    workdir = place(given.workdir, "--workdir")
     if "://" in str(workdir):
         raise UserError(f"The run {workdir} is in a bucket; name a folder for the export with --output.")
     return Path(workdir) / "export" / (given.format if given.format in ("merged", "peft") else "")
@@ -116,7 +115,7 @@ def _folder(given: argparse.Namespace) -> Path:
 def _writing(folder: Path) -> Iterator[None]:
     """Turns what goes wrong with the disk into a sentence; safetensors and torch have errors of their own for that."""
     try:
-        with outputs.writing(folder, _REMEDY):
+        with writing(folder, _REMEDY):
             yield
     except (SafetensorError, RuntimeError) as error:
         raise UserError(

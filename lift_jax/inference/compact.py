@@ -16,7 +16,7 @@ from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
 from lift_jax.inference.model import Model, assemble
 from lift_jax.models.partition import merge
-from lift_jax.printable import printable
+from lift_jax.text import printable
 from lift_jax.weights import Backbone
 from lift_jax.workdir import config_file, record, schema
 

@@ -10,9 +10,9 @@ from lift_jax import tuners
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.errors import UserError
+from lift_jax.files import place
 from lift_jax.inference import compact
 from lift_jax.inference.model import Model, assemble
-from lift_jax.outputs import place
 from lift_jax.training import optimizer
 from lift_jax.training.state import initial_state
 from lift_jax.weights import Backbone, reference

@@ -198,7 +198,7 @@ def assemble(
     if backbone is None and not config.backbone:
         raise UserError("config.backbone is empty; it names the foundation model of the run.")
     try:
-        loaded = weights.load(backbone or config.backbone, config.resolution or None)
+        loaded = weights.load(backbone or config.backbone, config.resolution or None, config.backbone_activation)
     except UserError as error:
         if backbone is not None:
             raise

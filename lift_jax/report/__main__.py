@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lift_jax.errors import exit_status
-from lift_jax.files import expand
-from lift_jax.outputs import place
+from lift_jax.files import expand, place
 from lift_jax.report.comparison import compare
 from lift_jax.report.run_report import write
 from lift_jax.workdir.logs import Logs

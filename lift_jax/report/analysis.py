@@ -8,12 +8,11 @@ from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lift_jax import outputs
 from lift_jax.evaluation.geometry import Geometry
-from lift_jax.files import replacing
-from lift_jax.printable import printable
+from lift_jax.files import replacing, writing
 from lift_jax.report import comparison, page, style
 from lift_jax.report.files import RunFiles
+from lift_jax.text import printable
 
 PAGE = "analysis.html"
 REMEDY = "remove what is in the way"
@@ -38,7 +37,7 @@ def write(
         UserError: if the page or a picture cannot be written.
     """
     file = epath.Path(workdir) / PAGE
-    with outputs.writing(file, REMEDY):
+    with writing(file, REMEDY):
         return _write(file, columns, classes, tail, runs)
 
 

@@ -11,14 +11,12 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lift_jax import outputs
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
-from lift_jax.files import replacing
-from lift_jax.printable import printable
+from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import files, page, style
 from lift_jax.report.files import RunFiles
-from lift_jax.text_table import aligned
+from lift_jax.text import aligned, printable
 
 _NOT_COMPARED = {
     "seed",
@@ -77,9 +75,9 @@ def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
     if not output.suffix:
         raise UserError(f"The page of the comparison is {output}; write a file's name that ends in .html.")
     remedy = "name another file with --output"
-    outputs.check_file(output, remedy)
+    check_file(output, remedy)
     rows = group([files.read(folder) for folder in find_runs(folders)])
-    with outputs.writing(output, remedy):
+    with writing(output, remedy):
         return _write(rows, output)
 
 

@@ -4,7 +4,7 @@ import html
 import shlex
 from collections.abc import Iterable, Sequence
 
-from lift_jax.printable import printable
+from lift_jax.text import printable
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #fff; --ink: #1f2430; --muted: #5c6470; --grid: #d9dde3;

@@ -3,9 +3,8 @@
 import numpy as np
 from etils import epath
 
-from lift_jax import outputs
 from lift_jax.data import Dataset
-from lift_jax.files import replacing
+from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
 from lift_jax.report.files import RunFiles, percent
 from lift_jax.workdir.logs import Logs
@@ -46,13 +45,13 @@ def write(workdir: epath.PathLike, test: Dataset | None = None, logs: Logs | Non
             be written.
     """
     run = files.read(workdir)
-    with outputs.writing(run.workdir / PAGE, "remove what is in the way"):
+    with writing(run.workdir / PAGE, "remove what is in the way"):
         return _write(run, test, logs)
 
 
 def _write(run: RunFiles, test: Dataset | None, logs: Logs | None) -> epath.Path:
     folder, file = run.workdir / examples.FOLDER, run.workdir / PAGE
-    outputs.check_file(file, "remove what is in the way")
+    check_file(file, "remove what is in the way")
     folder.mkdir(exist_ok=True)
     pictures = examples.worst(run, test)
     examples.save(pictures, run)

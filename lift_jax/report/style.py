@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lift_jax.files import replacing
-from lift_jax.printable import printable
+from lift_jax.text import printable
 
 INK, MUTED, GRID = "#1f2430", "#5c6470", "#d9dde3"
 MANY, MEDIUM, FEW = "#0072b2", "#009e73", "#d55e00"  # Okabe and Ito's, which colour-blind readers can tell apart

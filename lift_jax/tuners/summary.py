@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from flax import traverse_util
 
 from lift_jax.models.partition import BACKBONE, Parts, Path, Tree, count, rule_path
-from lift_jax.text_table import aligned
+from lift_jax.text import aligned
 from lift_jax.tuners.tuning import TUNER_PREFIX, Tuning
 
 

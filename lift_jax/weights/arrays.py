@@ -4,16 +4,24 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jaxtyping import Float
 from tqdm import tqdm
 
 from lift_jax.errors import UserError
+from lift_jax.weights import misplaced
+from lift_jax.weights.names import shown, without_head
 
 Flat = dict[str, np.ndarray]
 
 _BLOCK = 128
-_DEEPEST = 1000
+DEEPEST = 1000
+"""No transformer has more blocks."""
+
+_LARGEST = 1e15
+"""No weight is larger; what is has lost a bit of its exponent, and its square would leave float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +43,11 @@ class Entry(NamedTuple):
     """One array of ours and the foreign arrays it is made of.
 
     Attributes:
-        path: in our tree, separated by slashes; empty for what is left out (see `unused`).
-        names: of the foreign arrays.
-        shapes: of the foreign arrays.
-        read: foreign arrays to ours.
-        write: ours to the foreign arrays.
+        path: the place in our tree, its parts separated by slashes; empty for an array that is left out (see `unused`).
+        names: the names of the foreign arrays.
+        shapes: their shapes.
+        read: makes our array of the foreign ones.
+        write: makes the foreign arrays of ours.
     """
 
     path: str
@@ -50,17 +58,30 @@ class Entry(NamedTuple):
 
 
 def same(path: str, name: str, *shape: int) -> Entry:
-    """An array that is stored as we have it."""
+    """An array that is stored as we have it.
+
+    Args:
+        path: its place in our tree.
+        name: its name in the file.
+        shape: its shape.
+    """
     return Entry(path, (name,), (shape,), lambda x: x, lambda x: (x,))
 
 
 def reshaped(path: str, name: str, shape: tuple[int, ...], ours: tuple[int, ...]) -> Entry:
-    """An array of the same content in another shape: `shape` is the foreign one."""
+    """An array of the same content in another shape.
+
+    Args:
+        path: its place in our tree.
+        name: its name in the file.
+        shape: its shape in the file.
+        ours: its shape in our tree.
+    """
     return Entry(path, (name,), (shape,), lambda x: x.reshape(ours), lambda x: (x.reshape(shape),))
 
 
 def transposed(path: str, name: str, inputs: int, outputs: int) -> Entry:
-    """A linear layer's weight, foreign (outputs, inputs), ours (inputs, outputs)."""
+    """A linear layer's weight, which is (outputs, inputs) in the file and (inputs, outputs) in our tree."""
     return Entry(path, (name,), ((outputs, inputs),), _transpose, lambda x: (x.T,))
 
 
@@ -80,7 +101,7 @@ def _transpose(*parts: np.ndarray) -> np.ndarray:
 
 
 def convolution(path: str, name: str, side: int, inputs: int, outputs: int) -> Entry:
-    """A convolution's weight, foreign (outputs, inputs, side, side), ours (side, side, inputs, outputs)."""
+    """A convolution's weight: (outputs, inputs, side, side) in the file, (side, side, inputs, outputs) in our tree."""
     return Entry(
         path,
         (name,),
@@ -91,12 +112,12 @@ def convolution(path: str, name: str, side: int, inputs: int, outputs: int) -> E
 
 
 def unused(name: str, *shape: int) -> Entry:
-    """A foreign array that may be there and that we knowingly leave out, such as a pre-trained classification head."""
+    """An array that may be in the file and that we knowingly leave out, such as a pre-trained classification head."""
     return Entry("", (name,), (shape,), lambda x: x, lambda x: (x,))
 
 
 def linear(path: str, name: str, inputs: int, outputs: int) -> list[Entry]:
-    """A linear layer with bias."""
+    """The weight and the bias of a linear layer."""
     return [
         transposed(f"{path}/kernel", f"{name}.weight", inputs, outputs),
         same(f"{path}/bias", f"{name}.bias", outputs),
@@ -104,14 +125,18 @@ def linear(path: str, name: str, inputs: int, outputs: int) -> list[Entry]:
 
 
 def norm(path: str, name: str, width: int) -> list[Entry]:
-    """Scale and bias of a layer norm."""
+    """The scale and the bias of a layer norm."""
     return [same(f"{path}/scale", f"{name}.weight", width), same(f"{path}/bias", f"{name}.bias", width)]
 
 
 def joined(path: str, names: Sequence[str], inputs: int, outputs: int) -> list[Entry]:
     """Linear layers of equal size, stored apart, that are side by side in ours: queries, keys, values.
 
-    `names` are what stands before `weight` and `bias`, with the separator.
+    Args:
+        path: the place of the one layer in our tree.
+        names: what stands before `weight` and `bias` in the names of each, with the separator.
+        inputs: the width of the input.
+        outputs: the width of each layer's output.
     """
     n = len(names)
     kernel = Entry(
@@ -134,7 +159,11 @@ def joined(path: str, names: Sequence[str], inputs: int, outputs: int) -> list[E
 class BlockNames(NamedTuple):
     """What a foreign format calls the parts of a transformer block.
 
-    `qkv` are the prefixes of the projections, three where they are apart and one where they are fused.
+    Attributes:
+        ln_1, ln_2: the layer norms.
+        qkv: the prefixes of the projections to queries, keys and values, one if they are fused and three if not.
+        attn_out: the projection after the attention.
+        mlp_in, mlp_out: the two layers of the MLP.
     """
 
     ln_1: str
@@ -146,18 +175,27 @@ class BlockNames(NamedTuple):
 
 
 def block_numbers(depth: int) -> range:
-    """0 to `depth` - 1.
+    """The numbers of the blocks, from 0 to `depth` - 1.
 
     Raises:
-        ValueError: if no model is so deep; the table of one that a damaged configuration claims would fill the memory.
+        ValueError: if no model is so deep; the table of one that a damaged file claims would fill the memory.
     """
-    if depth not in range(1, _DEEPEST + 1):
+    if depth not in range(1, DEEPEST + 1):
         raise ValueError(f"it has {depth} blocks")
     return range(depth)
 
 
 def blocks(path: str, theirs: str, names: BlockNames, depth: int, width: int, mlp_dim: int) -> list[Entry]:
-    """The blocks of a transformer: `path/block_0` is their `theirs.0`."""
+    """The blocks of a transformer.
+
+    Args:
+        path: the transformer's place in our tree, where its blocks are `block_0` and so on.
+        theirs: what stands before a block's number in the names of its arrays.
+        names: what the parts of a block are called.
+        depth: the number of blocks.
+        width: the width of the tokens.
+        mlp_dim: the hidden width of a block's MLP.
+    """
     entries = []
     for i in block_numbers(depth):
         ours, prefix = f"{path}/block_{i}", f"{theirs}.{i}"
@@ -173,15 +211,26 @@ def blocks(path: str, theirs: str, names: BlockNames, depth: int, width: int, ml
     return entries
 
 
-def read(table: Sequence[Entry], foreign: Foreign, source: str) -> dict[str, Any]:
-    """The parameter tree, float32. Arrays are read one after the other, so that only one is in memory twice.
+def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: str = "one another") -> dict[str, Any]:
+    """The parameter tree in float32.
+
+    Arrays are read one after the other, so that only one is in memory twice.
+
+    Args:
+        table: every array of the format.
+        foreign: the arrays of a file by the names of the format. A classification head beside them is left out.
+        source: what to call the file in a message.
+        configuration: what to call in a message what the arrays have to fit: the file that the table was made by.
 
     Raises:
-        UserError: if an array is missing, left over, or of another shape; it lists them. Or if one is not finite.
+        UserError: if an array is missing, left over, or of another shape, which are listed; or if one holds something
+            else than finite floating-point numbers.
     """
     known = {name: shape for entry in table for name, shape in zip(entry.names, entry.shapes, strict=True)}
+    foreign = without_head(foreign, known, source)
+    misplaced.check_parts([name for name in foreign if name not in known], source)
     problems = [f"{name} is missing" for entry in table if entry.path for name in entry.names if name not in foreign]
-    problems += [f"{name} is not known" for name in foreign if name not in known]
+    problems += [f"{shown(name)} is not known" for name in foreign if name not in known]
     problems += [
         f"{name} is {tuple(foreign[name].shape)} instead of {shape}"
         for name, shape in known.items()
@@ -190,27 +239,49 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str) -> dict[str, Any
     if problems:
         rest = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise UserError(
-            f"The arrays in {source} do not fit its configuration: {'; '.join(problems[:10])}{rest}. "
-            "Take both files from the same model."
+            f"The arrays in {source} do not fit {configuration}, because {', '.join(problems[:10])}{rest}; take all "
+            "files from one model."
         )
     flat = {}
     bar = tqdm([entry for entry in table if entry.path], desc="weights", unit=" arrays", delay=2, disable=None)
     for entry in bar:
-        parts = (np.asarray(foreign[name], np.float32) for name in entry.names)
-        array = flat[entry.path] = np.asarray(entry.read(*parts), order="C")
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"{' and '.join(entry.names)} in {source} holds numbers that are not finite; the file is damaged, "
-                "take it from the model's source again."
-            )
+        parts = (_float32(name, foreign[name], source) for name in entry.names)
+        flat[entry.path] = np.asarray(entry.read(*parts), order="C")
     return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def write(table: Sequence[Entry], params: Mapping[str, Any]) -> Flat:
-    """The inverse of `read`.
+def _float32(name: str, stored: np.ndarray | Stored, source: str) -> Float[np.ndarray, "..."]:
+    """A foreign array in float32.
 
     Raises:
-        UserError: if the tree has an array that the table does not, or lacks one; it lists them.
+        UserError: if it holds something else than finite floating-point numbers.
+    """
+    array = np.asarray(stored)
+    if not jnp.issubdtype(array.dtype, np.floating):
+        raise UserError(
+            f"{name} in {source} is of the type {array.dtype}, but weights are floating-point numbers; take a file of "
+            "the model that was not quantised."
+        )
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is said below
+        array = array.astype(np.float32, copy=False)
+    # NaN is not within the bounds either. The comparison of extremes needs no memory, that of all numbers would.
+    if array.size and not (array.min() >= -_LARGEST and array.max() <= _LARGEST):
+        raise UserError(
+            f"{name} in {source} holds numbers that are not finite, or beyond all bounds; the file is damaged, take it "
+            "from the model's source again."
+        )
+    return array
+
+
+def write(table: Sequence[Entry], params: Mapping[str, Any]) -> Flat:
+    """The arrays of a file, from the parameter tree: the inverse of `read`.
+
+    Args:
+        table: every array of the format.
+        params: the parameter tree.
+
+    Raises:
+        UserError: if the tree has an array that the table does not, or lacks one; they are listed.
     """
     flat = traverse_util.flatten_dict(dict(params), sep="/")
     paths = {entry.path for entry in table if entry.path}

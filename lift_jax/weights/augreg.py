@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lift_jax.errors import UserError, first_line
+from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.weights import misplaced
 from lift_jax.weights.arrays import Entry, Stored, read, reshaped, same, unused
 from lift_jax.weights.backbone import Backbone, content_hash
-from lift_jax.weights.layout import HALF
+from lift_jax.weights.layout import HALF, check_heads
 
 
 def load(file: Path) -> Backbone:
@@ -32,9 +33,11 @@ def load(file: Path) -> Backbone:
         num_heads = foreign[attention].shape[1]
         mlp_dim = foreign["Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"].shape[1]
     except (KeyError, ValueError, IndexError) as error:
+        what = misplaced.missing(error)
         raise UserError(
-            f"{file} holds no ViT of AugReg ({error}); give one of google-research/vision_transformer."
+            f"{file} holds no ViT of AugReg ({what}); give one of google-research/vision_transformer."
         ) from error
+    check_heads(width, num_heads, f"The number of heads of {attention} in {file}")
     depth = len({name.split("/")[1] for name in foreign if name.startswith("Transformer/encoderblock_")})
     vision = VisionTransformer(
         patch_size, width, depth, num_heads, mlp_dim, activation="gelu", epsilon=1e-6, pre_norm=False, patch_bias=True
@@ -58,7 +61,7 @@ def _arrays(file: Path) -> dict[str, Stored]:
         with zipfile.ZipFile(file) as archive:
             return {name.removesuffix(".npy"): _stored(archive, file, name) for name in archive.namelist()}
     except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise anything
-        raise _damaged(file, error) from error
+        raise misplaced.damaged(file, error) from error
 
 
 def _stored(archive: zipfile.ZipFile, file: Path, name: str) -> Stored:
@@ -74,11 +77,7 @@ def _load(file: Path, name: str) -> np.ndarray:
         with np.load(file, allow_pickle=False) as archive:
             return archive[name]
     except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise anything
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: Path, error: Exception) -> UserError:
-    return UserError(f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again.")
+        raise misplaced.damaged(file, error) from error
 
 
 def _table(vision: VisionTransformer, positions: int) -> list[Entry]:

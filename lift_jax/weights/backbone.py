@@ -28,11 +28,11 @@ class Backbone:
         params: `vision` and, where the model has a text tower, `text`, `visual_projection` (width, e) if the image
             features are not in the shared space already, `text_projection` (text width, e) and `logit_scale` (); SigLIP
             has `text_projection_bias` (e,) and `logit_bias` () as well; numpy float32.
-        resolution: side of the square input, in pixels.
-        mean, std: of the normalisation, per channel, for images in [0, 1].
-        text: the text tower, or None.
-        tokenizer: of the text tower, or None.
-        hash: of the parameters as they were loaded, before positions were resized.
+        resolution: the side of the square input, in pixels.
+        mean, std: the normalisation of each channel, for pixels from 0 to 1.
+        text: the text tower; None if the model has none.
+        tokenizer: the text tower's tokenizer; None if there is none.
+        hash: the `content_hash` of the parameters as they were loaded, before positions were resized.
     """
 
     name: str

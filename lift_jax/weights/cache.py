@@ -10,19 +10,28 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tokenizers
 from etils import epath
+from flax import traverse_util
 
 from lift_jax.errors import UserError, first_line
+from lift_jax.files import parse_json
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
+from lift_jax.models.transformer import ACTIVATIONS
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import siglip_tokenizer
+from lift_jax.weights import preprocessing, siglip_tokenizer
+from lift_jax.weights.arrays import DEEPEST
 from lift_jax.weights.backbone import Backbone, content_hash
+from lift_jax.weights.layout import check_heads
+from lift_jax.weights.settings import Settings
 from lift_jax.weights.tokenizer import Tokenizer
 
 CONFIG, PARAMS = "backbone.json", "params"
 
 _NETWORKS = {"VisionTransformer": VisionTransformer, "ResNet": ResNet, "TextTransformer": TextTransformer}
-_NOT_STORED = {"parent", "name", "dtype", "tuners"}
+_DTYPES = ("float32", "float16", "bfloat16")
+_NOT_STORED = {"parent", "name", "dtype", "tuners", "remat"}
+_SIZES = {"patch_size", "width", "num_heads", "mlp_dim", "vocab_size", "context_length", "stem_width"}
+_FLAGS = {"pre_norm", "patch_bias", "causal"}
 
 
 def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike = np.float32) -> None:
@@ -63,22 +72,62 @@ def load(folder: epath.PathLike) -> Backbone:
     """
     folder = epath.Path(folder)
     try:
-        stored = json.loads((folder / CONFIG).read_text())
-        like = _map_shapes(stored["shapes"], jnp.dtype(stored["dtype"]))
+        backbone = _description(Settings(parse_json((folder / CONFIG).read_bytes()), str(folder / CONFIG)))
+    except UserError:
+        raise
+    except Exception as error:  # a description may hold anything anywhere, and a bucket may fail in any way
+        raise UserError(
+            f"{folder / CONFIG} is damaged or incomplete ({first_line(error)}); convert the backbone again."
+        ) from error
+    try:
         with ocp.StandardCheckpointer() as checkpointer:
-            params = _float32(checkpointer.restore(folder / PARAMS, like))
-        vision, text = _network(stored["vision"]), stored["text"] and _network(stored["text"])
-        resolution, digest = stored["resolution"], stored["hash"]
-        mean, std = tuple(stored["mean"]), tuple(stored["std"])
-        name = stored["source"]
-        tokenizer = _tokenizer(folder / "tokenizer.json", text) if text else None
+            params = _float32(checkpointer.restore(folder / PARAMS, backbone.params))
+        tokenizer = _tokenizer(folder / "tokenizer.json", backbone.text) if backbone.text else None
+    except UserError:
+        raise
     except Exception as error:  # orbax, tensorstore, JSON and tokenizers have no common base
         raise UserError(
             f"The backbone {folder} is damaged or incomplete ({first_line(error)}); convert it again."
         ) from error
-    if content_hash(params) != digest:
+    if content_hash(params) != backbone.hash:
         raise UserError(f"The arrays in {folder} are not those that were written there; convert the backbone again.")
-    return Backbone(name, vision, params, resolution, mean, std, text, tokenizer, digest)
+    return dataclasses.replace(backbone, params=params, tokenizer=tokenizer)
+
+
+def _description(stored: Settings) -> Backbone:
+    """What backbone.json says: the backbone without its tokenizer, and with shapes in the place of its arrays.
+
+    Raises:
+        UserError: if a value is of another kind or out of its range, or the networks have other arrays.
+    """
+    vision = _network(stored.section("vision"), "VisionTransformer", "ResNet")
+    text = None if stored["text"] is None else _network(stored.section("text"), "TextTransformer")
+    mean, std = preprocessing.of_keys(stored, "mean", "std", None, None)
+    like = _map_shapes(dict(stored.section("shapes")), jnp.dtype(stored.choice("dtype", _DTYPES)))
+    name, resolution, digest = str(stored["source"]), stored.whole("resolution"), str(stored["hash"])
+    backbone = Backbone(name, vision, like, resolution, mean, std, text, None, digest)
+    # Orbax finds what differs, too, but says it in many lines.
+    expected, found = _shapes(_initialised(backbone)), _shapes(like)
+    if different := sorted({path for path, _ in expected.items() ^ found.items()}):
+        raise UserError(
+            f"{stored.place} describes networks with other arrays than it lists ({', '.join(different[:5])} differ); "
+            "convert the backbone again."
+        )
+    return backbone
+
+
+def _initialised(backbone: Backbone) -> Any:
+    """The parameters that the networks of a backbone ask for, as shapes."""
+    key, images = jax.random.key(0), jax.ShapeDtypeStruct((1, backbone.resolution, backbone.resolution, 3), jnp.float32)
+    if backbone.text is None:
+        return {"vision": jax.eval_shape(backbone.vision.init, key, images)["params"]}
+    tokens = jax.ShapeDtypeStruct((1, backbone.text.context_length), jnp.int32)
+    return jax.eval_shape(backbone.clip().init, key, images, tokens)["params"]
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    flat: dict[str, Any] = traverse_util.flatten_dict(dict(tree), sep="/")
+    return {path: tuple(array.shape) for path, array in flat.items()}
 
 
 def _tokenizer(file: epath.Path, text: TextTransformer) -> Tokenizer | None:
@@ -93,9 +142,27 @@ def _describe(network: Any) -> dict[str, Any]:
     return {"network": type(network).__name__, **fields}
 
 
-def _network(fields: dict[str, Any]) -> Any:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return _NETWORKS[fields.pop("network")](**fields)
+def _network(fields: Settings, *kinds: str) -> Any:
+    """The network of one of several kinds, from what `_describe` made of it.
+
+    Raises:
+        UserError: if a value is of another kind or out of its range.
+    """
+    kind = fields.choice("network", kinds)
+    names = {field.name for field in dataclasses.fields(_NETWORKS[kind])}
+    for key in sorted(names & _SIZES):
+        fields.whole(key)
+    for key in sorted(names & _FLAGS & fields.keys()):
+        fields.flag(key)
+    if kind != "ResNet":
+        fields.choice("activation", ACTIVATIONS)
+        fields.number("epsilon", 0, 0.1)
+        fields.whole("depth", high=DEEPEST)
+        check_heads(fields["width"], fields["num_heads"], f"num_heads in {fields.place}")
+    if fields.get("end_of_text") is not None:
+        fields.whole("end_of_text", 0, fields["vocab_size"] - 1)
+    values = {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
+    return _NETWORKS[kind](**{key: x for key, x in values.items() if key in names - _NOT_STORED})
 
 
 def _map_shapes(shapes: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lift_jax import weights
 from lift_jax.errors import UserError, exit_status, first_line
+from lift_jax.files import expand
 from lift_jax.models import partition
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import cache, huggingface, open_clip
@@ -21,24 +22,31 @@ from lift_jax.weights import cache, huggingface, open_clip
 FORMATS = ("transformers", "open_clip", "orbax")
 
 
-def convert(source: str, destination: str, form: str | None = None, dtype: str = "float32") -> str:
-    """Reads a backbone and writes it; gives the format.
+def convert(
+    source: str, destination: str, form: str | None = None, dtype: str = "float32", activation: str = ""
+) -> str:
+    """Reads a backbone and writes it in another format.
 
     Args:
         source: as `config.backbone`.
-        destination: a new or empty folder, or a bucket's.
-        form: one of `FORMATS`; by default what suits the destination and the model.
-        dtype: of the stored arrays.
+        destination: a new or empty folder, or one in a bucket.
+        form: one of `FORMATS`; None for what suits the destination and the model.
+        dtype: the type of the stored arrays.
+        activation: as `config.backbone_activation`.
+
+    Returns:
+        The format that was written.
 
     Raises:
         UserError: if the source cannot be read, the destination is not empty, or the format has no such model.
     """
+    destination = expand(destination, "DEST")
     remote = "://" in destination
     if remote and form not in (None, "orbax"):
         raise UserError(f"{destination} is in a bucket, where only orbax checkpoints are written; leave --format out.")
     if not remote and Path(destination).exists() and (Path(destination).is_file() or any(Path(destination).iterdir())):
         raise UserError(f"{destination} is not empty; name a new folder.")
-    backbone = weights.load(source)
+    backbone = weights.load(source, activation=activation)
     if form is None:
         form = "orbax" if remote else "open_clip" if isinstance(backbone.vision, ResNet) else "transformers"
     save = {"transformers": huggingface.save_backbone, "open_clip": open_clip.save_backbone, "orbax": cache.save}[form]
@@ -59,7 +67,14 @@ def convert(source: str, destination: str, form: str | None = None, dtype: str =
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; gives the exit status."""
+    """The command line.
+
+    Args:
+        argv: the words after the program's name; None for those of the process.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.weights.convert",
         description=__doc__,
@@ -69,10 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("destination", metavar="DEST", help="a new folder, or a bucket's")
     parser.add_argument("--format", choices=FORMATS, help="by default what suits DEST and the model")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the arrays")
+    parser.add_argument("--activation", default="", help="of a CLIP whose files do not tell it: quick_gelu or gelu")
     arguments = parser.parse_args(argv)
 
     def run() -> None:
-        convert(arguments.source, arguments.destination, arguments.format, arguments.dtype)
+        convert(arguments.source, arguments.destination, arguments.format, arguments.dtype, arguments.activation)
 
     return exit_status(run)
 

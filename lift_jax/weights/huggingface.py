@@ -1,6 +1,7 @@
 """Folders in the Hugging Face layout: config.json, model.safetensors, tokenizer.json, preprocessor_config.json."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,27 @@ import safetensors.numpy
 
 from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import clip_tokenizer, siglip_tokenizer, transformers_clip, transformers_siglip, transformers_vit
-from lift_jax.weights.arrays import read, write
+from lift_jax.weights import (
+    clip_tokenizer,
+    misplaced,
+    names,
+    preprocessing,
+    siglip_tokenizer,
+    transformers_clip,
+    transformers_siglip,
+    transformers_vit,
+)
+from lift_jax.weights.arrays import Foreign, read, write
 from lift_jax.weights.backbone import Backbone, Params, content_hash
 from lift_jax.weights.folder import read_json, stored_arrays
 from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, Channels, Config, Layout
+from lift_jax.weights.settings import Settings, shown
 from lift_jax.weights.tokenizer import Tokenizer
 from lift_jax.weights.transformers_clip import networks
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "MODEL_TYPES", "load", "networks", "read_layout", "save", "save_backbone"]
+
+_log = logging.getLogger(__name__)
 
 MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
     "clip": transformers_clip.layout,
@@ -29,26 +42,34 @@ MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
 }
 """The values of `model_type` in config.json that we read."""
 
+_TOWER = "vision_model."
+_FIRST_WEIGHTS = (f"{_TOWER}embeddings.patch_embedding.weight", "embeddings.patch_embeddings.projection.weight")
+"""What transformers calls the first weight of an image tower, of a CLIP and a SigLIP, and of a ViT."""
+
 
 def read_layout(folder: Path) -> Layout:
-    """What the config.json of a folder says.
+    """The layout of the model that the config.json of a folder describes.
 
     Raises:
         UserError: if it cannot be read, or is not of a model that we know.
     """
     config = read_json(folder, "config.json")
-    kind = str(config.get("model_type"))
+    return MODEL_TYPES[_model_type(config)](config)
+
+
+def _model_type(config: Settings) -> str:
+    kind = config.get("model_type")
     if kind == "siglip2":
         raise UserError(
-            f"{folder / 'config.json'} is of a SigLIP 2 of the NaFlex kind, whose images have no fixed shape; it is "
-            "not read here, take a checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
+            f"{config.place} is of a SigLIP 2 of the NaFlex kind, whose images have no fixed shape; it is not read "
+            "here, take a checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
         )
-    if kind not in MODEL_TYPES:
+    if not isinstance(kind, str) or kind not in MODEL_TYPES:
         raise UserError(
-            f"The model_type in {folder / 'config.json'} is {kind!r}, which is not known; "
-            f"the known ones are {', '.join(MODEL_TYPES)}."
+            f"The model_type in {config.place} is {shown(kind)}, which is not known; the known ones are "
+            f"{', '.join(MODEL_TYPES)}."
         )
-    return MODEL_TYPES[kind](config)
+    return kind
 
 
 def load(folder: str | Path) -> Backbone:
@@ -58,10 +79,53 @@ def load(folder: str | Path) -> Backbone:
         UserError: if a file is missing or cannot be read, or the configuration is not of a model that we know.
     """
     folder = Path(folder)
-    layout = read_layout(folder)
+    config = read_json(folder, "config.json")
+    if "model_type" not in config and (what := misplaced.other_folder(folder)):
+        raise UserError(f"The backbone {folder} {what}.")
+    _model_type(config)  # what is not known is said before the weights are looked for
     foreign, source = stored_arrays(folder)
-    foreign = {layout.rename(name): array for name, array in foreign.items()}
-    params = read(layout.table, foreign, source)
+    named = aligned(foreign, source)
+    if named is None:
+        raise misplaced.arrays(foreign, source)
+    return from_arrays(folder, named, source)
+
+
+def aligned(foreign: Foreign, source: str) -> Foreign | None:
+    """The arrays by transformers' names, whatever prefix they have; None if they are none of an image tower.
+
+    Args:
+        foreign: the arrays of a file. Of a vision tower alone transformers leaves the prefix `vision_model.` out since
+            version 5, and of a ViT with a classification head it puts `vit.` before the names.
+        source: what to call the file in a message.
+
+    Raises:
+        UserError: if the file holds several models.
+    """
+    clip, vit = _FIRST_WEIGHTS
+    named = names.aligned(foreign, clip, _TOWER, source)
+    return names.aligned(foreign, vit, "", source) if named is None else named
+
+
+def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
+    """A foundation model from its arrays and the other files of its folder.
+
+    Args:
+        folder: the folder with the config.json, and with the settings of the normalisation and the tokenizer if there
+            are any.
+        foreign: the arrays by transformers' names.
+        source: what to call the file of the arrays in a message.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    config = read_json(folder, "config.json")
+    kind = _model_type(config)
+    if kind in ("clip", "siglip") and not any(name.startswith("text_model.") for name in foreign):
+        _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
+        layout = MODEL_TYPES[f"{kind}_vision_model"](config.section("vision_config"))
+    else:
+        layout = MODEL_TYPES[kind](config)
+    params = read(layout.table, foreign, source, config.place)
     mean, std = _normalisation(folder, layout)
     return Backbone(
         name=str(folder),
@@ -82,10 +146,10 @@ def save(
     """Writes config.json and model.safetensors so that `load`, and transformers, read them.
 
     Args:
-        folder: is made if need be.
-        config: as transformers has it, of a model_type in `MODEL_TYPES`.
-        params: the tree of a `Backbone`.
-        dtype: of the stored arrays.
+        folder: the folder, which is made if it is not there.
+        config: the content of config.json, whose model_type is in `MODEL_TYPES`.
+        params: the parameters of a `Backbone`.
+        dtype: the type of the stored arrays.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,9 +203,10 @@ def _tokenizer(folder: Path, layout: Layout) -> Tokenizer | None:
 
 
 def _normalisation(folder: Path, layout: Layout) -> tuple[Channels, Channels]:
-    settings: Mapping[str, Any] = {}
     if (folder / "preprocessor_config.json").is_file():
         settings = read_json(folder, "preprocessor_config.json")
     elif (folder / "processor_config.json").is_file():
-        settings = read_json(folder, "processor_config.json").get("image_processor", {})
-    return tuple(settings.get("image_mean", layout.mean)), tuple(settings.get("image_std", layout.std))
+        settings = read_json(folder, "processor_config.json").section("image_processor")
+    else:
+        return layout.mean, layout.std
+    return preprocessing.of_processor(settings, layout.mean, layout.std)

@@ -1,6 +1,6 @@
 """What a foreign configuration says of its model: the networks, and where each of its arrays goes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lift_jax.errors import UserError
@@ -8,7 +8,8 @@ from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.transformer import ACTIVATIONS
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights.arrays import Entry
+from lift_jax.weights.arrays import DEEPEST, Entry
+from lift_jax.weights.settings import Settings
 
 Config = Mapping[str, Any]
 Channels = tuple[float, float, float]
@@ -22,10 +23,10 @@ class Layout(NamedTuple):
     """A model in a foreign format.
 
     Attributes:
-        vision, text: the networks; text is None if the model has none.
-        resolution: side of the square input, in pixels.
+        vision: the image network.
+        text: the text network; None if the model has none.
+        resolution: the side of the square input, in pixels.
         table: every array.
-        rename: a name in the file to the table's, where it has one more or less prefix than the table's.
         mean, std: of the normalisation, unless the files say otherwise.
     """
 
@@ -33,36 +34,69 @@ class Layout(NamedTuple):
     text: TextTransformer | None
     resolution: int
     table: list[Entry]
-    rename: Callable[[str], str] = str
     mean: Channels = CLIP_MEAN
     std: Channels = CLIP_STD
 
 
-def vision_prefix(name: str) -> str:
-    """What transformers calls an array of a vision tower alone: since version 5 without `vision_model.`."""
-    known = ("vision_model.", "visual_projection.")
-    return name if name.startswith(known) else f"vision_model.{name}"
+def settings(config: Config, defaults: Config | None = None) -> Settings:
+    """A configuration whose values are checked as they are read.
+
+    Args:
+        config: the content of a config.json; messages name the file that it was read from, or else config.json.
+        defaults: the values of keys that it leaves out.
+    """
+    return Settings(config, config.place if isinstance(config, Settings) else "config.json", defaults)
 
 
-def transformer_size(tower: Config) -> dict[str, Any]:
+def transformer_size(tower: Settings) -> dict[str, Any]:
     """The attributes that the towers share, from one tower of a transformers configuration.
 
     Raises:
-        UserError: if its activation is not known.
+        UserError: if a size is of another kind or out of its range, or the activation is not known.
     """
-    if tower["hidden_act"] not in ACTIVATIONS:
-        raise UserError(
-            f"The activation {tower['hidden_act']!r} in config.json is not known; the known ones are "
-            f"{', '.join(ACTIVATIONS)}."
-        )
-    return dict(
-        width=tower["hidden_size"],
-        depth=tower["num_hidden_layers"],
-        num_heads=tower["num_attention_heads"],
-        mlp_dim=tower["intermediate_size"],
-        activation=tower["hidden_act"],
-        epsilon=tower["layer_norm_eps"],
+    size: dict[str, Any] = dict(
+        width=tower.whole("hidden_size"),
+        depth=tower.whole("num_hidden_layers", high=DEEPEST),
+        num_heads=tower.whole("num_attention_heads"),
+        mlp_dim=tower.whole("intermediate_size"),
+        activation=tower.choice("hidden_act", ACTIVATIONS),
+        epsilon=tower.number("layer_norm_eps", 0, 0.1),
     )
+    check_heads(size["width"], size["num_heads"], f"num_attention_heads in {tower.place}")
+    return size
+
+
+def check_heads(width: int, num_heads: int, what: str) -> None:
+    """Checks that attention heads share the width evenly.
+
+    Args:
+        width: of the tokens.
+        num_heads: the number of heads.
+        what: how the message begins, such as "num_attention_heads in config.json".
+
+    Raises:
+        UserError: if they do not.
+    """
+    if num_heads < 1 or width % num_heads:
+        raise UserError(
+            f"{what} is {num_heads}, which does not divide the width {width}; take the file from the model's source "
+            "again."
+        )
+
+
+def image_size(tower: Settings) -> tuple[int, int]:
+    """The side of the input and of a patch, in pixels.
+
+    Raises:
+        UserError: if one is no size, or an image has no whole patch.
+    """
+    side, patch = tower.whole("image_size"), tower.whole("patch_size")
+    if side < patch:
+        raise UserError(
+            f"image_size in {tower.place} is {side}, less than one patch (patch_size is {patch}); take the file from "
+            "the model's source again."
+        )
+    return side, patch
 
 
 def tower_config(tower: VisionTransformer | TextTransformer) -> dict[str, Any]:

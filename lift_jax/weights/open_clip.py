@@ -1,7 +1,7 @@
 """open_clip's folders: open_clip_config.json and open_clip_model.safetensors, such as LAION's and DataComp's."""
 
 import json
-from collections.abc import Mapping
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,99 +12,148 @@ from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import clip_tokenizer, openai
-from lift_jax.weights.arrays import read, unused, write
+from lift_jax.weights import activations, clip_tokenizer, misplaced, openai, preprocessing
+from lift_jax.weights.arrays import DEEPEST, Foreign, read, write
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.folder import read_json, stored_arrays
-from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD
+from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, check_heads, image_size
+from lift_jax.weights.settings import Settings, shown
+
+_log = logging.getLogger(__name__)
 
 CONFIG = "open_clip_config.json"
-FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""The files of the arrays that are open_clip's alone, the preferred first; a few folders have transformers' names."""
 
 # What a tower's configuration may say: sizes; and options of training, or with the one value that we have.
-_SIZES = {
-    "layers",
-    "width",
-    "head_width",
-    "heads",
-    "mlp_ratio",
-    "patch_size",
-    "image_size",
-    "context_length",
-    "vocab_size",
-}
+_VISION = dict(layers=12, width=768, head_width=64, mlp_ratio=4.0, patch_size=16, image_size=224)
+_TEXT = dict(layers=12, width=512, heads=8, mlp_ratio=4.0, context_length=77, vocab_size=49408)
 _HARMLESS = {"patch_dropout", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "pad_id", "eos_id"}
-_DEFAULTS = {"pool_type": ("tok", "argmax"), "pos_embed_type": ("learnable",), "block_type": ("default",)}
-_DEFAULTS |= {"proj_type": ("linear",), "final_ln_after_pool": (True,)}  # the class token alone is normalised anyway
+_ONLY = {"pool_type": ("tok", "argmax"), "pos_embed_type": ("learnable",), "block_type": ("default",)}
+_ONLY |= {"proj_type": ("linear",), "final_ln_after_pool": (True,)}  # the class token alone is normalised anyway
 
 
 def load(folder: Path) -> Backbone:
     """A CLIP of open_clip, with a ViT or a ResNet.
 
+    Args:
+        folder: the folder, whose name may tell the activation where the configuration does not.
+
     Raises:
         UserError: if a file cannot be read, or the model has parts that we do not.
     """
-    config = read_json(folder, CONFIG)
-    model = config.get("model_cfg", config)
-    vision, text, resolution = networks(model, str(folder / CONFIG))
-    foreign, source = stored_arrays(folder, FILES)
-    if model.get("custom_text"):
-        foreign = {name.removeprefix("text."): array for name, array in foreign.items()}
-    embed = model["embed_dim"]
-    # open_clip stored the causal mask until 2023.
-    mask = unused("attn_mask", text.context_length, text.context_length)
-    params = read([*_table(vision, text, resolution, embed), mask], foreign, source)
-    tokenizer = clip_tokenizer.find(folder, text.context_length, text.vocab_size)
-    settings = config.get("preprocess_cfg", {})
-    mean, std = tuple(settings.get("mean", CLIP_MEAN)), tuple(settings.get("std", CLIP_STD))
+    networks(_model(folder))  # what is not known is said before the weights are looked for
+    foreign, source = stored_arrays(folder, (*FILES, "model.safetensors", "pytorch_model.bin"))
+    named = openai.aligned(foreign, source)
+    if named is None:
+        raise misplaced.arrays(foreign, source)
+    return from_arrays(folder, named, source, folder)
+
+
+def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Backbone:
+    """A CLIP from its arrays and the open_clip_config.json of its folder.
+
+    Args:
+        folder: the folder with the configuration.
+        foreign: the arrays by OpenAI's names.
+        source: what to call the file of the arrays in a message.
+        named: the file or folder whose name may tell the activation where the configuration does not.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    model = _model(folder)
+    vision, text, resolution = networks(model, _activation(model, named))
+    if not any(name.startswith(("token_embedding.", "transformer.")) for name in foreign):
+        _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
+        text = None
+    table = openai.table(vision, text, resolution, model.whole("embed_dim"))
+    params = read(table, foreign, source, str(folder / CONFIG))
+    tokenizer = text and clip_tokenizer.find(folder, text.context_length, text.vocab_size)
+    settings = read_json(folder, CONFIG).section("preprocess_cfg")
+    mean, std = preprocessing.of_keys(settings, "mean", "std", CLIP_MEAN, CLIP_STD)
     return Backbone(str(folder), vision, params, resolution, mean, std, text, tokenizer, content_hash(params))
 
 
-def networks(model: Mapping[str, Any], source: str) -> tuple[VisionTransformer | ResNet, TextTransformer, int]:
+def _model(folder: Path) -> Settings:
+    config = read_json(folder, CONFIG)
+    return config.section("model_cfg") if "model_cfg" in config else config
+
+
+def _activation(model: Settings, named: Path) -> str:
+    """The activation by the configuration, or by the table of known families where that does not mention it."""
+    if "quick_gelu" in model:
+        return "quick_gelu" if model.flag("quick_gelu") else "gelu"
+    if activations.from_place(named) == "quick_gelu":
+        _log.info("By its name %s was trained with quick_gelu, though %s does not say so.", named, model.place)
+        return "quick_gelu"
+    return "gelu"
+
+
+def networks(model: Settings, activation: str = "gelu") -> tuple[VisionTransformer | ResNet, TextTransformer, int]:
     """The towers and the resolution that `model_cfg` describes.
 
+    Args:
+        model: the section of open_clip's configuration.
+        activation: the activation of both towers.
+
     Raises:
-        UserError: if it has an option that changes the model and that we do not have.
+        UserError: if a value is of another kind or out of its range, or there is an option that changes the model and
+            that we do not have.
     """
-    try:
-        v, t = dict(model["vision_cfg"]), dict(model["text_cfg"])
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{source} describes no CLIP ({error!r} is missing); take it from the model's source."
-        ) from error
-    for name, tower in ("vision_cfg", v), ("text_cfg", t):
-        strange = [key for key, value in tower.items() if not _is_plain(key, value)]
+    for key in "vision_cfg", "text_cfg":
+        if key not in model:
+            raise UserError(f"{model.place} describes no CLIP ({key} is missing); take it from the model's source.")
+    v, t = model.section("vision_cfg", _VISION), model.section("text_cfg", _TEXT)
+    for tower, sizes in (v, _VISION), (t, _TEXT):
+        strange = [key for key, value in tower.items() if not _is_plain(key, value, sizes)]
         if strange:
             raise UserError(
-                f"{source} sets {', '.join(strange)} in {name}, which is not known here; if the model has a folder in "
-                "the layout of transformers (SigLIP has), give that one."
+                f"{', '.join(strange)} in {tower.place} is not known here; if the model has a folder in the layout of "
+                "transformers (SigLIP has), give that one."
             )
-    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
-    width, layers, head = v.get("width", 768), v.get("layers", 12), v.get("head_width", 64)
-    if isinstance(layers, int):
-        mlp_dim = int(width * v.get("mlp_ratio", 4.0))
-        vision = VisionTransformer(v.get("patch_size", 16), width, layers, width // head, mlp_dim, activation)
+    width, head = v.whole("width"), v.whole("head_width")
+    if isinstance(v["layers"], list):
+        vision, resolution = _resnet(v, model.whole("embed_dim"))
     else:
-        vision = openai.resnet(tuple(layers), width, model["embed_dim"], head)
-    width = t.get("width", 512)
+        check_heads(width, head, f"head_width in {v.place}")
+        resolution, patch_size = image_size(v)
+        depth, mlp_dim = v.whole("layers", high=DEEPEST), _mlp_dim(v)
+        vision = VisionTransformer(patch_size, width, depth, width // head, mlp_dim, activation)
+    width, heads = t.whole("width"), t.whole("heads")
+    check_heads(width, heads, f"heads in {t.place}")
     text = TextTransformer(
-        vocab_size=t.get("vocab_size", 49408),
-        context_length=t.get("context_length", 77),
+        vocab_size=t.whole("vocab_size"),
+        context_length=t.whole("context_length"),
         width=width,
-        depth=t.get("layers", 12),
-        num_heads=t.get("heads", 8),
-        mlp_dim=int(width * t.get("mlp_ratio", 4.0)),
+        depth=t.whole("layers", high=DEEPEST),
+        num_heads=heads,
+        mlp_dim=_mlp_dim(t),
         activation=activation,
     )
-    return vision, text, v.get("image_size", 224)
+    return vision, text, resolution
 
 
-def _is_plain(key: str, value: Any) -> bool:
-    return key in _SIZES | _HARMLESS or not value or value in _DEFAULTS.get(key, ())
+def _resnet(tower: Settings, embed: int) -> tuple[ResNet, int]:
+    layers = tower.numbers("layers", 4)
+    for stage in layers:
+        if type(stage) is not int or not 1 <= stage <= DEEPEST:
+            raise UserError(
+                f"layers in {tower.place} is {shown(list(layers))}, but a stage has from 1 to {DEEPEST} blocks; take "
+                "the file from the model's source again."
+            )
+    width, head = tower.whole("width", low=2), tower.whole("head_width")
+    check_heads(32 * width, head, f"head_width in {tower.place}")
+    a, b, c, d = map(int, layers)
+    return openai.resnet((a, b, c, d), width, embed, head), tower.whole("image_size", low=32)
 
 
-def _table(vision: VisionTransformer | ResNet, text: TextTransformer, resolution: int, embed: int) -> list:
-    return [*openai.vision_table(vision, resolution, embed), *openai.text_table(text, embed)]
+def _mlp_dim(tower: Settings) -> int:
+    return int(tower.whole("width") * tower.number("mlp_ratio", 0.01, 100))
+
+
+def _is_plain(key: str, value: Any, sizes: dict[str, Any]) -> bool:
+    return key in sizes or key in _HARMLESS or not value or value in _ONLY.get(key, ())
 
 
 def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DTypeLike = np.float32) -> None:
@@ -132,14 +181,15 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     model = dict(embed_dim=embed, quick_gelu=text.activation == "quick_gelu", vision_cfg=v, text_cfg=t)
     # For open_clip the end of a text is its largest id, and some options of both towers are one.
     ends = None, text.vocab_size - 1
-    if networks(model, CONFIG)[:2] != (vision, text.clone(end_of_text=None)) or text.end_of_text not in ends:
+    own = networks(Settings(model, CONFIG), "quick_gelu" if model["quick_gelu"] else "gelu")[:2]
+    if own != (vision, text.clone(end_of_text=None)) or text.end_of_text not in ends:
         raise UserError(
             f"open_clip has no model like {backbone.name}, whose activations, epsilon or end of text are others; "
             "write it in transformers' layout or as an orbax checkpoint."
         )
     config = dict(model_cfg=model, preprocess_cfg=dict(mean=list(backbone.mean), std=list(backbone.std)))
     folder.mkdir(parents=True, exist_ok=True)
-    flat = write(_table(vision, text, backbone.resolution, embed), backbone.params)
+    flat = write(openai.table(vision, text, backbone.resolution, embed), backbone.params)
     arrays = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
     safetensors.numpy.save_file(arrays, folder / FILES[0], metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")

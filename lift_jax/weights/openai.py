@@ -1,16 +1,18 @@
 """CLIP as OpenAI published it: one .pt file, a TorchScript archive or a state dict (https://github.com/openai/CLIP).
 
-open_clip has the same names, and takes its tables from here.
+open_clip's models have the same names, and its folders are read by the tables here (see `lift_jax.weights.open_clip`).
 """
 
+import logging
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import EXPANSION, ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import clip_tokenizer, torch_files, torchscript
+from lift_jax.weights import activations, clip_tokenizer, misplaced, names
 from lift_jax.weights.arrays import (
     BlockNames,
     Entry,
@@ -27,43 +29,102 @@ from lift_jax.weights.arrays import (
 )
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD
-from lift_jax.weights.timm import depth
+from lift_jax.weights.timm import depth, heads_of
+
+_log = logging.getLogger(__name__)
 
 _BLOCK = BlockNames("ln_1", ("attn.in_proj_",), "attn.out_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
 
+_TOWER = "visual."
+_FIRST_WEIGHT = f"{_TOWER}conv1.weight"
 
-def load(file: Path) -> Backbone:
-    """OpenAI's CLIP with a ViT or a ResNet. The sizes are those of the arrays; heads are 64 wide.
+_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's archives, and the state dicts that were saved of them, hold beside the arrays."""
+
+
+def aligned(foreign: Foreign, source: str) -> Foreign | None:
+    """The arrays by OpenAI's names, whatever prefix they have; None if they are not those of a CLIP.
+
+    Args:
+        foreign: the arrays of a file, which may leave out `visual.` where they are those of an image tower alone.
+        source: what to call the file in a message.
 
     Raises:
-        UserError: if the file is damaged, holds code, or is not of a CLIP.
+        UserError: if the file holds several models.
     """
-    foreign = torchscript.arrays(file) if torchscript.is_archive(file) else torch_files.state_dict(file)
+    named = names.aligned(foreign, _FIRST_WEIGHT, _TOWER, source)
+    if named is None or not {"visual.class_embedding", "visual.attnpool.positional_embedding"} & named.keys():
+        return None
+    # open_clip's CustomTextCLIP has its text tower in a module of its own.
+    return {name.removeprefix("text."): array for name, array in named.items()}
+
+
+def from_file(file: Path, foreign: Foreign, activation: str, classes: Collection[str] | None = None) -> Backbone:
+    """A CLIP with a ViT or a ResNet from its arrays alone.
+
+    The sizes are those of the arrays. The heads are 64 wide but for the largest image towers of open_clip.
+
+    Args:
+        file: the file of the arrays.
+        foreign: the arrays by OpenAI's names.
+        activation: `config.backbone_activation`.
+        classes: the classes of the modules of a TorchScript archive; None of another file.
+
+    Raises:
+        UserError: if an array is missing or does not fit the others, or neither `activation` nor the file tells the
+            activation.
+    """
+    source = str(file)
+    known = _activation(file, foreign, classes)
+    if not (known or activation):
+        raise activations.unknown(source)
+    vision, resolution, embed = _vision(foreign, known or activation, source)
+    text = _text(foreign, known or activation, source) if "token_embedding.weight" in foreign else None
+    constants = [unused(name) for name in _CONSTANTS]
+    params = read([*table(vision, text, resolution, embed), *constants], foreign, source)
+    tokenizer = text and clip_tokenizer.find(file.parent, text.context_length, text.vocab_size)
+    return Backbone(source, vision, params, resolution, CLIP_MEAN, CLIP_STD, text, tokenizer, content_hash(params))
+
+
+def _activation(file: Path, foreign: Foreign, classes: Collection[str] | None) -> str | None:
+    """The activation that a file shows, or its name; None if neither does. The log says which it was."""
+    if classes is not None:
+        # An archive names the classes of its modules. OpenAI alone published CLIPs as archives.
+        found, why = ("gelu" if "GELU" in classes and "QuickGELU" not in classes else "quick_gelu"), "its modules"
+    elif all(name in foreign for name in _CONSTANTS):
+        found, why = "quick_gelu", "it is OpenAI's"
+    else:
+        found, why = activations.from_place(file), "its name"
+    if found:
+        _log.info("The activation of %s is %s, by what is known of it: %s.", file, found, why)
+    return found
+
+
+def _vision(foreign: Foreign, activation: str, source: str) -> tuple[VisionTransformer | ResNet, int, int]:
+    """The image tower, the side of its input in pixels, and the width of the space that it shares with text."""
     try:
-        vision, resolution = _vision(foreign)
-        text = _text(foreign)
-        embed = foreign["text_projection"].shape[1]
+        if "visual.class_embedding" in foreign:
+            width, _, patch_size, _ = foreign[_FIRST_WEIGHT].shape
+            side = math.isqrt(foreign["visual.positional_embedding"].shape[0] - 1)
+            number = depth(foreign, "visual.transformer.resblocks")
+            mlp_dim = foreign["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
+            embed = foreign["visual.proj"].shape[1] if "visual.proj" in foreign else width
+            heads = heads_of(width, source)
+            return VisionTransformer(patch_size, width, number, heads, mlp_dim, activation), side * patch_size, embed
+        layers = tuple(depth(foreign, f"visual.layer{i}") for i in range(1, 5))
+        stem_width = foreign["visual.layer1.0.conv1.weight"].shape[0]
+        side = math.isqrt(foreign["visual.attnpool.positional_embedding"].shape[0] - 1)
+        embed = foreign["visual.attnpool.c_proj.weight"].shape[0]
+        if not all(layers):
+            raise KeyError(f"visual.layer{1 + layers.index(0)}.0.conv1.weight")
     except (KeyError, ValueError, IndexError) as error:
-        raise UserError(f"{file} holds no CLIP of OpenAI's ({error!r} is missing); give another file.") from error
-    constants = [unused(name) for name in ("input_resolution", "context_length", "vocab_size")]
-    table = [*vision_table(vision, resolution, embed), *text_table(text, embed), *constants]
-    params = read(table, foreign, str(file))
-    tokenizer = clip_tokenizer.find(file.parent, text.context_length, text.vocab_size)
-    mean, std = CLIP_MEAN, CLIP_STD
-    return Backbone(str(file), vision, params, resolution, mean, std, text, tokenizer, content_hash(params))
+        raise _incomplete(error, source) from error
+    return resnet(layers, stem_width, embed), side * 32, embed
 
 
-def _vision(foreign: Foreign) -> tuple[VisionTransformer | ResNet, int]:
-    if "visual.proj" in foreign:
-        width, _, patch_size, _ = foreign["visual.conv1.weight"].shape
-        side = math.isqrt(foreign["visual.positional_embedding"].shape[0] - 1)
-        number = depth(foreign, "visual.transformer.resblocks")
-        vision = VisionTransformer(patch_size, width, number, num_heads=width // 64, mlp_dim=4 * width)
-        return vision, side * patch_size
-    layers = tuple(depth(foreign, f"visual.layer{i}") for i in range(1, 5))
-    stem_width = foreign["visual.layer1.0.conv1.weight"].shape[0]
-    side = math.isqrt(foreign["visual.attnpool.positional_embedding"].shape[0] - 1)
-    return resnet(layers, stem_width, foreign["text_projection"].shape[1]), side * 32
+def _incomplete(error: Exception, source: str) -> UserError:
+    what = misplaced.missing(error)
+    return UserError(f"{source} holds only a part of a CLIP ({what}); take the file from the model's source again.")
 
 
 def resnet(layers: tuple[int, ...], stem_width: int, embed_dim: int, head_width: int = 64) -> ResNet:
@@ -72,20 +133,47 @@ def resnet(layers: tuple[int, ...], stem_width: int, embed_dim: int, head_width:
     return ResNet((a, b, c, d), stem_width, embed_dim, num_heads=32 * stem_width // head_width)
 
 
-def _text(foreign: Foreign) -> TextTransformer:
-    vocab_size, width = foreign["token_embedding.weight"].shape
-    return TextTransformer(
-        vocab_size=vocab_size,
-        context_length=foreign["positional_embedding"].shape[0],
-        width=width,
-        depth=depth(foreign, "transformer.resblocks"),
-        num_heads=width // 64,
-        mlp_dim=4 * width,
-    )
+def _text(foreign: Foreign, activation: str, source: str) -> TextTransformer:
+    try:
+        vocab_size, width = foreign["token_embedding.weight"].shape
+        context_length = foreign["positional_embedding"].shape[0]
+        mlp_dim = foreign["transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
+    except (KeyError, ValueError, IndexError) as error:
+        raise _incomplete(error, source) from error
+    number = depth(foreign, "transformer.resblocks")
+    return TextTransformer(vocab_size, context_length, width, number, _text_heads(width, source), mlp_dim, activation)
 
 
-def text_table(text: TextTransformer, embed: int) -> list[Entry]:
-    """The text tower and what is of neither tower."""
+def _text_heads(width: int, source: str) -> int:
+    if width % 64:
+        raise UserError(
+            f"{source} holds a text tower of width {width}, which is no multiple of 64, so that nothing tells its "
+            "number of heads; put the model's open_clip_config.json beside the file."
+        )
+    return width // 64
+
+
+def table(vision: VisionTransformer | ResNet, text: TextTransformer | None, resolution: int, embed: int) -> list[Entry]:
+    """The arrays of a CLIP; of an image tower alone the projection, if there is one, is left out.
+
+    Args:
+        vision: the image network.
+        text: the text network, or None if there is none.
+        resolution: the side of the square input, in pixels.
+        embed: the width of the space that images and texts share.
+    """
+    tower = _vision_table(vision, resolution)
+    if text is None:
+        # What is of neither tower is there in files from which only the text tower was taken.
+        return [*tower, unused("visual.proj", vision.width, embed), unused("logit_scale")]
+    # open_clip stored the causal mask until 2023.
+    mask = unused("attn_mask", text.context_length, text.context_length)
+    projection = [] if isinstance(vision, ResNet) else [same("visual_projection", "visual.proj", vision.width, embed)]
+    return [*tower, *projection, *_text_table(text, embed), mask]
+
+
+def _text_table(text: TextTransformer, embed: int) -> list[Entry]:
+    """The text tower, its projection and the scale of the logits."""
     return [
         same("text/token_embedding", "token_embedding.weight", text.vocab_size, text.width),
         same("text/position_embedding", "positional_embedding", text.context_length, text.width),
@@ -96,8 +184,8 @@ def text_table(text: TextTransformer, embed: int) -> list[Entry]:
     ]
 
 
-def vision_table(vision: VisionTransformer | ResNet, resolution: int, embed: int) -> list[Entry]:
-    """The image tower, with its projection if it has one."""
+def _vision_table(vision: VisionTransformer | ResNet, resolution: int) -> list[Entry]:
+    """The image tower without its projection."""
     if isinstance(vision, ResNet):
         return _resnet_table(vision, resolution)
     width, p = vision.width, vision.patch_size
@@ -108,7 +196,6 @@ def vision_table(vision: VisionTransformer | ResNet, resolution: int, embed: int
         *norm("vision/ln_pre", "visual.ln_pre", width),
         *blocks("vision", "visual.transformer.resblocks", _BLOCK, vision.depth, width, vision.mlp_dim),
         *norm("vision/ln_post", "visual.ln_post", width),
-        same("visual_projection", "visual.proj", width, embed),
     ]
 
 

@@ -11,9 +11,9 @@ def resize_positions(embedding: Float[np.ndarray, "t d"], side: int, num_extra: 
     """Resizes the grid of positions by antialiased bicubic interpolation; the extra tokens' positions stay.
 
     Args:
-        embedding: `num_extra` positions (of the class token), then the grid's, row by row.
-        side: of the new square grid, in patches.
-        num_extra: positions that are not of the grid.
+        embedding: the positions of `num_extra` tokens outside the grid, then the grid's, row by row.
+        side: the side of the new square grid, in patches.
+        num_extra: the number of positions that are not of the grid, such as the class token's.
     """
     extra, grid = embedding[:num_extra], embedding[num_extra:]
     old = math.isqrt(len(grid))

@@ -1,7 +1,6 @@
 """safetensors files and sharded sets of them, read one array at a time and without torch."""
 
 import functools
-import json
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16, which such files often hold)
@@ -9,22 +8,29 @@ import numpy as np
 import safetensors
 
 from lift_jax.errors import UserError, first_line
+from lift_jax.files import parse_json
+from lift_jax.weights import misplaced
 from lift_jax.weights.arrays import Stored
 
 
 def shards(index: Path) -> list[Path]:
-    """The files of a sharded model, from its model.safetensors.index.json.
+    """The files of a sharded model.
+
+    Args:
+        index: its model.safetensors.index.json, or pytorch_model.bin.index.json.
 
     Raises:
         UserError: if the index cannot be read or names a file that is not there.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{index} is not the index of a sharded model ({error!r}); copy the folder again.") from error
+        raise UserError(
+            f"{index} is not the index of a sharded model ({first_line(error)}); copy the folder again."
+        ) from error
     for name in names:
         # A shard is a file beside its index: a name that leads elsewhere is not one.
-        if Path(name).name != name or not (index.parent / name).is_file():
+        if not isinstance(name, str) or Path(name).name != name or not (index.parent / name).is_file():
             raise UserError(f"{index} names {name}, which is not in the folder; copy the folder again.")
     return [index.parent / name for name in names]
 
@@ -45,14 +51,17 @@ def arrays(*files: Path) -> dict[str, Stored]:
                     shape = tuple(archive.get_slice(name).get_shape())
                     found[name] = Stored(shape, functools.partial(_load, file, name))
         except (safetensors.SafetensorError, OSError) as error:
-            raise UserError(
-                f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again."
-            ) from error
+            raise misplaced.damaged(file, error) from error
     return found
 
 
 def _load(file: Path, name: str) -> np.ndarray:
     # The file is opened anew for each array: what has been read of a mapped file counts as the process's memory until
     # it is closed, and a model would be in memory twice.
-    with safetensors.safe_open(file, framework="np") as archive:
-        return archive.get_tensor(name)
+    try:
+        with safetensors.safe_open(file, framework="np") as archive:
+            return archive.get_tensor(name)
+    except Exception as error:  # of the library, and of NumPy, which does not know all types
+        raise UserError(
+            f"{name} in {file} cannot be read ({first_line(error)}); take a file of the model that was not quantised."
+        ) from error

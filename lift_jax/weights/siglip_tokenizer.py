@@ -18,10 +18,18 @@ SENTENCEPIECE = "spiece.model"
 
 
 def find(folder: Path, context_length: int) -> Tokenizer | None:
-    """The tokenizer of a checkpoint in `folder`: its tokenizer.json or its spiece.model.
+    """The tokenizer of a checkpoint, from its tokenizer.json or its spiece.model.
 
-    None, with a warning, if there is none of them, or the package is not installed that the latter needs; only starting
-    from text needs a tokenizer.
+    Args:
+        folder: the folder of the checkpoint.
+        context_length: the length of a row of token ids.
+
+    Returns:
+        The tokenizer; None, with a warning, if there is neither file, or the package is not installed that the latter
+        needs. Only starting from text needs a tokenizer.
+
+    Raises:
+        UserError: if a file cannot be read.
     """
     if (folder / "tokenizer.json").is_file():
         return make(folder / "tokenizer.json", context_length)
@@ -42,8 +50,8 @@ def make(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
     Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
 
     Args:
-        file: tokenizer.json, or what it holds.
-        context_length: length of a row.
+        file: a tokenizer.json, or what it holds.
+        context_length: the length of a row.
 
     Raises:
         UserError: if the file cannot be read or is of another model.

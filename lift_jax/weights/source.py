@@ -4,12 +4,17 @@ import hashlib
 import logging
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import huggingface_hub
 from etils import epath
 from huggingface_hub import errors as hub
 
-from lift_jax.errors import UserError, first_line
+from lift_jax.errors import UserError, first_line, reason
+from lift_jax.files import expand, parse_json
+from lift_jax.weights import known
+from lift_jax.weights.clip_tokenizer import VOCABULARY
+from lift_jax.weights.names import shown
 from lift_jax.weights.siglip_tokenizer import SENTENCEPIECE
 
 _log = logging.getLogger(__name__)
@@ -17,10 +22,15 @@ _log = logging.getLogger(__name__)
 QUICKSTART = "quickstart"
 """The name of the small CLIP that is part of the package."""
 
-_CONFIGS = ["config.json", "open_clip_config.json", "tokenizer.json", SENTENCEPIECE, "preprocessor_config.json"]
-_CONFIGS += ["processor_config.json", "model.safetensors.index.json"]
-_WEIGHTS = (["model*.safetensors"], ["open_clip_model.safetensors"], ["*.npz"], ["*pytorch_model.bin"])
+_CONFIGS = ["config.json", "open_clip_config.json", "tokenizer.json", SENTENCEPIECE, *VOCABULARY]
+_CONFIGS += ["preprocessor_config.json", "processor_config.json", "*.index.json"]
+_TRANSFORMERS, _OPEN_CLIP = ["model*.safetensors"], ["open_clip_model.safetensors"]
+_OTHERS = (["*.npz"], ["*pytorch_model*.bin"])
 """What is fetched of a hub repository, until there are weights: no weights twice, and pickles only if nothing else."""
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_NOT_ON_THE_HUB = re.compile(r".*\.(pt|pth|npz|bin|safetensors)|[^/]*/\d+(@\d+(px)?)?")
+"""What looks like a hub id and is none: files, and names such as `ViT-B/16`."""
 
 _REASONS = (
     (hub.GatedRepoError, "its owners ask for consent: give it at https://huggingface.co/{repo}, then `hf auth login`"),
@@ -28,6 +38,37 @@ _REASONS = (
     (hub.RepositoryNotFoundError, "there is no such repository, or it is private and asks for `hf auth login`"),
     (hub.LocalEntryNotFoundError, "the hub cannot be reached, and its cache on this machine lacks the model or a part"),
 )
+
+
+def plain_name(name: str) -> str:
+    """A backbone's name without what other programs put around a hub id.
+
+    `hf-hub:OWNER/NAME` (open_clip, timm), `hf://OWNER/NAME` and the address of a model's page become `OWNER/NAME`, with
+    `@REVISION` where the address has one. Other names are as they were.
+
+    Args:
+        name: `config.backbone`.
+
+    Raises:
+        UserError: if it is empty, or an address that is no model's.
+    """
+    if not name.strip():
+        raise UserError(
+            "config.backbone is empty; name a folder, a .pt or .npz file, a hub id such as "
+            f"openai/clip-vit-base-patch16, or {QUICKSTART}."
+        )
+    if prefix := re.match(r"(hf[-_]hub:(//)?|hf://)", name):
+        name = name[prefix.end() :]
+        if not _HUB_ID.fullmatch(name):
+            raise UserError(
+                f"config.backbone is {shown(prefix[0] + name)}; write a hub id, OWNER/NAME, after the colon."
+            )
+    elif re.match(r"https?://(www\.)?(huggingface\.co|hf\.co)(/|$)", name, re.IGNORECASE):
+        page = re.fullmatch(r"/([\w.-]+/[\w.-]+)(?:/(?:tree|blob|resolve)/([\w.-]+).*)?/?", urlsplit(name).path)
+        if page is None or page[1].startswith(("datasets/", "spaces/")):
+            raise UserError(f"config.backbone is {shown(name)}, which is no model's page on the hub; write OWNER/NAME.")
+        name = page[1] if page[2] in (None, "main") else f"{page[1]}@{page[2]}"
+    return name
 
 
 def find(name: str) -> Path | epath.Path:
@@ -40,36 +81,51 @@ def find(name: str) -> Path | epath.Path:
     Raises:
         UserError: if there is no such folder and the hub does not give it.
     """
+    name = plain_name(name)
     if name == QUICKSTART:
         return Path(__file__).parent.parent / "quickstart" / "glyph_clip"
-    if "://" in name:
-        try:
-            place = epath.Path(name)
-            found = (place / "backbone.json").exists()
-        except Exception as error:  # an unknown kind, a package that is absent, the network, rights
-            raise UserError(f"The backbone {name} cannot be opened: {first_line(error)}.") from error
-        if not found:
-            raise UserError(
-                f"There is no backbone in {name}; in a bucket it is an orbax checkpoint, as "
-                f"`python -m lift_jax.weights.convert SOURCE {name}` writes it."
-            )
-        return place
-    place = Path(name).expanduser()
-    if place.exists():
-        return place
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?", name) or place.suffix in (".pt", ".npz", ".bin", ".pth"):
+    path = expand(name, "config.backbone")
+    if "://" in path:
+        return _bucket(path)
+    place = Path(path)
+    try:
+        if place.exists():
+            return place
+    except OSError as error:
+        raise UserError(f"The backbone {shown(name)} cannot be opened ({reason(error)}); check its path.") from error
+    name = name.rstrip("/")
+    if not _HUB_ID.fullmatch(name) or _NOT_ON_THE_HUB.fullmatch(name):
         raise UserError(
-            f"The backbone {name} does not exist; config.backbone names a folder, a .pt or .npz file, or a hub id."
+            f"The backbone {shown(name)} does not exist; config.backbone names a folder, a .pt or .npz file, or a hub "
+            f"id{known.hint(name)}."
         )
+    return _from_hub(name)
+
+
+def _bucket(path: str) -> epath.Path:
+    try:
+        place = epath.Path(path)
+        found = (place / "backbone.json").exists()
+    except Exception as error:  # a package that is absent, the network, rights
+        raise UserError(f"The backbone {path} cannot be opened: {first_line(error)}.") from error
+    if not found:
+        raise UserError(
+            f"There is no backbone in {path}; in a bucket it is an orbax checkpoint, as "
+            f"`python -m lift_jax.weights.convert SOURCE {path}` writes it."
+        )
+    return place
+
+
+def _from_hub(name: str) -> Path:
     repo, _, revision = name.partition("@")
     try:
         folder = _fetch(repo, revision or None)
     except Exception as error:  # the hub's client, the network and the disk have no common base
-        known = (text.format(repo=repo, revision=revision) for kind, text in _REASONS if isinstance(error, kind))
-        reason = next(known, first_line(error))
+        why = (text.format(repo=repo, revision=revision) for kind, text in _REASONS if isinstance(error, kind))
         raise UserError(
-            f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub ({reason}); "
-            "check the name, or give the folder of a downloaded model."
+            f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub "
+            f"({next(why, first_line(error))}); check the name, give the folder of a downloaded model, or another "
+            f"hub id{known.hint(name)}."
         ) from error
     _check_content(folder if folder.is_dir() else folder.parent)
     if not revision:
@@ -78,18 +134,31 @@ def find(name: str) -> Path | epath.Path:
 
 
 def _fetch(repo: str, revision: str | None) -> Path:
-    folder = Path()
-    for weights in _WEIGHTS:
-        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIGS, *weights]))
-        revision = revision or folder.name  # the later files from the same revision
+    """Fetches a model's configuration, and its weights in the layout that the configuration is of."""
+    folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=_CONFIGS))
+    # timm's repositories of CLIPs have the image tower in timm's layout, and the whole model in open_clip's.
+    first = [_OPEN_CLIP, _TRANSFORMERS] if _is_open_clip(folder) else [_TRANSFORMERS, _OPEN_CLIP]
+    for weights in *first, *_OTHERS:
+        # The files of one revision, that of the configuration.
+        patterns = [*_CONFIGS, *weights]
+        folder = Path(huggingface_hub.snapshot_download(repo, revision=folder.name, allow_patterns=patterns))
         if any(any(folder.glob(pattern)) for pattern in weights):
             break
     files = [*folder.glob("*.npz")]
     return files[0] if len(files) == 1 else folder
 
 
+def _is_open_clip(folder: Path) -> bool:
+    """Whether a repository has the whole model in open_clip's layout alone."""
+    try:
+        config = parse_json((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        config = {}
+    return (folder / "open_clip_config.json").is_file() and "model_type" not in config
+
+
 def _check_content(folder: Path) -> None:
-    """Whether the large files of a folder in the hub's cache still are what was fetched.
+    """Checks that the large files of a folder in the hub's cache still are what was fetched.
 
     Raises:
         UserError: if one is not.

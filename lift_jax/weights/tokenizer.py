@@ -1,6 +1,7 @@
 """Text to token ids, by the tokenizer.json that a checkpoint brings along."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, first_line
 
 _log = logging.getLogger(__name__)
 
@@ -20,15 +21,15 @@ class Tokenizer:
     tower is causal, so what follows that token has no effect.
 
     Attributes:
-        context_length: length of a row.
-        padding: id of the padding.
+        context_length: the length of a row.
+        padding: the id of the padding.
 
     Args:
-        file: tokenizer.json, or what it holds.
-        context_length: length of a row.
-        padding: id of the padding.
-        end: id that ends every text, and the only one added; if None, the file says which are added.
-        prepare: is applied to the text first.
+        file: a tokenizer.json, or what it holds.
+        context_length: the length of a row.
+        padding: the id of the padding.
+        end: the id that ends every text, and the only one that is added; None if the file says which are added.
+        prepare: a function that is applied to every text first.
 
     Raises:
         UserError: if the file cannot be read.
@@ -47,7 +48,13 @@ class Tokenizer:
         self.context_length, self.padding = context_length, padding
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
-        """Token ids with start and end tokens. A text too long is cut, keeps its end token, and is warned of."""
+        """Token ids with start and end tokens. A text too long is cut, keeps its end token, and is warned of.
+
+        Raises:
+            UserError: if a text has a character that no text has: NUL, or half of a surrogate pair.
+        """
+        for text in texts:
+            _check(text)
         tokens = np.full((len(texts), self.context_length), self.padding, np.int32)
         prepared = [self._prepare(text) for text in texts]
         encodings = self._tokenizer.encode_batch(prepared, add_special_tokens=self._end is None)
@@ -64,11 +71,19 @@ class Tokenizer:
         return self._tokenizer.to_str(pretty=True)
 
 
+def _check(text: str) -> None:
+    if wrong := re.search("[\0\ud800-\udfff]", text):
+        shown = repr(text if len(text) <= 200 else text[max(0, wrong.start() - 50) : wrong.start() + 50])
+        raise UserError(
+            f"The text {shown} has {wrong[0]!r} in it, which is no character; correct the class name or the prompt."
+        )
+
+
 def read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """The tokenizer, which from now on neither pads nor cuts.
 
     Args:
-        file: tokenizer.json, or what it holds.
+        file: a tokenizer.json, or what it holds.
 
     Raises:
         UserError: if the file cannot be read.
@@ -78,7 +93,7 @@ def read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
             file = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises bare Exceptions
             raise UserError(
-                f"The tokenizer {file} cannot be read ({error}); take it from the model's source again."
+                f"The tokenizer {file} cannot be read ({first_line(error)}); take it from the model's source again."
             ) from error
     file.no_padding()
     file.no_truncation()

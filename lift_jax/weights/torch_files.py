@@ -2,22 +2,32 @@
 
 import pickle
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lift_jax.errors import UserError, first_line
+from lift_jax.errors import UserError
+from lift_jax.weights import misplaced, names
 from lift_jax.weights.arrays import Flat
+
+_IMAGE_TOWER = re.compile(r"(^|\.)(conv1|patch_embed\.proj|patch_embedding|patch_embeddings\.projection)\.weight")
+"""The first weight of every image tower that is known here."""
 
 
 def load(file: Path) -> Any:
-    """The content of a file that torch.save wrote, tensors being float32 or integer NumPy arrays.
+    """The content of a file that torch.save wrote, tensors being NumPy arrays: float32, or of whole numbers.
 
     Raises:
         UserError: if torch is not installed, or the file is damaged or holds more than tensors and plain containers.
     """
+    try:
+        return _to_numpy(_load(file), file)
+    except RecursionError as error:
+        raise misplaced.damaged(file, error) from error
+
+
+def _load(file: Path) -> Any:
     try:
         import torch
     except ImportError as error:
@@ -26,43 +36,73 @@ def load(file: Path) -> Any:
             "safetensors instead."
         ) from error
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch guesses at what is odd in a damaged file
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))  # torch goes on to say how it could be read none the less
+        if name is None:
+            raise misplaced.damaged(file, error) from error
         raise UserError(
-            f"{file} is refused, because it holds more than tensors{f', such as {name[1]},' if name else ''} and could "
-            "run code on this machine when it is read; take the model's safetensors instead."
+            f"{file} is refused, because it holds more than tensors, such as {name[1]}, and could run code on this "
+            "machine when it is read; take the model's safetensors instead, or save its tensors alone, by "
+            "torch.save(model.state_dict(), FILE)."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(
-            f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again."
-        ) from error
-    return _to_numpy(content)
+    except Exception as error:  # damaged bytes make torch, zipfile and pickle raise anything
+        raise misplaced.damaged(file, error) from error
 
 
 def state_dict(file: Path) -> Flat:
-    """The arrays of a model's state dict, which may lie under the key `state_dict` and be named `module.…`.
+    """The arrays of a model, wherever in the file its state dict lies: under `state_dict`, `model`, or deeper.
+
+    What a training program keeps beside it, such as the state of its optimizer, is left out. Of several models the
+    averaged one is taken (see `lift_jax.weights.names.choose`).
 
     Raises:
-        UserError: as `load` does, or if the file holds something else.
+        UserError: as `load` does, or if the file holds no state dict, or several.
     """
-    content = load(file)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(array, np.ndarray) for array in content.values()):
-        raise UserError(f"{file} holds no state dict, a mapping from names to tensors; give a model's weights.")
-    return {str(name).removeprefix("module."): array for name, array in content.items()}
+    content = _load(file)
+    try:
+        found = dict(_state_dicts(content, ""))
+    except RecursionError as error:
+        raise misplaced.damaged(file, error) from error
+    found = {key: own for key, own in found.items() if any(map(_IMAGE_TOWER.search, own))} or found
+    if not found:
+        keys = ", ".join(map(str, list(content)[:4])) if isinstance(content, Mapping) else type(content).__name__
+        raise UserError(
+            f"{file} holds no state dict, a mapping from names to tensors, but {keys[:200] or 'nothing'}; give a "
+            "model's weights."
+        )
+    return _to_numpy(found[names.choose(list(found), str(file))], file)
 
 
-def _to_numpy(content: Any) -> Any:
+def _state_dicts(content: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping from names to tensors in a checkpoint, with the keys that lead to it."""
+    import torch
+
+    if not isinstance(content, Mapping):
+        return
+    tensors = {k: x for k, x in content.items() if isinstance(k, str) and isinstance(x, torch.Tensor)}
+    if tensors:
+        yield path.removesuffix("."), tensors
+    for key, value in content.items():
+        yield from _state_dicts(value, f"{path}{key}.")
+
+
+def _to_numpy(content: Any, file: Path) -> Any:
     import torch
 
     if isinstance(content, torch.Tensor):
         content = content.detach()
-        # NumPy has no bfloat16 of its own, and what is computed with is float32 in any case.
-        return (content.float() if content.is_floating_point() else content).numpy()
+        try:
+            # NumPy has no bfloat16 of its own, and what is computed with is float32 in any case.
+            return (content.float() if content.is_floating_point() else content).numpy()
+        except (RuntimeError, TypeError) as error:  # of quantised and sparse tensors
+            raise UserError(
+                f"{file} holds a tensor of the type {content.dtype} and the layout {content.layout}, which is not read "
+                "here; take a file of the model that was not quantised."
+            ) from error
     if isinstance(content, Mapping):
-        return {key: _to_numpy(value) for key, value in content.items()}
+        return {key: _to_numpy(value, file) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_to_numpy(value) for value in content]
+        return [_to_numpy(value, file) for value in content]
     return content

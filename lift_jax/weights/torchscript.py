@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from lift_jax.errors import UserError, first_line
+from lift_jax.errors import UserError
+from lift_jax.weights import misplaced
 from lift_jax.weights.arrays import Stored
+from lift_jax.weights.names import shown
 
 _DTYPES = {
     "FloatStorage": np.float32,
@@ -38,7 +40,7 @@ def is_archive(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any("/code/" in name for name in archive.namelist())
-    except (zipfile.BadZipFile, NotImplementedError):  # no zip file, or a damaged one
+    except Exception:  # no zip file, or a damaged one, which makes zipfile raise anything; torch has its say then
         return False
 
 
@@ -48,26 +50,46 @@ def arrays(file: Path) -> dict[str, Stored]:
     Raises:
         UserError: if the file is damaged or its pickle names anything but modules and arrays.
     """
+    return read(file).arrays
+
+
+class Archive(NamedTuple):
+    """What is read of a TorchScript archive.
+
+    Attributes:
+        arrays: the parameters and buffers, by the names of the module's state dict.
+        classes: the names of the modules' classes, such as `QuickGELU`.
+    """
+
+    arrays: dict[str, Stored]
+    classes: set[str]
+
+
+def read(file: Path) -> Archive:
+    """The arrays of an archive, and of which kinds its modules are.
+
+    Raises:
+        UserError: if the file is damaged or its pickle names anything but modules and arrays.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             pickled = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl"))
             root = pickled.removesuffix("data.pkl")
             with archive.open(pickled) as stream:
-                module = _Unpickler(stream, file, root).load()
+                unpickler = _Unpickler(stream, file, root)
+                module = unpickler.load()
+        return Archive(dict(_walk(module, "")), unpickler.classes)
     except UserError:
         raise
     except Exception as error:  # damaged bytes make zipfile and pickle raise anything
-        raise UserError(
-            f"{file} cannot be read ({first_line(error)}); it is damaged or incomplete, copy it again."
-        ) from error
-    return dict(_walk(module, ""))
+        raise misplaced.damaged(file, error) from error
 
 
 class _Module:
-    """Stands for every module of the archive: its attributes and nothing else."""
+    """A module of the archive, of which no more than its attributes is kept."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.attributes = state
+        self.attributes = dict(state)
 
 
 class _Storage(NamedTuple):
@@ -80,9 +102,11 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, stream: Any, file: Path, root: str):
         super().__init__(stream)
         self._file, self._root = file, root
+        self.classes: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
+            self.classes.add(name)
             return _Module
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
@@ -93,8 +117,8 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch.jit._pickle" and name.startswith("build_"):
             return list
         raise UserError(
-            f"{self._file} is refused, because it names {module}.{name}, which has no place in a model's weights and "
-            "could run code on this machine; take the model's safetensors instead."
+            f"{self._file} is refused, because it names {shown(f'{module}.{name}')}, which has no place in a model's "
+            "weights and could run code on this machine; take the model's safetensors instead."
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -110,15 +134,14 @@ def _load(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[
     try:
         with zipfile.ZipFile(storage.file) as archive:
             flat = np.frombuffer(archive.read(storage.name), storage.dtype)[offset:]
-    except Exception as error:  # as in `arrays`
-        raise UserError(
-            f"{storage.file} cannot be read ({first_line(error)}); it is damaged, copy it again."
-        ) from error
-    last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if min(stride, default=0) < 0 or (0 not in shape and not 0 <= last < len(flat)):
-        raise UserError(f"{storage.file} has an array that does not fit its bytes; it is damaged, copy it again.")
-    strides = [step * flat.itemsize for step in stride]
-    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)).reshape(shape)
+        last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+        if min(stride, default=0) < 0 or offset < 0 or (0 not in shape and not 0 <= last < len(flat)):
+            raise ValueError("an array does not fit its bytes")
+        strides = [step * flat.itemsize for step in stride]
+        strided = np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)
+        return np.ascontiguousarray(strided).reshape(shape)
+    except Exception as error:  # as in `read`
+        raise misplaced.damaged(storage.file, error) from error
 
 
 def _walk(module: Any, prefix: str) -> Any:

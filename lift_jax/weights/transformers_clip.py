@@ -6,11 +6,13 @@ from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights.arrays import BlockNames, Entry, blocks, convolution, norm, same, transposed, unused
 from lift_jax.weights.backbone import Backbone
-from lift_jax.weights.layout import Config, Layout, tower_config, transformer_size, vision_prefix
+from lift_jax.weights.layout import Config, Layout, image_size, settings, tower_config, transformer_size
+from lift_jax.weights.settings import Settings
 
 # What transformers' CLIPConfig leaves out of config.json where it has its default.
 _VISION_DEFAULTS = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
 _VISION_DEFAULTS |= dict(image_size=224, patch_size=32, hidden_act="quick_gelu", layer_norm_eps=1e-5)
+_VISION_DEFAULTS |= dict(projection_dim=512)
 _TEXT_DEFAULTS = dict(hidden_size=512, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=8)
 _TEXT_DEFAULTS |= dict(max_position_embeddings=77, vocab_size=49408, hidden_act="quick_gelu", layer_norm_eps=1e-5)
 _TEXT_DEFAULTS |= dict(eos_token_id=49407)
@@ -29,27 +31,38 @@ BLOCK = BlockNames(
 
 
 def networks(config: Config) -> tuple[VisionTransformer, TextTransformer]:
-    """The two towers that a CLIP's config.json describes."""
+    """The two towers that a CLIP's config.json describes.
+
+    Raises:
+        UserError: if a value is of another kind or out of its range.
+    """
     v, t = _towers(config)
-    end = None if t["eos_token_id"] == _ARGMAX_END else t["eos_token_id"]
-    text = TextTransformer(t["vocab_size"], t["max_position_embeddings"], **transformer_size(t), end_of_text=end)
-    return VisionTransformer(patch_size=v["patch_size"], **transformer_size(v)), text
+    return _vision(v), _text(t)
 
 
 def layout(config: Config) -> Layout:
-    """Of model_type `clip`."""
-    vision, text = networks(config)
-    resolution, embed = _towers(config)[0]["image_size"], config.get("projection_dim", 512)
-    return Layout(vision, text, resolution, [*vision_table(vision, resolution), *_text_table(vision, text, embed)])
+    """The layout of model_type `clip`.
+
+    Raises:
+        UserError: as `networks` does.
+    """
+    v, t = _towers(config)
+    vision, text = _vision(v), _text(t)
+    embed = settings(config, dict(projection_dim=512)).whole("projection_dim")
+    table = [*vision_table(vision, v["image_size"]), *_text_table(vision, text, embed)]
+    return Layout(vision, text, v["image_size"], table)
 
 
 def vision_layout(config: Config) -> Layout:
-    """Of model_type `clip_vision_model`: no text tower, and the projection, if there is one, is left out."""
-    v = {**_VISION_DEFAULTS, **config}
-    vision = VisionTransformer(patch_size=v["patch_size"], **transformer_size(v))
-    projection = unused("visual_projection.weight", v.get("projection_dim", 512), vision.width)
-    table = [*vision_table(vision, v["image_size"]), projection]
-    return Layout(vision, None, v["image_size"], table, vision_prefix)
+    """The layout of model_type `clip_vision_model`: no text tower; the projection, if there is one, is left out.
+
+    Raises:
+        UserError: as `networks` does.
+    """
+    v = settings(config, _VISION_DEFAULTS)
+    vision = _vision(v)
+    projection = unused("visual_projection.weight", v.whole("projection_dim"), vision.width)
+    return Layout(vision, None, v["image_size"], [*vision_table(vision, v["image_size"]), projection])
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
@@ -71,12 +84,29 @@ def config(backbone: Backbone) -> dict[str, Any]:
     )
 
 
-def _towers(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    return {**_VISION_DEFAULTS, **config.get("vision_config", {})}, {**_TEXT_DEFAULTS, **config.get("text_config", {})}
+def _towers(config: Config) -> tuple[Settings, Settings]:
+    c = settings(config)
+    return c.section("vision_config", _VISION_DEFAULTS), c.section("text_config", _TEXT_DEFAULTS)
+
+
+def _vision(tower: Settings) -> VisionTransformer:
+    return VisionTransformer(patch_size=image_size(tower)[1], **transformer_size(tower))
+
+
+def _text(tower: Settings) -> TextTransformer:
+    vocab_size = tower.whole("vocab_size")
+    length = tower.whole("max_position_embeddings")
+    end = None if tower["eos_token_id"] == _ARGMAX_END else tower.whole("eos_token_id", 0, vocab_size - 1)
+    return TextTransformer(vocab_size, length, **transformer_size(tower), end_of_text=end)
 
 
 def vision_table(vision: VisionTransformer, resolution: int) -> list[Entry]:
-    """The vision tower without its projection."""
+    """The arrays of the vision tower without its projection.
+
+    Args:
+        vision: the network.
+        resolution: the side of the square input, in pixels.
+    """
     width, p = vision.width, vision.patch_size
     embeddings = "vision_model.embeddings"
     positions = (resolution // p) ** 2 + 1

@@ -10,34 +10,47 @@ from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights.arrays import Entry, blocks, convolution, linear, norm, reshaped, same, transposed, unused
 from lift_jax.weights.backbone import Backbone
-from lift_jax.weights.layout import HALF, Config, Layout, tower_config, transformer_size, vision_prefix
+from lift_jax.weights.layout import HALF, Config, Layout, image_size, settings, tower_config, transformer_size
 from lift_jax.weights.transformers_clip import BLOCK
 
 _COMMON = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
 _COMMON |= dict(hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6)
 _VISION_DEFAULTS = _COMMON | dict(image_size=224, patch_size=16, vision_use_head=True)
-_TEXT_DEFAULTS = _COMMON | dict(max_position_embeddings=64, vocab_size=32000)
+_TEXT_DEFAULTS = _COMMON | dict(max_position_embeddings=64, vocab_size=32000, projection_size=None)
 
 
 def layout(config: Config) -> Layout:
-    """Of model_type `siglip`."""
-    base = vision_layout(config.get("vision_config", {}))
-    t = {**_TEXT_DEFAULTS, **config.get("text_config", {})}
-    text = TextTransformer(t["vocab_size"], t["max_position_embeddings"], **transformer_size(t), causal=False)
-    embed = t.get("projection_size") or text.width
-    return base._replace(text=text, table=base.table + _text_table(text, embed), rename=str)
+    """The layout of model_type `siglip`.
+
+    Raises:
+        UserError: if a value is of another kind or out of its range, or the model has no pooling head.
+    """
+    c = settings(config)
+    base, t = vision_layout(c.section("vision_config")), c.section("text_config", _TEXT_DEFAULTS)
+    size = transformer_size(t)
+    text = TextTransformer(t.whole("vocab_size"), t.whole("max_position_embeddings"), **size, causal=False)
+    embed = text.width if t["projection_size"] is None else t.whole("projection_size")
+    return base._replace(text=text, table=base.table + _text_table(text, embed))
 
 
 def vision_layout(config: Config) -> Layout:
-    """Of model_type `siglip_vision_model`."""
-    v = {**_VISION_DEFAULTS, **config}
-    if not v["vision_use_head"]:
-        raise UserError("config.json describes a SigLIP without its pooling head; take a checkpoint that has it.")
+    """The layout of model_type `siglip_vision_model`.
+
+    Raises:
+        UserError: as `layout` does.
+    """
+    v = settings(config, _VISION_DEFAULTS)
+    if not v.flag("vision_use_head"):
+        raise UserError(
+            f"vision_use_head in {v.place} is false, so the SigLIP has no pooling head, which is not known here; take "
+            "a checkpoint that has it."
+        )
+    resolution, patch_size = image_size(v)
     size = transformer_size(v)
-    vision = VisionTransformer(patch_size=v["patch_size"], **size, pre_norm=False, patch_bias=True, pool="attention")
+    vision = VisionTransformer(patch_size, **size, pre_norm=False, patch_bias=True, pool="attention")
     width, p = vision.width, vision.patch_size
     embeddings, head = "vision_model.embeddings", "vision_model.head"
-    positions = (v["image_size"] // p) ** 2
+    positions = (resolution // p) ** 2
     table = [
         convolution("vision/patch_embedding", f"{embeddings}.patch_embedding.weight", p, 3, width),
         same("vision/patch_bias", f"{embeddings}.patch_embedding.bias", width),
@@ -53,7 +66,7 @@ def vision_layout(config: Config) -> Layout:
         *linear("vision/pool/mlp_in", f"{head}.mlp.fc1", width, vision.mlp_dim),
         *linear("vision/pool/mlp_out", f"{head}.mlp.fc2", vision.mlp_dim, width),
     ]
-    return Layout(vision, None, v["image_size"], table, vision_prefix, HALF, HALF)
+    return Layout(vision, None, resolution, table, HALF, HALF)
 
 
 def _text_table(text: TextTransformer, embed: int) -> list[Entry]:

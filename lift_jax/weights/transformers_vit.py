@@ -6,10 +6,11 @@ from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights.arrays import BlockNames, blocks, convolution, norm, reshaped, same, unused
 from lift_jax.weights.backbone import Backbone
-from lift_jax.weights.layout import HALF, Config, Layout, tower_config, transformer_size
+from lift_jax.weights.layout import HALF, Config, Layout, image_size, settings, tower_config, transformer_size
 
 _DEFAULTS = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
 _DEFAULTS |= dict(image_size=224, patch_size=16, hidden_act="gelu", layer_norm_eps=1e-12, qkv_bias=True)
+_DEFAULTS |= dict(pooler_output_size=None)
 
 _BLOCK = BlockNames(
     ln_1="layernorm_before",
@@ -22,15 +23,19 @@ _BLOCK = BlockNames(
 
 
 def layout(config: Config) -> Layout:
-    """Of model_type `vit`; the pooler and the classification head, if there are any, are left out."""
-    c = {**_DEFAULTS, **config}
-    if not c["qkv_bias"]:
-        raise UserError("config.json describes a ViT without qkv_bias, which is not known; take one that has it.")
-    size = transformer_size(c)
-    vision = VisionTransformer(patch_size=c["patch_size"], **size, pre_norm=False, patch_bias=True)
+    """The layout of model_type `vit`; the pooler and the classification head, if there are any, are left out.
+
+    Raises:
+        UserError: if a value is of another kind or out of its range, or the projections have no biases.
+    """
+    c = settings(config, _DEFAULTS)
+    if not c.flag("qkv_bias"):
+        raise UserError(f"qkv_bias in {c.place} is false, which is not known here; take a ViT that has these biases.")
+    resolution, patch_size = image_size(c)
+    vision = VisionTransformer(patch_size, **transformer_size(c), pre_norm=False, patch_bias=True)
     width, p = vision.width, vision.patch_size
-    positions = (c["image_size"] // p) ** 2 + 1
-    labels = len(c.get("id2label", {})) or c.get("num_labels", 2)
+    positions = (resolution // p) ** 2 + 1
+    pooled = width if c["pooler_output_size"] is None else c.whole("pooler_output_size")
     table = [
         convolution("vision/patch_embedding", "embeddings.patch_embeddings.projection.weight", p, 3, width),
         same("vision/patch_bias", "embeddings.patch_embeddings.projection.bias", width),
@@ -40,16 +45,11 @@ def layout(config: Config) -> Layout:
         ),
         *blocks("vision", "encoder.layer", _BLOCK, vision.depth, width, vision.mlp_dim),
         *norm("vision/ln_post", "layernorm", width),
-        unused("pooler.dense.weight", c.get("pooler_output_size") or width, width),
-        unused("pooler.dense.bias", c.get("pooler_output_size") or width),
-        unused("classifier.weight", labels, width),
-        unused("classifier.bias", labels),
+        unused("pooler.dense.weight", pooled, width),
+        unused("pooler.dense.bias", pooled),
+        unused("embeddings.mask_token", 1, 1, width),  # of pre-training by masked patches
     ]
-    return Layout(vision, None, c["image_size"], table, rename=_without_prefix, mean=HALF, std=HALF)
-
-
-def _without_prefix(name: str) -> str:
-    return name.removeprefix("vit.")
+    return Layout(vision, None, resolution, table, HALF, HALF)
 
 
 def config(backbone: Backbone) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 from etils import epath
 
 from lift_jax.errors import UserError, reason
-from lift_jax.outputs import place
+from lift_jax.files import place
 from lift_jax.workdir import checkpoints
 
 _PARTS = ("run", "state")

@@ -7,7 +7,7 @@ from etils import epath
 
 from lift_jax.errors import UserError, reason
 from lift_jax.files import parse_json
-from lift_jax.printable import printable
+from lift_jax.text import printable
 
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """The types are meant as they stand: true is no number, "1" is none either, and no key may be unknown."""

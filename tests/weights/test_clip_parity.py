@@ -5,6 +5,7 @@ import pytest
 from comparison import assert_close, outputs, random_images, random_tokens, randomize, t
 
 from lift_jax import weights
+from lift_jax.errors import UserError
 from lift_jax.weights import open_clip as ours
 from lift_jax.weights.clip_tokenizer import MERGES, from_merges
 from lift_jax.weights.tokenizer import Tokenizer
@@ -36,18 +37,24 @@ def _compare(backbone, peer):
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-@pytest.mark.parametrize("form", ["state dict", "TorchScript"])
+@pytest.mark.parametrize("form", ["state dict", "state dict of an archive", "TorchScript"])
 @pytest.mark.filterwarnings("ignore")
 def test_openai(tmp_path, tower, form):
     clip = pytest.importorskip("clip.model", reason=f"OpenAI's CLIP {WHERE}")
     peer = randomize(clip.CLIP(embed_dim=32, **TOWERS[tower], **TEXT))
-    file = tmp_path / "model.pt"
+    file, activation = tmp_path / "model.pt", ""
     if form == "state dict":
         torch.save(peer.state_dict(), file)
+        with pytest.raises(UserError, match=r"config\.backbone_activation=quick_gelu"):
+            weights.load(str(file))
+        activation = "quick_gelu"
+    elif form == "state dict of an archive":
+        constants = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
+        torch.save(peer.state_dict() | constants, file)
     else:
         example = t(random_images(1, TOWERS[tower]["image_resolution"])), torch.zeros((1, LENGTH), dtype=torch.long)
         torch.jit.save(torch.jit.trace(peer, example), file)
-    _compare(weights.load(str(file)), peer)
+    _compare(weights.load(str(file), activation=activation), peer)
 
 
 def _open_clip(name, **changes):

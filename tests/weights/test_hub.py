@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 
+import layouts
 import pytest
 from hub_server import COMMIT, GATED, serve
 
 from lift_jax import weights
+from lift_jax.weights import open_clip
 
 SCRIPT = """
 import json, logging, sys
@@ -18,7 +20,9 @@ from lift_jax.errors import UserError
 logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
 for name in sys.argv[1:]:
     try:
-        print(json.dumps([name, weights.load(name).hash]))
+        backbone = weights.load(name)
+        print(json.dumps([name, backbone.hash]))
+        logging.info("%s: %s", backbone.name, getattr(backbone.text, "activation", None))
     except UserError as error:
         print(json.dumps([name, str(error)]))
 """
@@ -30,6 +34,12 @@ def repositories(tiny_folder, tmp_path_factory):
     for name in "someone/clip", GATED:
         shutil.copytree(tiny_folder, root / name)
     (root / "someone/clip/pytorch_model.bin").write_bytes(b"not needed, and so not fetched")
+    # As timm's repositories of CLIPs are: the image tower in timm's layout and the whole model in open_clip's.
+    layouts.write_timm(root / "someone/dfn5b", layouts.vit(), architecture="vit_base_patch16_clip_224")
+    open_clip.save_backbone(root / "someone/dfn5b", layouts.clip("gelu"))
+    config = json.loads((root / "someone/dfn5b" / open_clip.CONFIG).read_text())
+    del config["model_cfg"]["quick_gelu"]
+    (root / "someone/dfn5b" / open_clip.CONFIG).write_text(json.dumps(config))
     return root
 
 
@@ -45,9 +55,14 @@ def _load(names, home, address, **environment):
 def test_hub(repositories, tiny_folder, tmp_path):
     pinned, expected = f"someone/clip@{COMMIT}", weights.load(tiny_folder).hash
     with serve(repositories) as address:
-        names = ["someone/clip", pinned, "someone/clip@v2", "someone/nothing", GATED]
+        page = "https://huggingface.co/someone/clip/tree/main"
+        names = ["someone/clip", pinned, "someone/clip@v2", "someone/nothing", GATED, "someone/dfn5b"]
+        names += ["hf-hub:someone/clip", page, "openai/clip-vit-base-16"]
         found, said = _load(names, tmp_path, address)
     assert found["someone/clip"] == found[pinned] == expected
+    assert found["hf-hub:someone/clip"] == found[page] == expected
+    assert found["someone/dfn5b"] == layouts.clip().hash and "someone/dfn5b: quick_gelu" in said
+    assert "another hub id, such as openai/clip-vit-base-patch16 (CLIP ViT-B/16)" in found["openai/clip-vit-base-16"]
     assert "has no revision v2" in found["someone/clip@v2"]
     assert "no such repository, or it is private" in found["someone/nothing"]
     assert f"consent: give it at https://huggingface.co/{GATED}" in found[GATED]
@@ -59,12 +74,12 @@ def test_hub(repositories, tiny_folder, tmp_path):
         found, _ = _load(["someone/clip", pinned, "someone/else"], tmp_path, address, **offline)
         assert found["someone/clip"] == found[pinned] == expected
         assert "cannot be reached" in found["someone/else"]
-    large = next(tmp_path.rglob("model.safetensors")).resolve()
+    large = next(tmp_path.glob("**/models--someone--clip/**/model.safetensors")).resolve()
     content = bytearray(large.read_bytes())
     content[-1] ^= 1
     large.write_bytes(content)
     found, _ = _load(["someone/clip"], tmp_path, address)
     assert f"delete {large} and start again" in found["someone/clip"]
-    shutil.rmtree(next(tmp_path.rglob("blobs")))
+    shutil.rmtree(large.parent)
     found, _ = _load(["someone/clip"], tmp_path, address)
     assert "lacks the model or a part" in found["someone/clip"]
