@@ -34,6 +34,13 @@ def paths() -> list[tuple[str, str]]:
     return [(f"{label}/{label}{i}.png", label) for label in CLASSES for i in range(IMAGES_PER_CLASS)]
 
 
+def write_photos(folder: Path) -> None:
+    """Writes all pictures into the folders of their classes."""
+    for number, (path, _) in enumerate(paths()):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number)).save(folder / path)
+
+
 def config(photos: Path, backbone: Path) -> ml_collections.ConfigDict:
     """The config of the finished run."""
     made = lift_config.default()
@@ -50,9 +57,7 @@ def make(folder: Path) -> Setting:
     `lift_jax.bench.abuse.run_files.known` gives.
     """
     photos, backbone, run = folder / "photos", folder / "backbone", folder / "run"
-    for number, (path, _) in enumerate(paths()):
-        (photos / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(number)).save(photos / path)
+    write_photos(photos)
     shutil.copytree(Path(lift_jax.__file__).parent / "quickstart" / "glyph_clip", backbone)
     runner.apart(lambda: _finish(config(photos, backbone), run, folder / "known.pickle"), folder / "children", _LIMITS)
     arrays = safetensors.load_file(backbone / "model.safetensors")
