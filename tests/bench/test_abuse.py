@@ -15,9 +15,9 @@ from lift_jax.errors import UserError
 ROOT = Path(__file__).parents[2]
 
 
-def attempted(case: Case, tmp_path: Path, limits: runner.Limits = runner.Limits(20)) -> tuple[str, str]:
+def attempted(case: Case, tmp_path: Path, seconds: float = 20, memory: int = 2 << 30) -> tuple[str, str]:
     """The verdict on a case, of children that start no JAX."""
-    ((_, _, outcome),) = runner.run([("case", case)], tmp_path, limits)
+    ((_, _, outcome),) = runner.run([("case", case)], tmp_path, runner.Limits(seconds, memory))
     return judge(case, outcome)
 
 
@@ -66,13 +66,12 @@ def test_verdicts(case, verdict, reason, tmp_path):
 
 
 def test_a_hang_is_ended(tmp_path):
-    verdict, why = attempted(Case("sleeps", lambda place: time.sleep(60), (None,)), tmp_path, runner.Limits(0.5))
+    verdict, why = attempted(Case("sleeps", lambda place: time.sleep(60), (None,)), tmp_path, seconds=0.5)
     assert verdict == "anything else" and why.startswith("time")
 
 
 def test_memory_is_bounded(tmp_path):
-    limits = runner.Limits(20, 100 << 20)
-    verdict, why = attempted(Case("fills the memory", fill_memory, (None,)), tmp_path, limits)
+    verdict, why = attempted(Case("fills the memory", fill_memory, (None,)), tmp_path, memory=100 << 20)
     assert verdict == "anything else" and why.startswith("memory")
 
 

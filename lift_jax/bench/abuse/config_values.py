@@ -13,7 +13,7 @@ from lift_jax import config as lift_config
 from lift_jax import main as program  # its flags
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
 from lift_jax.classifier import network as networks
-from lift_jax.data import load_run_data
+from lift_jax.data import load_run_data, prompts
 from lift_jax.run import check
 
 assert program.main  # imported for its flags
@@ -139,6 +139,7 @@ def prepared(key: str, arguments: Sequence[str]) -> Any:
     backbone = weights.load(config.backbone, config.resolution or None)
     method = tuners.resolve(config.method, config.tuner)
     networks.build(config, method, backbone, data.train.class_names)
+    prompts.build(data.train.class_names, config.prompt)
     data.train_loader(backbone.resolution)
     for mode in ("plain", *((config.tte.mode,) if config.tte.enabled else ())):
         data.test_loader(backbone.resolution, mode)
@@ -189,8 +190,7 @@ def a_key(random: Random, setting: Setting) -> Case:
     if wrong in KEYS or not wrong:
         wrong = f"{key}{key}"
     arguments = [*_arguments(setting, "", "")[:-1], f"--config.{wrong}={KEYS[key].valid}"]
-    names = (wrong, wrong.rpartition(".")[2])
-    return Case(f"config.{wrong}", lambda place: prepared(key, arguments), (), names, (), _valid(setting, key))
+    return Case(f"config.{wrong}", lambda place: prepared(key, arguments), (), (wrong,), (), _valid(setting, key))
 
 
 def a_prompt_that_breaks(random: Random, setting: Setting) -> Case:

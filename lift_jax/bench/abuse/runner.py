@@ -129,6 +129,7 @@ def _attempt(case: Case, folder: Path) -> NoReturn:
         empty = os.open(os.devnull, os.O_RDONLY)
         for target, source in enumerate((empty, file, file)):
             os.dup2(source, target)
+        sys.stdout, sys.stderr = (open(each, "w", closefd=False, errors="backslashreplace") for each in (1, 2))  # noqa: SIM115
         _show_messages()
         os.chdir(folder / _INPUT)
         written = json.dumps(_outcome(case, folder / _INPUT))
