@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # names of models are looked for on this machine alone
+import jax
 
 from lift_jax.bench.abuse import commands, config_values, images, run_files, runner, setting, text_files, weights
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting, judge
@@ -36,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, which is 1 if there was anything else."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    jax.config.update("jax_platforms", "cpu")  # of the children: nothing here starts it
     with _folder(given.keep) as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "programs")
         print("Making pictures, a backbone and a finished run.", flush=True)

@@ -14,6 +14,7 @@ from typing import Any
 from lift_jax import main as program
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
 from lift_jax.bench.abuse.config_values import parse
+from lift_jax.bench.abuse.setting import STEPS
 from lift_jax.errors import UserError
 from lift_jax.export.__main__ import main as export
 from lift_jax.predict import main as predict
@@ -21,6 +22,7 @@ from lift_jax.report.__main__ import main as report
 
 Snapshot = dict[str, str]
 
+_LAST = f"checkpoints/{STEPS}/_CHECKPOINT_METADATA"
 _LOGS = ("console.log", "tensorboard")
 """What a command may add to, whatever comes of it."""
 
@@ -100,14 +102,12 @@ def _case(
             with untouched(run):
                 _train("--config", "configs/folder.py", "--workdir", str(run), "--mode", mode, *flags, *others)
             after = snapshot(run)
-            return [
-                after.get(name) for name in ("eval.json", "predictions.npz", f"checkpoints/{4}/_CHECKPOINT_METADATA")
-            ]
+            return [after.get(name) for name in ("eval.json", "predictions.npz", _LAST)]
 
         return given
 
     before = snapshot(setting.run)
-    same = [before.get(name) for name in ("eval.json", "predictions.npz", f"checkpoints/{4}/_CHECKPOINT_METADATA")]
+    same = [before.get(name) for name in ("eval.json", "predictions.npz", _LAST)]
     valid = Case(f"--mode {mode} again", attempt({}, ()), (same,))
     said = ", ".join([*(f"config.{key}={value}" for key, value in changes.items()), *more])
     return Case(f"--mode {mode} with {said}", attempt(changes, more), (), names, valid=valid)

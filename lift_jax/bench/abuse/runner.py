@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from absl import logging as absl_logging
+from huggingface_hub import constants
+
 from lift_jax.bench.abuse.cases import Case, Outcome
 from lift_jax.errors import UserError
 
@@ -130,6 +133,7 @@ def _attempt(case: Case, folder: Path) -> NoReturn:
         for target, source in enumerate((empty, file, file)):
             os.dup2(source, target)
         sys.stdout, sys.stderr = (open(each, "w", closefd=False, errors="backslashreplace") for each in (1, 2))  # noqa: SIM115
+        constants.HF_HUB_OFFLINE = True  # names of models are looked for on this machine alone
         _show_messages()
         os.chdir(folder / _INPUT)
         written = json.dumps(_outcome(case, folder / _INPUT))
@@ -155,8 +159,6 @@ def _outcome(case: Case, place: Path) -> tuple[str, str, bool]:
 
 def _show_messages() -> None:
     """What the program logs goes to standard error, as in a run."""
-    from absl import logging as absl_logging
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     absl_logging.set_verbosity(absl_logging.INFO)
 

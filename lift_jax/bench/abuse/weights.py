@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tokenizers
 from safetensors import numpy as safetensors
 
 from lift_jax import weights
@@ -27,13 +28,11 @@ _TEXTS = ("a photo of a zero.", "x")
 def described(name: str) -> Answer:
     """Loads a backbone and gives what can be known of it: sizes, activations, normalisation, tokens and a sum."""
     backbone = weights.load(name)
-    towers = tuple(
-        (tower.width, tower.depth, tower.num_heads, tower.mlp_dim, tower.activation, tower.epsilon)
-        for tower in (backbone.vision, backbone.text)
-    )  # pyright: ignore[reportAttributeAccessIssue]
+    towers: list[Any] = [backbone.vision, backbone.text]
+    sizes = tuple((t.width, t.depth, t.num_heads, t.mlp_dim, t.activation, t.epsilon) for t in towers)
     tokens = tuple(map(tuple, backbone.tokenizer(_TEXTS).tolist())) if backbone.tokenizer else ()
     normalisation = tuple(tuple(round(float(x), 6) for x in values) for values in (backbone.mean, backbone.std))
-    return (backbone.resolution, *towers, *normalisation, tokens, total(jax.tree.leaves(backbone.params)))
+    return (backbone.resolution, *sizes, *normalisation, tokens, total(jax.tree.leaves(backbone.params)))
 
 
 def _known(setting: Setting, mean: float = 0.5, std: float = 0.5) -> Answer:
@@ -48,8 +47,6 @@ def _known(setting: Setting, mean: float = 0.5, std: float = 0.5) -> Answer:
         "layer_norm_eps",
     )
     towers = tuple(tuple(config[tower][key] for key in keys) for tower in ("vision_config", "text_config"))
-    import tokenizers
-
     own = tokenizers.Tokenizer.from_file(str(setting.backbone / TOKENIZER))
     own.no_padding()
     length = config["text_config"]["max_position_embeddings"]
