@@ -128,7 +128,7 @@ def content(command: Command) -> dict[str, Any]:
     found: dict[str, Any] = {name: (workdir / name).read_bytes() for name in ("metrics.jsonl", "eval.json")}
     with np.load(workdir / "predictions.npz") as saved:
         found["predictions.npz"] = {key: (saved[key].dtype.str, saved[key].tobytes()) for key in saved.files}
-    found["checkpoints"] = checkpoints.steps(workdir)
+    found["last checkpoint"] = checkpoints.steps(workdir)[-1]  # which of the others stay depends on the kill
     found["parameters"] = _arrays(workdir)
     found["report.html"] = (workdir / "report.html").exists()
     return found
