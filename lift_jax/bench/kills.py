@@ -9,6 +9,7 @@ and eval.json, or the exported file, must be those of the whole run.
 """
 
 import argparse
+import logging
 import multiprocessing
 import os
 import shutil
@@ -243,6 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default %(default)s)")
     given = parser.parse_args(arguments)
     os.environ["JAX_PLATFORMS"] = "cpu"
+    logging.basicConfig(format="%(message)s", force=True)
+    logging.getLogger("lift_jax.workdir.progress").setLevel(logging.INFO)
     kills: Counter = Counter()
     with (
         tempfile.TemporaryDirectory(prefix="kills_") as folder,

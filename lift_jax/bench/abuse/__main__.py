@@ -34,7 +34,8 @@ Label = tuple[str, int | str]
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, which is 1 if there was anything else."""
     given = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s", force=True)
+    logging.getLogger("lift_jax.workdir.progress").setLevel(logging.INFO)
     jax.config.update("jax_platforms", "cpu")  # of the children: nothing here starts it
     with _folder(given.keep) as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "programs")
