@@ -1,31 +1,22 @@
 """Flags to values, and mistakes in them to sentences."""
 
-import difflib
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ml_collections
 from absl import app, flags
 
 from lift_jax import config as lift_config
+from lift_jax.config.keys import nearest_key
 from lift_jax.errors import UserError, first_line, print_error, reason, show_everything
 from lift_jax.text import printable
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_FLAGS = ("--config", "-config")
-_ALSO_CALLED = {
-    "learning_rate": "lr",
-    "epochs": "num_epochs",
-    "model": "backbone",
-    "dataset": "data.name",
-    "image_size": "resolution",
-    "wd": "weight_decay",
-}
-"""What other programs call some keys."""
 
 
 def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[flags.FlagHolder]) -> None:
@@ -126,20 +117,6 @@ def _with_config_found(argv: Sequence[str]) -> list[str]:
     return found
 
 
-def nearest_key(key: str, keys: Iterable[str]) -> str:
-    """Finds the key, with its path, that is most like `key`: by the whole path, or by its last part alone."""
-    keys, last = list(keys), key.rpartition(".")[2]
-    if _ALSO_CALLED.get(last) in keys:
-        return _ALSO_CALLED[last]
-    leaves = {k.rpartition(".")[2]: k for k in keys}
-    for cutoff in 0.6, 0.0:
-        close = difflib.get_close_matches(key, keys, 1, cutoff)
-        of_leaves = difflib.get_close_matches(last, leaves, 1, max(cutoff, 0.6))
-        if close or of_leaves:
-            return close[0] if close else leaves[of_leaves[0]]
-    return keys[0]
-
-
 def _key_sentence(error: Exception, argv: Sequence[str]) -> str:
     """Says which key there is not, and which is the nearest."""
     keys = lift_config.flatten(lift_config.default())
@@ -181,7 +158,8 @@ def _flag_sentence(error: flags.Error) -> str:
     wrong = re.match(r"flag --(config[\w.]*)=(.*?): (.*)", message)
     if wrong:
         key, value, why = wrong.groups()
-        remedy = f"lift_jax/config.py says what {key} takes" if "." in key else "write --config FILE[:ARGUMENT]"
+        takes = f"lift_jax/config/defaults.py says what {key} takes"
+        remedy = takes if "." in key else "write --config FILE[:ARGUMENT]"
         return f"--{key}={value} does not fit: {why.rstrip('.')}; {remedy}."
     return f"{message.rstrip('.')}; see --help."
 

@@ -13,7 +13,7 @@ Every key of the config can be set by --config.KEY=VALUE. This prints them all, 
 
     python -m lift_jax.main --config configs/folder.py --print_config
 
-lift_jax/config.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
+lift_jax/config/defaults.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
 """
 
 from collections.abc import Sequence

@@ -13,8 +13,8 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
-from lift_jax import config_keys
-from lift_jax.command_line import nearest_key
+from lift_jax.config import keys as config_keys
+from lift_jax.config.keys import nearest_key
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.run import Loaded, Mode, Results, check

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lift_jax import config as lift_config
 from lift_jax import sweep
-from lift_jax.command_line import nearest_key
+from lift_jax.config.keys import nearest_key
 from lift_jax.errors import UserError
 from lift_jax.main import flags
 from lift_jax.run import run

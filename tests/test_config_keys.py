@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lift_jax import config as lift_config
-from lift_jax.config_keys import KEYS
+from lift_jax.config.keys import KEYS
 from lift_jax.errors import UserError
 
 DEFAULTS = lift_config.flatten(lift_config.default())

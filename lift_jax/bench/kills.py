@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from lift_jax.bench.abuse.setting import write_photos
-from lift_jax.text_table import aligned
+from lift_jax.text import aligned
 from lift_jax.workdir import checkpoints
 from lift_jax.workdir.progress import Progress
 

@@ -9,8 +9,6 @@ from jaxtyping import Array, Float, UInt8
 
 from lift_jax.export.preprocessing import to_square
 from lift_jax.inference.model import Model
-from lift_jax.training import losses
-from lift_jax.training.priors import PRIORS
 
 
 def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
@@ -45,7 +43,7 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
     side = model.network.input.resolution
     shape = ["batch", "height", "width", 3] if photographs else ["batch", side, side, 3]
     prior = model.logit_prior
-    log_prior = losses.log_prior(model.record.train_counts).tolist() if model.record is not None else None
+    log_prior = model.log_prior.tolist() if model.record is not None else None
     return {
         "input": {"name": "images", "type": "uint8", "shape": shape, "channels": "RGB"},
         "preprocessing": {
@@ -60,7 +58,7 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
         "output": {"name": "logits", "type": "float32", "shape": ["batch", len(model.class_names)]},
         "probabilities": "softmax(logits + log_prior_factor[prior] * log_prior), for the prior uniform or training",
         "prior_of_logits": prior.known,
-        "log_prior_factor": {each: prior.shift(each) for each in PRIORS},
+        "log_prior_factor": {"uniform": prior.shift("uniform"), "training": prior.shift("training")},
         "log_prior": log_prior,
         "class_names": list(model.class_names),
     }

@@ -16,7 +16,6 @@ from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
 from lift_jax.inference.model import Model, assemble
 from lift_jax.models.partition import merge
-from lift_jax.text import printable
 from lift_jax.weights import Backbone
 from lift_jax.workdir import config_file, record, schema
 
@@ -94,7 +93,7 @@ def _read(file: Path) -> tuple[_Header, dict[str, np.ndarray]]:
     try:
         content = {key: parse_json(text) if key in _JSON else text for key, text in header.items()}
     except ValueError as error:
-        raise UserError(f"{file} is damaged: its header is no JSON ({printable(error)}); {_REMEDY}.") from error
+        raise UserError(f"{file} is damaged: its header is no JSON ({first_line(error)}); {_REMEDY}.") from error
     return schema.check(content, _Header, file, _REMEDY), arrays
 
 

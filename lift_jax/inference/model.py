@@ -163,7 +163,13 @@ class Model:
                 "The run does not say how many training images its classes had, so that there is no other prior than "
                 "that of its evaluation; evaluate it again with --mode eval to write run.json."
             )
-        return (factor * losses.log_prior(self.record.train_counts)).astype(np.float32)
+        return (factor * self.log_prior).astype(np.float32)
+
+    @property
+    def log_prior(self) -> Float[np.ndarray, " classes"]:
+        """The logarithm of each class's share of the training set, float32; the run must have a record."""
+        assert self.record is not None
+        return losses.log_prior(self.record.train_counts)
 
     @functools.cached_property
     def _predictors(self) -> dict[str, Predictor]:

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from lift_jax.config_keys import KEYS
+from lift_jax.config.keys import KEYS
 from lift_jax.errors import UserError
 from lift_jax.workdir import checkpoints, config_file, record
 

@@ -14,7 +14,7 @@ import jax
 
 from lift_jax.bench.abuse import commands, config_values, images, run_files, runner, setting, text_files, weights
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting, judge
-from lift_jax.text_table import aligned
+from lift_jax.text import aligned
 from lift_jax.workdir.progress import Progress
 
 GRAMMARS: tuple[Grammar, ...] = (

@@ -18,7 +18,8 @@ import jax
 import ml_collections
 from ml_collections import config_dict
 
-from lift_jax import config_keys, tuners
+from lift_jax import tuners
+from lift_jax.config import keys
 from lift_jax.data import data_defaults
 from lift_jax.errors import UserError
 
@@ -96,7 +97,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
         UserError: if a value is none of those that its key has, or out of its range.
     """
     config = ml_collections.ConfigDict(config.to_dict())
-    config_keys.check(flatten(config))
+    keys.check(flatten(config))
     method = tuners.resolve(config.method, config.tuner)
     config.tuner.rules = method.recipe
     for key, value in config.recipes[method.recipe].items():

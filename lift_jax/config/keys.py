@@ -1,6 +1,7 @@
 """What is known of every key of the config: its range, and whether it may change in a workdir that has been used."""
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -17,6 +18,16 @@ fixed: never, because the results would no longer be the run's.
 """
 
 _SEED = 2**31 - 1
+
+_ALSO_CALLED = {
+    "learning_rate": "lr",
+    "epochs": "num_epochs",
+    "model": "backbone",
+    "dataset": "data.name",
+    "image_size": "resolution",
+    "wd": "weight_decay",
+}
+"""What other programs call some keys."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,3 +173,17 @@ def check(values: Mapping[str, Any]) -> None:
 def without_effect(names: Iterable[str]) -> set[str]:
     """Gives those keys on which no result depends."""
     return {name for name in names if KEYS[name].kind == "free"} - {"backbone", "data.root"}
+
+
+def nearest_key(key: str, keys: Iterable[str]) -> str:
+    """Finds the key, with its path, that is most like `key`: by the whole path, or by its last part alone."""
+    keys, last = list(keys), key.rpartition(".")[2]
+    if _ALSO_CALLED.get(last) in keys:
+        return _ALSO_CALLED[last]
+    leaves = {k.rpartition(".")[2]: k for k in keys}
+    for cutoff in 0.6, 0.0:
+        close = difflib.get_close_matches(key, keys, 1, cutoff)
+        of_leaves = difflib.get_close_matches(last, leaves, 1, max(cutoff, 0.6))
+        if close or of_leaves:
+            return close[0] if close else leaves[of_leaves[0]]
+    return keys[0]
