@@ -282,5 +282,5 @@ def check_splits(train: Dataset, test: Dataset) -> None:
     if both:
         logging.warning(
             "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
-            len(both), train.name, test.name, min(both),
+            len(both), train.name, test.name, printable(min(both)),
         )  # fmt: skip
