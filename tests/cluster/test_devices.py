@@ -104,9 +104,10 @@ def start_several(folder: str, workdir: Path, *flags: Sequence[str]) -> list[sub
     return [start(folder, workdir, 1, *common, f"--process_id={i}", *own) for i, own in enumerate(flags)]
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_several_processes_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, number):
-    first, *others = [finish(process) for process in start_several(tiny_folder, tmp_path / "run", *[[]] * number)]
+@pytest.mark.parametrize("number, fsdp", [(2, False), (2, True), pytest.param(4, False, marks=pytest.mark.slow)])
+def test_several_processes_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, number, fsdp):
+    flags = [[f"--config.fsdp={fsdp}"]] * number
+    first, *others = [finish(process) for process in start_several(tiny_folder, tmp_path / "run", *flags)]
     assert_same_run(of_one, tmp_path / "run")
     assert "mean class" in first
     assert not any("mean class" in other for other in others)

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _folder(given.keep) as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "programs")
         print("Making pictures, a backbone and a finished run.", flush=True)
-        made = setting.make(folder)
+        made = setting.make(folder, run_files.known)
         cases = {label: _case(label, given.seed, made) for label in _labels(given)}
         limits = runner.Limits(given.seconds, given.megabytes << 20)
         counts = _run(cases, folder / "children", limits, given.jobs, given.verbose)

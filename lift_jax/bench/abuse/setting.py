@@ -2,7 +2,9 @@
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -50,16 +52,26 @@ def config(photos: Path, backbone: Path) -> ml_collections.ConfigDict:
     return made
 
 
-def make(folder: Path) -> Setting:
+def make(folder: Path, known_of_run: Callable[[Path], dict[str, Any]]) -> Setting:
     """Makes everything below a folder, which takes half a minute, and what JAX is needed for in children.
 
-    `Setting.known` has `total`, the sum of all parameters of the backbone as they lie in its file, and what
-    `lift_jax.bench.abuse.run_files.known` gives.
+    Args:
+        folder: an empty folder.
+        known_of_run: gives the known answers about a finished run.
+
+    Returns:
+        The setting; its `known` has `total`, the sum of all parameters of the backbone as they lie in its file, and
+        what `known_of_run` gives.
     """
     photos, backbone, run = folder / "photos", folder / "backbone", folder / "run"
     write_photos(photos)
     shutil.copytree(Path(lift_jax.__file__).parent / "quickstart" / "glyph_clip", backbone)
-    runner.apart(lambda: _finish(config(photos, backbone), run, folder / "known.pickle"), folder / "children", _LIMITS)
+
+    def finish() -> None:
+        answers = _finish(config(photos, backbone), run, known_of_run)
+        (folder / "known.pickle").write_bytes(pickle.dumps(answers))  # our own, read back at once
+
+    runner.apart(finish, folder / "children", _LIMITS)
     arrays = safetensors.load_file(backbone / "model.safetensors")
     known = {"total": total(arrays.values()), **pickle.loads((folder / "known.pickle").read_bytes())}
     return Setting(photos, backbone, run, known)
@@ -70,8 +82,9 @@ def total(arrays) -> float:
     return float(f"{sum(float(np.sum(np.asarray(array, np.float64))) for array in arrays):.9g}")
 
 
-def _finish(made: ml_collections.ConfigDict, run: Path, known: Path) -> None:
-    from lift_jax.bench.abuse import run_files
+def _finish(
+    made: ml_collections.ConfigDict, run: Path, known_of_run: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any]:
     from lift_jax.cluster import processes
     from lift_jax.export.__main__ import main as export
     from lift_jax.run import run as train
@@ -80,4 +93,4 @@ def _finish(made: ml_collections.ConfigDict, run: Path, known: Path) -> None:
     train(made, run)
     if export(["--workdir", str(run), "--format", "safetensors", "--no-check"]):
         raise RuntimeError("The run cannot be exported.")
-    known.write_bytes(pickle.dumps(run_files.known(run)))  # our own, read back at once
+    return known_of_run(run)
