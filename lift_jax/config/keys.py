@@ -117,7 +117,7 @@ KEYS: Mapping[str, Key] = {
     "data.fidelity": Key(),
     "data.test_fidelity": Key("evaluation"),
     "data.num_workers": _whole(0, 1024, "free"),
-    "data.skip_bad_images": Key(),
+    "data.skip_bad_images": Key("evaluation"),
     "data.exif_rotate": Key(),
     "class_groups": Key("evaluation"),
     "lr": _LR,

@@ -42,7 +42,7 @@ class StepMetrics(NamedTuple):
     examples: Int[Array, ""]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class TrainingStep:
     """A pure function of (state, frozen parameters, batch, key, learning rate), to be jitted over a sharded batch.
 

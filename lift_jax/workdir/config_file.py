@@ -43,6 +43,9 @@ def parse(content: Any, file: epath.PathLike) -> ml_collections.FrozenConfigDict
     """
     config = lift_config.default()
     given = schema.check(content, _schema(), file, _REMEDY).model_dump(exclude_unset=True)
+    for key in "method", "backbone", "data":  # every version has written these
+        if key not in given:
+            raise UserError(f"{file} is damaged: it has no key {key}; {_REMEDY}.")
     config.update(given)
     with named(file):
         return lift_config.resolve(config)

@@ -100,10 +100,7 @@ def test_a_whole_run_gives_the_known_answer(folder):
 @pytest.mark.parametrize("content", [b"", b"[]", b'"x"', b"5", b"null", b"{", b"[" * 100_000, b"\xff\xfe\x00", b"{}"])
 def test_what_is_no_such_file(folder, name, content):
     (folder / name).write_bytes(content)
-    if (name, content) == ("config.json", b"{}"):  # every key has a default
-        assert files.read(folder).config["lr"] == 0.01
-    else:
-        refused(lambda: files.read(folder), name)
+    refused(lambda: files.read(folder), name)
 
 
 EDITS: dict[str, tuple[str, Callable[[Any], object], str]] = {
@@ -251,12 +248,13 @@ def test_any_bytes_are_read_or_refused(whole, tmp_path_factory, seed, name):
 
 def test_differences_are_those_to_a_whole_config(tmp_path):
     config = lift_config.resolve(lift_config.default())
-    assert config_file.differences(tmp_path, config) == {}
-    content = CONTENTS["config.json"] | {"seed": 7, "key_of_another_version": 1}
+    refused(lambda: config_file.differences(tmp_path, config), "config.json", "no run")
+    content = config.to_dict() | {"seed": 7}
     (tmp_path / "config.json").write_text(json.dumps(content))
     assert config_file.differences(tmp_path, config) == {"seed": (7, 0)}
-    (tmp_path / "config.json").write_text("[]")
-    refused(lambda: config_file.differences(tmp_path, config), "config.json", "--workdir")
+    for spoilt in "[]", json.dumps(content | {"key_of_another_version": 1}):
+        (tmp_path / "config.json").write_text(spoilt)
+        refused(lambda: config_file.differences(tmp_path, config), "config.json")
 
 
 def test_a_record_is_what_was_written():

@@ -74,7 +74,13 @@ def known(run: Path) -> dict[str, Answer]:
 
 
 def _case(
-    setting: Setting, says: str, reader: Reader, spoil: Callable[[Path], Any], names: tuple[str, ...], path: str = ""
+    setting: Setting,
+    says: str,
+    reader: Reader,
+    spoil: Callable[[Path], Any],
+    names: tuple[str, ...],
+    path: str = "",
+    also: tuple[Answer, ...] = (),
 ) -> Case:
     """A copy of the run in which something is spoilt; `path` below it is given to the reader."""
 
@@ -88,7 +94,8 @@ def _case(
 
     what = f"{reader.__name__} {path}".strip()
     valid = Case(f"a run that is {what}", attempt(lambda run: None), _truth(setting, reader))
-    return Case(says, attempt(spoil), _truth(setting, reader), names, valid=valid)
+    # An answer without what was spoilt is right if the output says that it was left out.
+    return Case(says, attempt(spoil), (*_truth(setting, reader), *also), names, names if also else (), valid)
 
 
 def _places(node: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
@@ -222,7 +229,15 @@ def lines(random: Random, setting: Setting) -> Case:
     ])  # fmt: skip
     changed = "\n".join([*own[:at], spoilt, *own[at + 1 :]]) + "\n"
     says = f"metrics.jsonl line {at + 1}: {spoilt[:50]}"
-    return _case(setting, says, reported, lambda run: (run / "metrics.jsonl").write_text(changed), ("metrics.jsonl",))
+    without = _without_step(setting, line["step"]) if line["split"] == "train" else ()
+    names = ("metrics.jsonl",)
+    return _case(setting, says, reported, lambda run: (run / "metrics.jsonl").write_text(changed), names, "", without)
+
+
+def _without_step(setting: Setting, step: int) -> tuple[Answer, ...]:
+    """The known answer, its curve without a step."""
+    *others, steps = setting.known["reported"]
+    return ((*others, tuple(each for each in steps if each != step)),)
 
 
 def a_checkpoint(random: Random, setting: Setting) -> Case:
