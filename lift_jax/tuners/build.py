@@ -45,10 +45,10 @@ def build(
 
 
 def _tune_vit(method: Method, vision: VisionTransformer, num_classes: int) -> Tuning:
-    for spec in _not_for("vit", method):
+    if _not_for("vit", method):
         raise UserError(
-            f"config.method is {method.name!r}, but the backbone is a transformer, which has no batch "
-            f"normalisation for {spec.name}; write ln_tuning."
+            f"config.method is {method.name!r}, but the backbone is a transformer, which has no batch normalisation; "
+            "write ln_tuning."
         )
     blocks = selection.blocks(method.options.partial, vision.depth)
     sizes = sizes_in_vit(method, vision, num_classes, len(blocks))

@@ -57,6 +57,7 @@ def check(folder: epath.PathLike, saved: dict[str, Any], own: dict[str, Any]) ->
         UserError: with the first difference.
     """
     own = json.loads(json.dumps(own))
+    own["tuner"] = {**lift_config.default().tuner.to_dict(), **own["tuner"]}
     defaults = lift_config.default()
     known = {"prompt": "", "head": defaults.head, "head_scale": defaults.head_scale}
     saved = {**known, **saved, "tuner": {**defaults.tuner.to_dict(), **saved.get("tuner", {})}}

@@ -65,5 +65,5 @@ def test_a_run_with_a_trained_context(tiny_folder, tmp_path):
         np.testing.assert_array_equal(probabilities.max(axis=1), written["confidence"])
 
     config.tuner.text_dim = 2
-    with pytest.raises(UserError, match=r"config\.tuner\.text_dim \(0, here 2\)"):
+    with pytest.raises(UserError, match=r"config\.tuner\.text_dim=0 \(here 2\)"):
         run(config, tmp_path / "run", mode="eval")
