@@ -108,9 +108,10 @@ def test_training_learns_and_leaves_the_frozen_part_alone(tiny_folder, method):
     jax.tree.map(np.testing.assert_array_equal, before, frozen_of_file)
 
 
-MEMBERS_APART = 1e-6
-"""How far a member of a group may be from its lone run after five steps: parameters are below 1, where neighbours in
-float32 are 6e-8 apart, and a stack of products is summed in another order than one product."""
+MEMBERS_APART = 5e-6
+"""How far a member of a group may be from its lone run after five steps: the largest parameters are between 2 and 4,
+where neighbours in float32 are 2.4e-7 apart, and each of the five steps sums a stack of products in another order than
+one product. The largest distance seen, over several kinds of CPU, is 1.3e-6."""
 
 
 def members_and_lone_runs(built: Built, rates: list[float], steps: int = 5):
