@@ -63,7 +63,10 @@ def parse(argv: Sequence[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         raise UserError(_key_sentence(error, argv) if _of_a_key(error) else _file_sentence(error, argv)) from error
     except Exception as error:
-        raise UserError(_file_sentence(_in_the_file(error) or error, argv)) from error
+        inside = _in_the_file(error)
+        if inside is None and _unknown_keys(argv):  # such as one inside a value: config.dtype.x
+            raise UserError(_key_sentence(error, argv)) from error
+        raise UserError(_file_sentence(inside or error, argv)) from error
 
 
 def _check(config: object, argv: Sequence[str]) -> None:
@@ -117,18 +120,22 @@ def _with_config_found(argv: Sequence[str]) -> list[str]:
     return found
 
 
-def _key_sentence(error: Exception, argv: Sequence[str]) -> str:
-    """Says which key there is not, and which is the nearest."""
+def _unknown_keys(argv: Sequence[str]) -> list[str]:
+    """Finds the keys among the arguments that no config has."""
     keys = lift_config.flatten(lift_config.default())
     sections = {key.rpartition(".")[0] for key in keys}
     given = [match.group(1) for arg in argv if (match := re.match(r"--?config\.([\w.]+)", arg))]
-    unknown = [key for key in given if key not in keys and key not in sections]
-    if unknown:
+    return [key for key in given if key not in keys and key not in sections]
+
+
+def _key_sentence(error: Exception, argv: Sequence[str]) -> str:
+    """Says which key there is not, and which is the nearest."""
+    if unknown := _unknown_keys(argv):
         name = unknown[0]
     else:  # in the config file
         quoted = re.search(r'instead of "([^"]+)"', str(error)) or re.search(r"(\w+)", str(error))
         name = quoted.group(1) if quoted else str(error)
-    near = nearest_key(name, keys)
+    near = nearest_key(name, lift_config.flatten(lift_config.default()))
     return f"There is no config key {name!r}{_place(error)}; the nearest is config.{near}."
 
 

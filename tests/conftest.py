@@ -2,6 +2,9 @@
 
 import dataclasses
 import importlib.util
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +29,29 @@ from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import huggingface
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.tokenizer import Tokenizer
+
+_PROGRAMS = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the tests, their workers and the commands that they start share compiled programs, anew for each session."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # set by the user, or by the session that this worker belongs to
+        return
+    config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="lift-programs-")
+    settings = {
+        "jax_compilation_cache_dir": config.stash[_PROGRAMS],
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for key, value in settings.items():
+        os.environ[key.upper()] = str(value)
+        jax.config.update(key, value)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(_PROGRAMS, None):
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 WORDS = ["a", "photo", "of", "the", "bad", "drawing", "cat", "dog", "tench", "shark", "hen", "woods", "origami", "."]
 

@@ -90,6 +90,7 @@ def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
     [
         (["--config=configs/folder.py", "--config.learning_rate=1"], ["learning_rate", "config.lr"]),
         (["--config=configs/folder.py", "--config.data.rot=x"], ["data.rot", "config.data.root"]),
+        (["--config=configs/folder.py", "--config.dtype.x=1"], ["dtype.x", "config.dtype"]),
         (["--config=configs/folder.py", "--config.lr=fast"], ["config.lr", "fast"]),
         (["--config=configs/none.py"], ["configs/none.py", "does not exist"]),
         (["--config=configs/cifar100_lt.py:30"], ["100, 50 or 10"]),

@@ -127,8 +127,8 @@ def walk(top: str) -> Tree:
             if what in ("folder", "link"):
                 (folders if what == "folder" else links).append(path)
                 own += [name] if folder == "" else []
-            elif what == "file" or (what is _BROKEN and _suffix(name) in SUFFIXES):
-                files.append(path)  # Whoever reads a link to nothing says which image is missing.
+            elif what == "file":
+                files.append(path)
             else:
                 left_out[what].append(path)
     return Tree(sorted(files, key=_reading_order), sorted(own), dict(left_out))

@@ -74,6 +74,8 @@ def _opened(decoder: Callable[..., Any], kind: image_kinds.Kind, data: bytes, na
     try:
         if kind is image_kinds.JPEG_XL:  # whose decoder does not stop at the header
             check_size(*jpeg_xl.shape(data), name)
+        if kind is image_kinds.PNG:  # whose decoder stops at the last row, before the checksum of the pixels
+            decoder(io.BytesIO(data), "").verify()
         return decoder(io.BytesIO(data), "")
     except UserError:
         raise

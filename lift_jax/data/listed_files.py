@@ -5,9 +5,9 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from lift_jax.data.dataset import list_folder
+from lift_jax.data.dataset import list_folder, printable
 from lift_jax.data.shown import some
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
 
 
@@ -55,8 +55,21 @@ class _Folders:
         folder, name = os.path.split(path)
         if folder not in self._files:
             full = os.path.join(self._root, folder)
-            self._files[folder] = list_folder(full) if "://" in full or os.path.exists(full or ".") else set()
+            self._files[folder] = _files_in(full)
         return name in self._files[folder]
+
+
+def _files_in(folder: str) -> set[str]:
+    """The names of what lies in a folder and is none itself; in a bucket, where to ask takes time, all names."""
+    if "://" in folder:
+        return list_folder(folder)
+    if not os.path.exists(folder or "."):
+        return set()
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name for entry in entries if not entry.is_dir()}
+    except OSError as error:
+        raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
 
 
 def _otherwise(path: str, folders: _Folders) -> str | None:

@@ -117,6 +117,8 @@ def from_paths(
     Raises:
         UserError: as `load_lists`.
     """
+    if check:
+        train, test = ((each, find_files(root, paths, each), labels) for each, paths, labels in (train, test))
     where, train_paths, train_labels = train
     if isinstance(class_names, str | Mapping) and isinstance(next(iter(train_labels), 0), str):
         classes = classnames.of_labels(in_order(map(str, train_labels)), class_names, thing, where)
@@ -125,8 +127,7 @@ def from_paths(
     splits = []
     for kind, (each, paths, labels) in ("train", train), ("test", test):
         array = _class_numbers(labels, classes.labels, each, where)
-        files = find_files(root, paths, each) if check else paths
-        source = FileSource(root, tuple(files))
+        source = FileSource(root, tuple(paths))
         splits.append(Dataset(f"{name} {kind}", source, array, classes.names, classes.source))
     return splits[0], splits[1]
 

@@ -9,6 +9,7 @@ from etils import epath
 from lift_jax import tuners
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
+from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
 from lift_jax.inference import compact
@@ -46,7 +47,10 @@ def load(
     saved = None if tuners.resolve(config.method, config.tuner).zero_shot else _checkpoint(folder, checkpoint)
     names = _class_names(saved) if saved is not None and saved.is_dir() else tuple(record.read(folder).class_names)
     if known is not None and known.class_names != list(names):
-        known = None  # of a later run in the same folder
+        raise UserError(
+            f"{folder / record.FILE} names other classes than the checkpoint {saved} ({some(known.class_names)}; "
+            f"{some(names)}); restore the one that was changed, or move {record.FILE} away to load without it."
+        )
 
     def trained(loaded: Backbone, network: Network) -> Network:
         if saved is None:

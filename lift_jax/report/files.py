@@ -31,7 +31,16 @@ class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, _Percent | None]
     accuracy: _Percent
+    error_rate: _Percent
+    macro_f1: _Percent
+    worst_case_acc: _Percent
+    hmean_acc: _Percent
+    gmean_acc: _Percent
     mean_acc: _Percent
+    expected_calibration_error: _Percent
+    many_acc: _Percent | None
+    med_acc: _Percent | None
+    few_acc: _Percent | None
     num_examples: Count
 
 

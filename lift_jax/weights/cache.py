@@ -134,7 +134,9 @@ def _tokenizer(file: epath.Path, text: TextTransformer) -> Tokenizer | None:
     if not file.exists():
         return None
     content = tokenizers.Tokenizer.from_str(file.read_text())
-    return (Tokenizer if text.causal else siglip_tokenizer.make)(content, text.context_length)
+    return (Tokenizer if text.causal else siglip_tokenizer.make)(
+        content, text.context_length, vocab_size=text.vocab_size
+    )
 
 
 def _describe(network: Any) -> dict[str, Any]:

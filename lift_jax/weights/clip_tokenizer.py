@@ -46,17 +46,17 @@ def find(folder: Path, context_length: int, vocab_size: int) -> Tokenizer | None
         UserError: if a file cannot be read.
     """
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer(folder / "tokenizer.json", context_length)
+        return Tokenizer(folder / "tokenizer.json", context_length, vocab_size=vocab_size)
     vocabulary, merges = (folder / name for name in VOCABULARY)
     if vocabulary.is_file() and merges.is_file():
-        return Tokenizer(from_vocabulary(vocabulary, merges), context_length)
+        return Tokenizer(from_vocabulary(vocabulary, merges), context_length, vocab_size=vocab_size)
     if vocab_size == _VOCAB_SIZE:
         if (folder / MERGES).is_file():
-            return Tokenizer(from_merges(folder / MERGES), context_length)
+            return Tokenizer(from_merges(folder / MERGES), context_length, vocab_size=vocab_size)
         # Files on this machine must do without a network, so only what was downloaded before is looked at.
         cached = huggingface_hub.try_to_load_from_cache(_REPOSITORY, "tokenizer.json")
         if isinstance(cached, str):
-            return Tokenizer(Path(cached), context_length)
+            return Tokenizer(Path(cached), context_length, vocab_size=vocab_size)
     _log.warning(
         "There is no tokenizer in %s: starting from class names needs one; `hf download %s tokenizer.json` fetches it.",
         folder,

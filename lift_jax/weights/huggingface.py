@@ -199,7 +199,7 @@ def _tokenizer(folder: Path, layout: Layout) -> Tokenizer | None:
         return None
     if text.causal:
         return clip_tokenizer.find(folder, text.context_length, text.vocab_size)
-    return siglip_tokenizer.find(folder, text.context_length)
+    return siglip_tokenizer.find(folder, text.context_length, text.vocab_size)
 
 
 def _normalisation(folder: Path, layout: Layout) -> tuple[Channels, Channels]:

@@ -17,12 +17,13 @@ SENTENCEPIECE = "spiece.model"
 """What transformers' SiglipTokenizer.save_pretrained writes instead of a tokenizer.json."""
 
 
-def find(folder: Path, context_length: int) -> Tokenizer | None:
+def find(folder: Path, context_length: int, vocab_size: int | None = None) -> Tokenizer | None:
     """The tokenizer of a checkpoint, from its tokenizer.json or its spiece.model.
 
     Args:
         folder: the folder of the checkpoint.
         context_length: the length of a row of token ids.
+        vocab_size: the number of ids that the text tower knows; None if they are not checked.
 
     Returns:
         The tokenizer; None, with a warning, if there is neither file, or the package is not installed that the latter
@@ -32,19 +33,19 @@ def find(folder: Path, context_length: int) -> Tokenizer | None:
         UserError: if a file cannot be read.
     """
     if (folder / "tokenizer.json").is_file():
-        return make(folder / "tokenizer.json", context_length)
+        return make(folder / "tokenizer.json", context_length, vocab_size)
     file = folder / SENTENCEPIECE
     if not file.is_file():
         problem = f"there is no tokenizer.json and no {SENTENCEPIECE} in {folder}"
     elif importlib.util.find_spec("sentencepiece") is None:
         problem = f"reading {file} needs the package sentencepiece; pip install sentencepiece"
     else:
-        return make(from_sentencepiece(file), context_length)
+        return make(from_sentencepiece(file), context_length, vocab_size)
     _log.warning("The head cannot start from class names: %s.", problem)
     return None
 
 
-def make(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
+def make(file: Path | tokenizers.Tokenizer, context_length: int, vocab_size: int | None = None) -> Tokenizer:
     """SigLIP's tokenizer: T5's vocabulary, `</s>` as padding, no punctuation; or SigLIP 2's, which is Gemma's.
 
     Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
@@ -52,6 +53,7 @@ def make(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
     Args:
         file: a tokenizer.json, or what it holds.
         context_length: the length of a row.
+        vocab_size: the number of ids that the text tower knows; None if they are not checked.
 
     Raises:
         UserError: if the file cannot be read or is of another model.
@@ -59,11 +61,12 @@ def make(file: Path | tokenizers.Tokenizer, context_length: int) -> Tokenizer:
     file = read(file)
     vocabulary = file.get_vocab()
     if "<eos>" in vocabulary:
-        return Tokenizer(file, context_length, vocabulary.get("<pad>", 0), vocabulary["<eos>"], str.lower)
+        end, padding = vocabulary["<eos>"], vocabulary.get("<pad>", 0)
+        return Tokenizer(file, context_length, padding, end, str.lower, vocab_size)
     if "</s>" not in vocabulary:
         raise UserError("The tokenizer.json has neither <eos> nor </s>, so it is not SigLIP's; take the model's own.")
     end = vocabulary["</s>"]
-    return Tokenizer(file, context_length, end, end, _without_punctuation)
+    return Tokenizer(file, context_length, end, end, _without_punctuation, vocab_size)
 
 
 def _without_punctuation(text: str) -> str:

@@ -30,6 +30,7 @@ class Tokenizer:
         padding: the id of the padding.
         end: the id that ends every text, and the only one that is added; None if the file says which are added.
         prepare: a function that is applied to every text first.
+        vocab_size: the number of ids that the text tower knows; None if they are not checked.
 
     Raises:
         UserError: if the file cannot be read.
@@ -42,8 +43,10 @@ class Tokenizer:
         padding: int = 0,
         end: int | None = None,
         prepare: Callable[[str], str] = str,
+        vocab_size: int | None = None,
     ):
         self._tokenizer = read(file)
+        self._vocab_size = vocab_size
         self._end, self._prepare = end, prepare
         self.context_length, self.padding = context_length, padding
 
@@ -63,6 +66,11 @@ class Tokenizer:
             if len(ids) > self.context_length:
                 _log.warning("The text %r has %d tokens and is cut to %d.", text, len(ids), self.context_length)
                 ids = [*ids[: self.context_length - 1], ids[-1]]
+            if self._vocab_size is not None and max(ids, default=0) >= self._vocab_size:
+                raise UserError(
+                    f"The tokenizer.json gives {text!r} the token {max(ids)}, but the text tower knows those below "
+                    f"{self._vocab_size}; take tokenizer.json from the model's source again."
+                )
             row[: len(ids)] = ids
         return tokens
 

@@ -79,6 +79,16 @@ def test_truncated_files_are_named(form, share):
         images.decode(data[: int(len(data) * share)], "broken.img")
 
 
+def test_a_png_whose_pixels_are_not_those_of_its_checksum_is_named():
+    data = encoded(picture(64, 64), "PNG")
+    assert np.array_equal(images.decode(data), picture(64, 64))
+    start = data.index(b"IDAT") + 4
+    for place in range(start, data.index(b"IEND") - 4, 97):
+        broken = data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :]
+        with pytest.raises(UserError, match=r"broken\.png is damaged or truncated"):
+            images.decode(broken, "broken.png")
+
+
 def test_empty_files_and_other_files_are_named():
     with pytest.raises(UserError, match=r"none\.jpg is an empty file"):
         images.decode(b"", "none.jpg")

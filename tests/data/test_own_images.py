@@ -106,6 +106,29 @@ def test_folders_lists_and_tables_give_the_same_batches(config, tmp_path):
             assert list(split.class_names) == known and split.names_from == f"{config.class_names}, {source}"
 
 
+@pytest.mark.parametrize("form, suffix, header", [("lists", "txt", ""), ("csv", "csv", "path,label\n")])
+def test_backslashes_name_the_same_images_and_classes_as_slashes(config, tmp_path, form, suffix, header):
+    separator = "," if header else " "
+    for name, paths in [("train", TRAIN), ("test", TEST)]:
+        lines = [f"{path}{separator}{CLASSES.index(label(path))}\n".replace("/", "\\") for path in paths]
+        (tmp_path / f"{name}.{suffix}").write_text(header + "".join(lines))
+    config.update(format=form, train_list=str(tmp_path / f"train.{suffix}"), test_list=str(tmp_path / f"test.{suffix}"))
+    for split, paths in zip(load(config), (TRAIN, TEST), strict=True):
+        assert split.class_names == ("ant", "bee", "cat_fish")
+        assert [split.source.paths[i] for i in range(len(paths))] == paths
+
+
+@pytest.mark.parametrize("form, suffix, header", [("lists", "txt", ""), ("csv", "csv", "path,label\n")])
+def test_a_row_that_names_a_folder_is_refused(config, tmp_path, form, suffix, header):
+    separator = "," if header else " "
+    for name, paths in [("train", [*TRAIN, "ant"]), ("test", TEST)]:
+        lines = [f"{path}{separator}{CLASSES.index(label(path)) if '/' in path else 0}\n" for path in paths]
+        (tmp_path / f"{name}.{suffix}").write_text(header + "".join(lines))
+    config.update(format=form, train_list=str(tmp_path / f"train.{suffix}"), test_list=str(tmp_path / f"test.{suffix}"))
+    with pytest.raises(UserError, match=r"names 1 files that are not under .*: ant; set config\.data\.root"):
+        load(config)
+
+
 def test_metadata_csv_beside_the_images(config, tmp_path):
     expected = batches(config)
     for split, paths in [("train", TRAIN), ("val", TEST)]:

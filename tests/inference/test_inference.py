@@ -65,6 +65,16 @@ def test_pil_arrays_and_paths_are_one(model, digits, tmp_path):
     np.testing.assert_allclose(model.predict(str(tmp_path / "0.png")), same[:1], atol=1e-6)
 
 
+def test_a_record_of_other_classes_than_the_checkpoint_is_refused(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    content = (run / "run.json").read_text()
+    (run / "run.json").write_text(content.replace(f'"{DIGIT_NAMES[3]}"', '"another"'))
+    with pytest.raises(UserError, match=r"run\.json names other classes than the checkpoint .*another.*; restore"):
+        lift_jax.load(run)
+    (run / "run.json").unlink()
+    assert lift_jax.load(run).class_names == DIGIT_NAMES
+
+
 def test_images_of_any_size(model):
     sizes = [(5, 90), (90, 5), (16, 16), (40, 30)]
     images = [np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]

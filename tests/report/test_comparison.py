@@ -23,6 +23,8 @@ def write_run(folder: Path, accuracy: float, params: int, **changes) -> None:
     config.update(num_epochs=1, **changes)
     (folder / "config.json").write_text(json.dumps(lift_config.resolve(config).to_dict()))
     metrics = dict(accuracy=accuracy, mean_acc=accuracy, many_acc=accuracy, med_acc=None, few_acc=accuracy / 2)
+    metrics |= dict(error_rate=100 - accuracy, macro_f1=accuracy, worst_case_acc=0.0, hmean_acc=accuracy)
+    metrics |= dict(gmean_acc=accuracy, expected_calibration_error=10.0)
     (folder / "eval.json").write_text(json.dumps({"plain": metrics | {"num_examples": 4}}))
     trainable = [dict(group="head", blocks=0, arrays=1, params=params, share=0.1)] if params else []
     record = dict(

@@ -121,3 +121,17 @@ def test_texts_that_are_none(tmp_path, text):
         tokenizer(["a photo", text])
     assert len(str(caught.value).encode()) < 500
     assert tokenizer(["a photo of 😀"]).shape == (1, 12)
+
+
+def test_a_vocabulary_of_another_model_is_refused(folder):
+    size = max(
+        clip_tokenizer.from_vocabulary(*(folder / name for name in clip_tokenizer.VOCABULARY)).get_vocab().values()
+    )
+    rows = clip_tokenizer.find(folder, LENGTH, size + 1)
+    assert rows is not None and rows(TEXTS).max() == size
+    other = clip_tokenizer.find(folder, LENGTH, size)
+    assert other is not None
+    with pytest.raises(
+        UserError, match=rf"the token {size}, but the text tower knows those below {size}; take tokenizer"
+    ):
+        other(TEXTS)

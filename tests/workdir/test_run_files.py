@@ -39,7 +39,13 @@ CONTENTS: dict[str, Any] = {
     "eval.json": {
         "plain": {
             "accuracy": 50.0,
+            "error_rate": 50.0,
+            "macro_f1": 30.0,
+            "worst_case_acc": 0.0,
+            "hmean_acc": 0.002,
+            "gmean_acc": 0.0,
             "mean_acc": 37.5,
+            "expected_calibration_error": 20.0,
             "many_acc": 75,
             "med_acc": 0.0,
             "few_acc": None,
@@ -126,6 +132,7 @@ EDITS: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "no plain section": ("eval.json", lambda c: c.update(tte=c.pop("plain")), "plain"),
     "an accuracy of 200 %": ("eval.json", lambda c: c["plain"].update(accuracy=200.0), "plain.accuracy"),
     "a metric is a text": ("eval.json", lambda c: c["plain"].update(many_acc="75"), "plain.many_acc"),
+    "without a metric": ("eval.json", lambda c: c["plain"].pop("error_rate"), "plain.error_rate"),
     "an unknown section": ("eval.json", lambda c: c.update(other={}), "other"),
 }
 
@@ -139,9 +146,10 @@ def test_a_value_that_does_not_fit_is_named(folder, edit):
     refused(lambda: files.read(folder), name, key, "again")
 
 
-def test_a_section_or_metric_that_is_not_there_is_none(folder):
-    results = {"plain": {"accuracy": 50, "mean_acc": 37.5, "num_examples": 6}, "tte": None}
-    (folder / "eval.json").write_text(json.dumps(results))
+def test_a_section_or_metric_that_is_null_is_none(folder):
+    results = json.loads((folder / "eval.json").read_text())
+    results["plain"] |= {"many_acc": None, "med_acc": None, "few_acc": None}
+    (folder / "eval.json").write_text(json.dumps(results | {"tte": None}))
     assert "50.0 % of 6 test images" in report.write(folder).read_text(encoding="utf-8")
 
 
