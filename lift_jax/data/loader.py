@@ -88,7 +88,15 @@ class _TrainStep:
 
 
 class TrainLoader(Iterator[Batch]):
-    """This host's batches of all epochs; see `train_loader`."""
+    """This host's batches of all epochs, made by `train_loader`.
+
+    An epoch is a permutation of the examples (see `samplers` for others), from (seed, epoch) alone, in steps_per_epoch
+    = ceil(examples / batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b /
+    H) of each. An example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
+
+    A batch is {"image" uint8 [b/H, resolution, resolution, 3], "label" int32 [b/H], "mask" bool [b/H] (False is
+    padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
+    """
 
     def __init__(self, make: _TrainStep, num_workers: int):
         self._make = make
@@ -187,20 +195,15 @@ def train_loader(
     skip_bad_images: bool = False,
     exif_rotate: bool = False,
 ) -> TrainLoader:
-    """Batches for training.
-
-    An epoch is a permutation of the examples (see `samplers` for others), from (seed, epoch) alone, in steps_per_epoch
-    = ceil(examples / batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b /
-    H) of each. An example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
+    """Makes the iterator of this host's training batches.
 
     Args:
         dataset: the training split.
         batch_size: examples of one step over all hosts.
         seed: of the order and the crops.
-        resolution: side of the cropped images.
         crop: `RandomResizedCrop()` (the default) or `SquareCrop(...)`.
-        interpolation: "bilinear" or "bicubic".
-        fidelity: one of `resampling.FIDELITIES`.
+        resolution, interpolation, fidelity: of the crops: the side in pixels, "bilinear" or "bicubic", and one of
+            `resampling.FIDELITIES`.
         augment: further augmentation of the crops, from (seed, epoch, index) alone as well; None for none.
         sampler: one of `samplers.SAMPLERS`; others than "shuffle" do not visit every example once an epoch.
         num_epochs: when the iterator ends.
@@ -211,8 +214,7 @@ def train_loader(
         exif_rotate: turn photographs as their EXIF tag says.
 
     Returns:
-        An iterator of {"image" uint8 [b/H, resolution, resolution, 3], "label" int32 [b/H], "mask" bool [b/H] (False is
-        padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
+        An iterator of all epochs' batches; `TrainLoader` says what is in them.
 
     Raises:
         UserError: the hosts do not divide the batch; while iterating, an image cannot be decoded, or not one can.

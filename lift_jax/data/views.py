@@ -91,17 +91,22 @@ def prepare_test(
     if count == 1:
         canvas = transforms.center_crop(resized, resolution)
         return _entry(canvas, [(0, 0)], False, [False])
-    height, width = resized.shape[:2]
+    return _five_or_ten_crops(resized, resolution, mirrored=mode == "tencrop")
+
+
+def _five_or_ten_crops(image: UInt8[np.ndarray, "height width 3"], resolution: int, mirrored: bool) -> dict[str, Any]:
+    """Packs the corners and the centre of a resized image, and if asked for, the same crops of its mirror image."""
+    height, width = image.shape[:2]
     corners = transforms.five_corners(height, width, resolution)
     flipped = [False] * 5
-    if mode == "tencrop":  # A crop of the mirrored image is the mirrored crop from the other side.
+    if mirrored:  # A crop of the mirrored image is the mirrored crop from the other side.
         corners += [(top, width - resolution - left) for top, left in corners]
         flipped += [True] * 5
     transposed = height > width
     if transposed:
-        resized = resized.transpose(1, 0, 2)
+        image = image.transpose(1, 0, 2)
         corners = [(left, top) for top, left in corners]
-    canvas, corners = _pack(resized, corners, resolution)
+    canvas, corners = _pack(image, corners, resolution)
     return _entry(canvas, corners, transposed, flipped)
 
 
