@@ -12,7 +12,17 @@ from pathlib import Path
 
 import jax
 
-from lift_jax.bench.abuse import commands, config_values, images, run_files, runner, setting, text_files, weights
+from lift_jax.bench.abuse import (
+    commands,
+    config_values,
+    images,
+    run_files,
+    run_readers,
+    runner,
+    setting,
+    text_files,
+    weights,
+)
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting, judge
 from lift_jax.text import aligned
 from lift_jax.workdir.progress import Progress
@@ -32,7 +42,7 @@ Label = tuple[str, int | str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, which is 1 if there was anything else."""
+    """Runs the command, and returns its exit status, which is 1 if there was anything else."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", force=True)
     logging.getLogger("lift_jax.workdir.progress").setLevel(logging.INFO)
@@ -40,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _folder(given.keep) as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "programs")
         print("Making pictures, a backbone and a finished run.", flush=True)
-        made = setting.make(folder, run_files.known)
+        made = setting.make(folder, run_readers.known)
         cases = {label: _case(label, given.seed, made) for label in _labels(given)}
         limits = runner.Limits(given.seconds, given.megabytes << 20)
         counts = _run(cases, folder / "children", limits, given.jobs, given.verbose)

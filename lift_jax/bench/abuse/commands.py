@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import io
-import resource
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -14,6 +12,7 @@ from typing import Any
 from lift_jax import main as program
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
 from lift_jax.bench.abuse.config_values import parse
+from lift_jax.bench.abuse.full_disk import full_disk
 from lift_jax.bench.abuse.setting import STEPS
 from lift_jax.errors import UserError
 from lift_jax.export.__main__ import main as export
@@ -165,18 +164,6 @@ def a_checkpoint(random: Random, setting: Setting) -> Case:
     mode = random.choice(["train", "eval", "eval"])
     told = (name, "--checkpoint") if len(name) > 1 else ("--checkpoint",)
     return _case(setting, mode, {}, ("--checkpoint",) if mode == "train" else told, ("--checkpoint", name))
-
-
-@contextlib.contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """Inside, no file becomes longer than `room` bytes, which is answered as a full disk is."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def an_output(random: Random, setting: Setting) -> Case:

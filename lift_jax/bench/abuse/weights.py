@@ -16,8 +16,7 @@ from safetensors import numpy as safetensors
 
 from lift_jax import weights
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
-from lift_jax.bench.abuse.setting import total
-from lift_jax.bench.abuse.text_files import ANYTHING
+from lift_jax.bench.abuse.setting import ANYTHING, total
 
 Answer = tuple[Any, ...]
 
