@@ -15,6 +15,9 @@ TRAIN = ("train", "training")
 TEST = ("test", "val", "validation", "valid", "testing", "eval", "evaluation")
 """The usual names, in any case of letters; the first one that is there is taken."""
 
+_FORMAT_OF = {".csv": "csv", ".tsv": "csv", ".jsonl": "csv", ".ndjson": "csv", ".json": "inaturalist"}
+"""The value of config.data.format that reads a file of such an ending; `lists` reads the others."""
+
 
 def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
     """The folders of the training and the test split: those given, or else those with the usual names.
@@ -51,12 +54,18 @@ def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
 
 
 def _given(root: str, key: str, folder: str) -> str:
-    """The folder that a config key names, checked to be no file."""
+    """Gives the folder that a config key names.
+
+    Raises:
+        UserError: if it is a file, with the format that reads such a file.
+    """
     folder = expand(folder, f"config.data.{key}").rstrip(os.sep)
-    if folder and not is_remote(root) and (os.path.isfile(os.path.join(root, folder)) or os.path.isfile(folder)):
+    below = os.path.join(root, folder)
+    if folder and not is_remote(root) and not os.path.isdir(below) and any(map(os.path.isfile, (below, folder))):
+        ending = os.path.splitext(folder)[1].lower()
         raise UserError(
-            f"config.data.{key} is {folder}, a file, but config.data.format=folder asks for a sub-folder of "
-            "config.data.root; write config.data.format=lists, or csv for a table."
+            f"config.data.{key} is {folder}, a file, but config.data.format=folder takes the name of a folder below "
+            f"config.data.root; write config.data.format={_FORMAT_OF.get(ending, 'lists')}."
         )
     return folder
 

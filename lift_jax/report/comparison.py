@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,12 @@ from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import files, page, style
 from lift_jax.report.files import RunFiles
 from lift_jax.text import aligned, printable
-
-_NOT_COMPARED = {
-    "seed",
-    "sweep",
-    "report",
-    "log_every",
-    "checkpoint_every",
-    "keep",
-    "eval_batch_size",
-    "data.num_workers",
-}
-"""Keys of a config that do not make another experiment of it."""
+from lift_jax.workdir import config_file
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Runs whose configs differ in the seed alone.
+    """Runs whose configs differ in the seed alone, or else in what no result depends on.
 
     Attributes:
         name: what tells them from the others.
@@ -113,8 +102,8 @@ def _write(rows: Sequence["Row"], output: Path) -> str:
 
 
 def group(runs: Sequence[RunFiles]) -> list[Row]:
-    """Makes one row of all runs whose configs differ in the seed alone, in the order of the first of each."""
-    flat = [{k: v for k, v in _flatten(run.config).items() if k not in _NOT_COMPARED} for run in runs]
+    """Makes one row of all runs that differ in nothing but the seed (see `Row`), in the order of the first of each."""
+    flat = [{k: v for k, v in config_file.effective(run.config).items() if k != "seed"} for run in runs]
     keys = sorted(set().union(*flat), key=lambda key: (key != "method", key))
     differing = [key for key in keys if len({str(values.get(key)) for values in flat}) > 1] or ["method"]
     rows: dict[str, list[RunFiles]] = {}
@@ -126,13 +115,6 @@ def group(runs: Sequence[RunFiles]) -> list[Row]:
 
 def _said(key: str, value: Any) -> str:
     return printable(value if key == "method" else f"{key}={value}")
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
