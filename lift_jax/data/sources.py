@@ -23,7 +23,7 @@ FORMATS = ("digits", "lists", "folder", "csv", "inaturalist", "tfds")
 
 
 def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """The training and the test split that a config describes, checked.
+    """Loads and checks the training and the test split that a config describes.
 
     Args:
         data_config: `config.data`, see `options.data_defaults`.
@@ -57,7 +57,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 
 def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
-    """Indices that sort a data set by label and file name: the same images give the same order, whatever held them."""
+    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
     names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
     return np.lexsort((np.array(names), dataset.labels))
 

@@ -20,7 +20,7 @@ _FORMAT_OF = {".csv": "csv", ".tsv": "csv", ".jsonl": "csv", ".ndjson": "csv", "
 
 
 def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
-    """The folders of the training and the test split: those given, or else those with the usual names.
+    """Finds the folders of the training and the test split: those given, or else those with the usual names.
 
     Args:
         root: the folder of the data set.
@@ -71,14 +71,14 @@ def _given(root: str, key: str, folder: str) -> str:
 
 
 def _usual(names: Iterable[str], folders: Sequence[str]) -> str:
-    """The first of the names that is a folder's, if need be in other letters; "" if none is."""
+    """Finds the first of the names that is a folder's, if need be in another case of letters; "" if none is."""
     exact = (name for name in names if name in folders)
     similar = (folder for name in names for folder in folders if folder.lower() == name)
     return next(itertools.chain(exact, similar), "")
 
 
 def _has_train(root: str, folders: Sequence[str], test: str) -> bool:
-    """Whether a folder has the name of a training split and is not one class of several, of trains for example."""
+    """Tells whether there is a training split, and not merely one class of several that is called train."""
     train = _usual(TRAIN, folders)
     if not train or test or _usual(TEST, folders) or len(folders) == 1:
         return bool(train)
@@ -86,7 +86,7 @@ def _has_train(root: str, folders: Sequence[str], test: str) -> bool:
 
 
 def _check_no_test(root: str, folders: Sequence[str], test: str) -> None:
-    """Check that none of the folders, which are to be the classes, is the test split."""
+    """Checks that none of the folders, which are to be the classes, is the test split."""
     found = test or _usual(TEST, folders)
     if found.split(os.sep)[0] in folders and (test or sub_folders(os.path.join(root, found))):
         raise UserError(

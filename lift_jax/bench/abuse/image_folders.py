@@ -55,7 +55,7 @@ def _hazards(where: str) -> dict[str, Hazard]:
 
 
 def a_folder_with_more(random: Random, setting: Setting) -> Case:
-    """A folder of classes in which something else lies, which is refused, or left out with a word, or followed once."""
+    """Lays something else into a folder of classes, which is refused, or left out with a word, or followed once."""
     where = random.choice(CLASSES)
     hazards = _hazards(where)
     silent = ("a folder called .jpg", "a hidden file", "four hundred folders")
@@ -79,7 +79,7 @@ def a_folder_with_more(random: Random, setting: Setting) -> Case:
 
 
 def a_picture_of_another_suffix(random: Random, setting: Setting) -> Case:
-    """One more good picture under an unusual suffix, which has to be found."""
+    """Adds one more good picture under an unusual suffix, which has to be found."""
     where = random.choice(CLASSES)
     form, suffixes = random.choice([
         ("JPEG", ["jfif", "jpe", "JPG", "JPEG", "Jpg", "jpeg_", "jif", ""]), ("PNG", ["PNG", "Png", "apng", ""]),
@@ -110,7 +110,7 @@ def a_picture_of_another_suffix(random: Random, setting: Setting) -> Case:
 
 
 def a_split_of_another_name(random: Random, setting: Setting) -> Case:
-    """Folders of training and test with usual names in any case."""
+    """Calls the folders of the splits by usual names in any case of letters."""
     train = random.choice(["train", "Train", "training", "TRAINING", "Training"])
     test = random.choice(["test", "Test", "testing", "val", "Valid", "validation", "VALIDATION", "Val"])
 

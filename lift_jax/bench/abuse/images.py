@@ -26,12 +26,12 @@ Answer = tuple[tuple[int, ...], int]
 
 
 def digest(pixels: np.ndarray) -> Answer:
-    """The shape and a checksum of pixels."""
+    """Gives the shape and a checksum of pixels."""
     return tuple(map(int, pixels.shape)), zlib.crc32(np.ascontiguousarray(pixels, np.uint8).tobytes())
 
 
 def _pixels_of(content: bytes) -> np.ndarray:
-    """What Pillow makes of an ordinary file."""
+    """Decodes an ordinary file by Pillow alone."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -45,7 +45,7 @@ def _file(name: str, content: bytes) -> Callable[[Path], Answer]:
 
 
 def _case(says: str, name: str, content: bytes, good: bytes, form: str) -> Case:
-    """A file which is refused, or whose pixels are those of the good one."""
+    """Makes a file that is refused, or whose pixels are those of the good one."""
     right = digest(_pixels_of(good))
     return Case(
         says,
@@ -62,7 +62,7 @@ _FORMS: dict[str, dict[str, Any]] = {
 
 
 def a_file_cut_short(random: Random, setting: Setting) -> Case:
-    """The beginning of a file."""
+    """Cuts a file short."""
     form = random.choice(list(_FORMS))
     good = encoded(picture(0), form, **_FORMS[form])
     length = random.randrange(len(good))
@@ -70,7 +70,7 @@ def a_file_cut_short(random: Random, setting: Setting) -> Case:
 
 
 def a_png_with_wrong_bytes(random: Random, setting: Setting) -> Case:
-    """A PNG, which has checksums, with a few bytes changed."""
+    """Changes a few bytes of a PNG, which has checksums."""
     good = encoded(picture(0), "PNG")
     spoilt = bytearray(good)
     for _ in range(random.randrange(1, 4)):
@@ -79,7 +79,7 @@ def a_png_with_wrong_bytes(random: Random, setting: Setting) -> Case:
 
 
 def a_wrong_suffix(random: Random, setting: Setting) -> Case:
-    """A good file whose name says another format."""
+    """Gives a good file a name that says another format."""
     form, suffix = (
         random.choice(list(_FORMS)),
         random.choice(["jpg", "PNG", "tif", "jfif", "heic", "txt", "raw", "eps", "", "ico"]),
@@ -89,7 +89,7 @@ def a_wrong_suffix(random: Random, setting: Setting) -> Case:
 
 
 def no_picture(random: Random, setting: Setting) -> Case:
-    """Another kind of file, called as a picture is."""
+    """Calls another kind of file as a picture is called."""
     postscript = (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20 20 rectfill\nshowpage\n%%EOF\n"
     )
@@ -119,7 +119,7 @@ def no_picture(random: Random, setting: Setting) -> Case:
 
 
 def _png(width: int, height: int, depth: int = 8, rows: bool = False) -> bytes:
-    """A grey PNG that says it has any size; with its rows only where they are asked for."""
+    """Makes a grey PNG whose header says the size; its rows are there only if they are asked for."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -131,7 +131,7 @@ def _png(width: int, height: int, depth: int = 8, rows: bool = False) -> bytes:
 
 
 def a_bomb(random: Random, setting: Setting) -> Case:
-    """A small file that would take much memory."""
+    """Makes a small file that would take much memory."""
     width, height = random.choice(
         [(20_000, 20_000), (2**31 - 1, 1), (100_000, 60_000), (1, 2**31 - 1), (2**31 - 1, 2**31 - 1)]
     )
@@ -174,7 +174,7 @@ def a_bomb(random: Random, setting: Setting) -> Case:
 
 
 def pixels_that_are_no_numbers(random: Random, setting: Setting) -> Case:
-    """A TIFF of floating-point pixels, some of which are not finite or say that there are no data."""
+    """Makes a TIFF of floating-point pixels, one of which is not finite or says that there are no data."""
     grey = picture(0)[..., 0].astype(np.float32) / 255
     lowest, highest = np.unravel_index(grey.argmin(), grey.shape), np.unravel_index(grey.argmax(), grey.shape)
     spots = [(y, x) for y in range(4) for x in range(4) if (y, x) not in (lowest, highest)]
@@ -203,7 +203,7 @@ def pixels_that_are_no_numbers(random: Random, setting: Setting) -> Case:
 
 
 def another_mode(random: Random, setting: Setting) -> Case:
-    """A picture of another colour mode, which has the pixels that Pillow gives it."""
+    """Makes a picture of another colour mode, which has the pixels that Pillow gives it."""
     mode = random.choice(["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"])
     image = Image.fromarray(picture(0))
     if mode in ("I;16", "I"):
@@ -228,7 +228,7 @@ def another_mode(random: Random, setting: Setting) -> Case:
 
 
 def a_given_object(random: Random, setting: Setting) -> Case:
-    """Something that a caller gives beside a good picture."""
+    """Gives an array or object beside a good picture."""
     good = picture(0)
     bad: dict[str, Any] = {
         "float32": good.astype(np.float32), "int64": good.astype(np.int64) * 1000, "five bands": np.zeros((4, 4, 5),
@@ -253,7 +253,7 @@ def a_given_object(random: Random, setting: Setting) -> Case:
 
 
 def a_turned_photograph(random: Random, setting: Setting) -> Case:
-    """A photograph with an EXIF tag, given in four ways."""
+    """Gives a photograph with an EXIF tag in one of the ways in which callers give images."""
     tag, way = random.randrange(0, 12), random.choice(["path", "image", "bytes"])
     exif = Image.Exif()
     exif[0x0112] = tag

@@ -17,7 +17,7 @@ from lift_jax.bench.abuse.setting import ANYTHING, STEPS
 
 
 def _truth(setting: Setting, reader: Reader) -> tuple[Answer, ...]:
-    """What a reader must give, from what is known of the run."""
+    """Gives what a reader must find, from what is known of the run."""
     return (setting.known[reader.__name__],)
 
 
@@ -30,7 +30,7 @@ def _case(
     path: str = "",
     also: tuple[Answer, ...] = (),
 ) -> Case:
-    """A copy of the run in which something is spoilt; `path` below it is given to the reader."""
+    """Spoils something in a copy of the run; `path` below it is given to the reader."""
 
     def attempt(change: Callable[[Path], Any]) -> Callable[[Path], Answer]:
         def given(place: Path) -> Answer:
@@ -54,7 +54,7 @@ def _places(node: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
 
 
 def _not_like(random: Random, before: Any) -> Any:
-    """A value of another type than one that is right, or an impossible number."""
+    """Chooses a value of another type than the one that is right, or an impossible number."""
     likely = (
         (bool,) if isinstance(before, bool) else (int, float) if isinstance(before, int | float) else (type(before),)
     )
@@ -69,7 +69,7 @@ def _readers(file: str) -> tuple[Reader, ...]:
 
 
 def a_json_file(random: Random, setting: Setting) -> Case:
-    """A JSON file that is another one, or none."""
+    """Replaces a JSON file by other JSON, or by no JSON."""
     file = random.choice(["config.json", "run.json", "eval.json"])
     whole = (setting.run / file).read_bytes()
     content = random.choice([
@@ -82,7 +82,7 @@ def a_json_file(random: Random, setting: Setting) -> Case:
 
 
 def a_value(random: Random, setting: Setting) -> Case:
-    """A JSON file with a value of another type, or without a key."""
+    """Gives a JSON file a value of another type, or removes a key."""
     file = random.choice(["config.json", "run.json", "eval.json"])
     content = json.loads((setting.run / file).read_text())
     places = [(holder, key) for holder, key in _places(content) if file != "config.json" or holder[key] is not None]
@@ -101,7 +101,7 @@ def a_value(random: Random, setting: Setting) -> Case:
 
 
 def numbers_that_cannot_be(random: Random, setting: Setting) -> Case:
-    """A JSON file whose parts do not fit each other."""
+    """Makes the parts of a JSON file disagree."""
     content = json.loads((setting.run / "run.json").read_text())
     way = random.choice(["fewer names", "more names", "negative", "group", "counts", "format", "same names"])
     if way == "fewer names":
@@ -123,7 +123,7 @@ def numbers_that_cannot_be(random: Random, setting: Setting) -> Case:
 
 
 def predictions(random: Random, setting: Setting) -> Case:
-    """predictions.npz with other columns, or damaged."""
+    """Changes the columns of predictions.npz, or damages it."""
     file = setting.run / "predictions.npz"
     whole = file.read_bytes()
     with np.load(file) as saved:
@@ -165,7 +165,7 @@ def predictions(random: Random, setting: Setting) -> Case:
 
 
 def lines(random: Random, setting: Setting) -> Case:
-    """metrics.jsonl with a spoilt line that is not the last, which a killed run may leave half written."""
+    """Spoils a line of metrics.jsonl that is not the last, which a killed run may leave half written."""
     own = (setting.run / "metrics.jsonl").read_text().splitlines()
     at = random.randrange(len(own) - 1)
     line = json.loads(own[at])
@@ -183,13 +183,13 @@ def lines(random: Random, setting: Setting) -> Case:
 
 
 def _without_step(setting: Setting, step: int) -> tuple[Answer, ...]:
-    """The known answer, its curve without a step."""
+    """Gives the known answer, its curve without a step."""
     *others, steps = setting.known["reported"]
     return ((*others, tuple(each for each in steps if each != step)),)
 
 
 def a_checkpoint(random: Random, setting: Setting) -> Case:
-    """The newest checkpoint, with a file that is missing, cut, changed, or replaced."""
+    """Removes, cuts, changes or replaces a file of the newest checkpoint."""
     folder = Path("checkpoints") / str(STEPS)
     inside = sorted(path.relative_to(setting.run) for path in (setting.run / folder).rglob("*") if path.is_file())
     file = random.choice(inside)
@@ -213,7 +213,7 @@ def a_checkpoint(random: Random, setting: Setting) -> Case:
 
 
 def names_in_a_checkpoint(random: Random, setting: Setting) -> Case:
-    """What a checkpoint says that it belongs to, edited by hand."""
+    """Edits what a checkpoint says that it belongs to."""
     folder = Path("checkpoints") / str(STEPS)
     (file,) = (
         path
@@ -245,7 +245,7 @@ def names_in_a_checkpoint(random: Random, setting: Setting) -> Case:
 
 
 def an_export(random: Random, setting: Setting) -> Case:
-    """The exported file of a run, cut or with another header."""
+    """Cuts the exported file of a run, or changes its header."""
     whole = (setting.run / "export" / "run.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     header = json.loads(whole[8 : 8 + length])
@@ -278,7 +278,7 @@ def an_export(random: Random, setting: Setting) -> Case:
 
 
 def a_missing_file(random: Random, setting: Setting) -> Case:
-    """A file that is missing, a folder in its place, or a link that leads nowhere."""
+    """Removes a file, or puts a folder or a link that leads nowhere in its place."""
     file, reader = random.choice([
         ("config.json", loaded), ("config.json", reported), ("run.json", reported), ("eval.json", reported),
         ("predictions.npz", reported), ("checkpoints", loaded),
@@ -297,7 +297,7 @@ def a_missing_file(random: Random, setting: Setting) -> Case:
 
 
 def a_picture_of_the_report(random: Random, setting: Setting) -> Case:
-    """A picture of the report that is none, and which another report would show."""
+    """Spoils a picture of the report that another report would show."""
     content = random.choice([b"", b"x", b"\x89PNG\r\n\x1a\n" + bytes(30), b"%!PS-Adobe-3.0 EPSF-3.0\n"])
     rows = setting.known["reported"][1]
     wrong = next((index for index, label, prediction in rows if label != prediction), rows[0][0])

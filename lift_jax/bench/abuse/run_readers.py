@@ -42,7 +42,7 @@ def loaded(run: Path) -> Answer:
 
 
 def known(run: Path) -> dict[str, Answer]:
-    """What the readers must give, read from the run's files without them: it was made just now and is whole."""
+    """Gives what the readers must find, read without them from the files of a run that was just made and is whole."""
     results = json.loads((run / "eval.json").read_text())["plain"]
     with np.load(run / "predictions.npz") as saved:
         rows = tuple(zip(*(saved[key].tolist() for key in ("index", "label", "prediction")), strict=True))

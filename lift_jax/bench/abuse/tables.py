@@ -37,7 +37,7 @@ def _table_case(
 
 
 def a_table_of_another_kind(random: Random, setting: Setting) -> Case:
-    """A table that is right, in another encoding, with another delimiter, newline, quotes or separator of paths."""
+    """Writes a good table in another encoding, with another delimiter, newline, quotes or separator of paths."""
 
     def name_of(label: str) -> str:
         return f"{label} é" if accents else f"{label} e"
@@ -68,7 +68,7 @@ def a_table_of_another_kind(random: Random, setting: Setting) -> Case:
 
 
 def a_table_with_a_bad_cell(random: Random, setting: Setting) -> Case:
-    """A table one of whose cells is spoilt."""
+    """Spoils a cell of a table."""
     rows, numbers = _rows(), random.random() < 0.5
     if numbers:
         rows = [rows[0], *([path, str(CLASSES.index(label))] for path, label in rows[1:])]
@@ -88,7 +88,7 @@ def a_table_with_a_bad_cell(random: Random, setting: Setting) -> Case:
 
 
 def a_table_without_sense(random: Random, setting: Setting) -> Case:
-    """Something else where a table is expected."""
+    """Gives something else where a table is expected."""
     good = _table(_rows())
     bad: list[str | bytes] = [
         "", "\n\n", "path,label\n", good.partition("\n")[2], good.replace("label", "etikett", 1),
@@ -102,7 +102,7 @@ def a_table_without_sense(random: Random, setting: Setting) -> Case:
 
 
 def a_metadata_file(random: Random, setting: Setting) -> Case:
-    """A metadata.jsonl one of whose lines is spoilt."""
+    """Spoils a line of a metadata.jsonl."""
     lines = [json.dumps({"file_name": path, "label": label}) for path, label in paths()]
     at = random.randrange(len(lines))
     path, label = paths()[at]

@@ -43,7 +43,7 @@ def _train_lines() -> list[str]:
 
 
 def a_list_with_a_bad_line(random: Random, setting: Setting) -> Case:
-    """A list one of whose lines is spoilt."""
+    """Spoils a line of a list."""
     lines = _train_lines()
     at = random.randrange(len(lines))
     path, _, label = lines[at].rpartition(" ")
@@ -58,7 +58,7 @@ def a_list_with_a_bad_line(random: Random, setting: Setting) -> Case:
 
 
 def a_list_of_another_kind(random: Random, setting: Setting) -> Case:
-    """A list that is right, written in another way."""
+    """Writes a good list in another way."""
     lines, newline = _train_lines(), random.choice(["\n", "\r\n", "\r"])
     way = random.choice(["tabs", "commas", "quotes", "backslashes", "floats", "blank lines", "spaces", "plain"])
     pairs = [line.rsplit(" ", 1) for line in lines]
@@ -78,7 +78,7 @@ def a_list_of_another_kind(random: Random, setting: Setting) -> Case:
 
 
 def a_list_without_sense(random: Random, setting: Setting) -> Case:
-    """Something else where a list is expected, or labels that are not 0 to n - 1."""
+    """Gives something else where a list is expected, or labels that are not 0 to n - 1."""
     lines = _train_lines()
     shifted = [f"{line[:-1]}{int(line[-1]) + 1}" for line in lines]
     gap = [line if line[-1] != "1" else f"{line[:-1]}9" for line in lines]
@@ -110,7 +110,7 @@ def _names_case(setting: Setting, says: str, file: str, content: bytes) -> Case:
 
 
 def class_names_of_another_kind(random: Random, setting: Setting) -> Case:
-    """Class names that are right: in any order and form that says which folder is meant."""
+    """Writes good class names in any order and form that says which folder is meant."""
     folders = list(NAMES)
     random.shuffle(folders)
     pairs = [(folder, NAMES[folder]) for folder in folders]
@@ -134,7 +134,7 @@ def class_names_of_another_kind(random: Random, setting: Setting) -> Case:
 
 
 def class_names_without_sense(random: Random, setting: Setting) -> Case:
-    """Class names of which the folders' cannot be known."""
+    """Gives class names that cannot be matched with the folders."""
     names = list(NAMES.values())
     texts: list[Any] = [
         names[:-1], [*names, "one more"], [], {}, None, 5, "x", [1, 2, 3, 4], [None] * 4, [names], {"bee": 1},
@@ -156,7 +156,7 @@ def class_names_without_sense(random: Random, setting: Setting) -> Case:
 
 
 def descriptors(random: Random, setting: Setting) -> Case:
-    """A file of descriptors with a spoilt place."""
+    """Spoils a place of a file of descriptors."""
     content: Any = {name: [f"a {name} thing", "has legs"] for name in CLASSES}
     right = tuple((f"{name}, which is a {name} thing.", f"{name}, which has legs.") for name in CLASSES)
     valid = json.dumps(content)
@@ -186,7 +186,7 @@ def descriptors(random: Random, setting: Setting) -> Case:
 
 
 def annotations(random: Random, setting: Setting) -> Case:
-    """An iNaturalist annotation file with a spoilt place."""
+    """Spoils a place of an iNaturalist annotation file."""
 
     def annotated(test: bool) -> dict[str, Any]:
         chosen = [(i, path, label) for i, (path, label) in enumerate(paths()) if ("4.png" in path) == test]
