@@ -200,17 +200,16 @@ def train_loader(
     Args:
         dataset: the training split.
         batch_size: examples of one step over all hosts.
-        seed: of the order and the crops.
+        seed: decides the order and the crops.
         crop: `RandomResizedCrop()` (the default) or `SquareCrop(...)`.
         resolution, interpolation, fidelity: of the crops: the side in pixels, "bilinear" or "bicubic", and one of
             `resampling.FIDELITIES`.
         augment: further augmentation of the crops, from (seed, epoch, index) alone as well; None for none.
         sampler: one of `samplers.SAMPLERS`; others than "shuffle" do not visit every example once an epoch.
-        num_epochs: when the iterator ends.
+        num_epochs: how many epochs the iterator goes through.
         num_workers: worker processes; 0 works in threads of this process.
         process_index, process_count: this host, and how many there are.
-        skip_bad_images: leave images that cannot be decoded out (masked) instead of stopping; at the end of each epoch
-            the log says which, and why.
+        skip_bad_images: mask images that cannot be decoded instead of stopping; after each epoch the log names them.
         exif_rotate: turn photographs as their EXIF tag says.
 
     Returns:
