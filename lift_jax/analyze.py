@@ -16,13 +16,16 @@ RUN/analysis.html, its pictures are in RUN/analysis/. The data set must be there
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from etils import epath
 
 from lift_jax.errors import UserError, exit_status
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int
+
     from lift_jax.data import Dataset
     from lift_jax.evaluation.geometry import Geometry
     from lift_jax.inference.model import Model
@@ -47,28 +50,55 @@ def analyze(
         UserError: if a folder is no run, the data set is not there, the runs have different classes, or the page cannot
             be written; the last is known before anything is computed.
     """
+    from lift_jax.files import check_file, place
+    from lift_jax.report import analysis, comparison, files
+
+    folders = [place(workdir, "--workdir"), *(place(folder, "--beside") for folder in beside)]
+    swept = [] if sweep is None else comparison.find_runs([place(sweep, "--sweep")])
+    shares = [files.read(run) for run in swept]
+    models = _load_models(folders)
+    check_file(folders[0] / analysis.PAGE, analysis.REMEDY)
+    images = _select_images(models[0], most)
+    names = models[0].class_names
+    return analysis.write(
+        folders[0],
+        _geometries(folders, models, images),
+        [names[label] for label in images.classes],
+        [names[label] for label in images.tail],
+        shares,
+    )
+
+
+class _Images(NamedTuple):
+    """The images that the analysis looks at, and the labels of the classes that it compares and of its tail."""
+
+    train: "Dataset"
+    test: "Dataset"
+    classes: 'Int[np.ndarray, " classes"]'
+    tail: 'Int[np.ndarray, " tail"]'
+
+
+def _load_models(folders: Sequence[epath.Path]) -> list["Model"]:
+    """Loads the models of the runs, which must have the same classes."""
+    from lift_jax.inference import load
+
+    models = [load.load(folder) for folder in folders]
+    for folder, model in zip(folders, models, strict=True):
+        if model.class_names != models[0].class_names:
+            raise UserError(f"The run {folder} has other classes than {folders[0]}; compare runs of the same data set.")
+    return models
+
+
+def _select_images(model: "Model", most: int) -> _Images:
+    """Loads a run's data set and keeps the images that the measures need; `most` limits the compared classes."""
     import numpy as np
 
     from lift_jax import data
     from lift_jax.data.groups import groups as groups_by_counts
     from lift_jax.evaluation import geometry
-    from lift_jax.files import check_file, place
-    from lift_jax.inference import load
-    from lift_jax.report import analysis, comparison, files
-    from lift_jax.workdir.logs import Logs
 
-    workdir = place(workdir, "--workdir")
-    beside = [place(folder, "--beside") for folder in beside]
-    swept = [] if sweep is None else comparison.find_runs([place(sweep, "--sweep")])
-    shares = [files.read(run) for run in swept]
-    models = [load.load(folder) for folder in (workdir, *beside)]
-    check_file(workdir / analysis.PAGE, analysis.REMEDY)
-    first = models[0]
-    for folder, model in zip(beside, models[1:], strict=True):
-        if model.class_names != first.class_names:
-            raise UserError(f"The run {folder} has other classes than {workdir}; compare runs of the same data set.")
-    train, test = data.load(first.config.data, first.config.seed)
-    groups = groups_by_counts(train.class_counts) if first.record is None else np.asarray(first.record.class_groups)
+    train, test = data.load(model.config.data, model.config.seed)
+    groups = groups_by_counts(train.class_counts) if model.record is None else np.asarray(model.record.class_groups)
     classes, tail = geometry.compared(train, test, most), geometry.tail(train, test, groups)
     if not tail.size:
         raise UserError(
@@ -76,39 +106,40 @@ def analyze(
         )
     train = train.subset(np.flatnonzero(np.isin(train.labels, tail)).astype(np.int64))
     test = test.subset(np.flatnonzero(np.isin(test.labels, np.union1d(classes, tail))).astype(np.int64))
+    return _Images(train, test, classes, tail)
+
+
+def _geometries(folders: Sequence[epath.Path], models: Sequence["Model"], images: _Images) -> dict[str, "Geometry"]:
+    """Measures every run before and after its tuning, under the names that the page gives them."""
+    from lift_jax.workdir.logs import Logs
+
     one_backbone = len({model.backbone.hash for model in models}) == 1
-    columns: dict[str, geometry.Geometry] = {}
+    columns: dict[str, Geometry] = {}
     with Logs(None) as logs:
-        for folder, model in zip((workdir, *beside), models, strict=True):
-            for tuned in (False, True):
-                # The same backbone need not be shown twice.
-                before = "before tuning" if one_backbone else f"{model.backbone.name}, before tuning"
-                name = _name(folder, model, models) if tuned else before
-                if name not in columns:
-                    columns[name] = _geometry(model, train, test, tuned, classes, tail, logs)
-    return analysis.write(
-        workdir, columns, [first.class_names[c] for c in classes], [first.class_names[c] for c in tail], shares
-    )
+        for folder, model in zip(folders, models, strict=True):
+            before = "before tuning" if one_backbone else f"{model.backbone.name}, before tuning"
+            for name, tuned in ((before, False), (_name(folder, model, models), True)):
+                if name not in columns:  # The same backbone need not be shown twice.
+                    columns[name] = _geometry(model, images, tuned, logs)
+    return columns
 
 
-def _geometry(
-    model: "Model", train: "Dataset", test: "Dataset", tuned: bool, classes: Any, tail: Any, logs: "Logs"
-) -> "Geometry":
+def _geometry(model: "Model", images: _Images, tuned: bool, logs: "Logs") -> "Geometry":
     """Measures how the features of a run lie, or those of its backbone as it was."""
     from lift_jax.evaluation import geometry
 
     kind = "tuned" if tuned else "untuned"
     train_rows, test_rows = (
         (model.features(dataset, logs, f"{kind} features, {split} images", tuned=tuned), dataset.labels)
-        for dataset, split in ((train, "training"), (test, "test"))
+        for dataset, split in ((images.train, "training"), (images.test, "test"))
     )
-    return geometry.geometry(train_rows, test_rows, classes, tail)
+    return geometry.geometry(train_rows, test_rows, images.classes, images.tail)
 
 
-def _name(folder: epath.PathLike, model: "Model", models: Sequence["Model"]) -> str:
+def _name(folder: epath.Path, model: "Model", models: Sequence["Model"]) -> str:
     """Names a run by its method, and where several runs have it, by its folder too."""
     alone = sum(other.config.method == model.config.method for other in models) == 1
-    return model.config.method if alone else f"{model.config.method} ({epath.Path(folder).name})"
+    return model.config.method if alone else f"{model.config.method} ({folder.name})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

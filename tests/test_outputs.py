@@ -1,27 +1,14 @@
 """Results are there whole or not at all, and paths are taken as people write them."""
 
-import contextlib
 import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lift_jax.bench.abuse.full_disk import full_disk
 from lift_jax.errors import UserError
 from lift_jax.files import check_file, filling, place, writing
 from lift_jax.text import printable
-
-
-@contextlib.contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestPlaces:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from PIL import Image
 import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import predict
+from lift_jax.bench.abuse.full_disk import full_disk
 from lift_jax.errors import UserError
 from lift_jax.run import run
 
@@ -185,12 +185,8 @@ def test_on_a_full_disk_the_predictions_are_on_standard_output(photographs, work
     whole = capsys.readouterr().out
     output = tmp_path / "predictions.jsonl"
     output.write_text("old")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
+    with full_disk(100):
         status = predict.main([*arguments, "--output", str(output)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     captured = capsys.readouterr()
     assert status == 1 and captured.out == whole
     assert "predictions.jsonl cannot be written (File too large)" in captured.err

@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def entry_point() -> None:
-    """The command."""
+    """Runs the command with the process's own flags."""
     command_line.run(main, __doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FIT))
 
 

@@ -18,30 +18,30 @@ _HUGE = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num
 _SO400M = dict(hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16)
 
 
-def _of(model_type: str, patch_size: int, image_size: int = 224, **size: Any) -> dict[str, Any]:
-    """A vision tower's config.json in transformers' layout; sizes left out are those of ViT-B."""
+def _vision_config(model_type: str, patch_size: int, image_size: int = 224, **size: Any) -> dict[str, Any]:
+    """Gives a vision tower's config.json in transformers' layout; sizes left out are those of ViT-B."""
     return dict(model_type=model_type, patch_size=patch_size, image_size=image_size, **size)
 
 
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
-    "openai/clip-vit-base-patch32": _of("clip_vision_model", 32),
-    "openai/clip-vit-base-patch16": _of("clip_vision_model", 16),
-    "openai/clip-vit-large-patch14": _of("clip_vision_model", 14, **_LARGE),
-    "openai/clip-vit-large-patch14-336": _of("clip_vision_model", 14, 336, **_LARGE),
-    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": _of("clip_vision_model", 16, hidden_act="gelu"),
-    "laion/CLIP-ViT-L-14-laion2B-s32B-b82K": _of("clip_vision_model", 14, hidden_act="gelu", **_LARGE),
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": _of("clip_vision_model", 14, hidden_act="gelu", **_HUGE),
-    "google/vit-base-patch16-224-in21k": _of("vit", 16),
-    "google/vit-base-patch16-384": _of("vit", 16, 384),
-    "google/vit-large-patch16-224-in21k": _of("vit", 16, **_LARGE),
-    "google/siglip-base-patch16-224": _of("siglip_vision_model", 16),
-    "google/siglip-so400m-patch14-384": _of("siglip_vision_model", 14, 384, **_SO400M),
+    "openai/clip-vit-base-patch32": _vision_config("clip_vision_model", 32),
+    "openai/clip-vit-base-patch16": _vision_config("clip_vision_model", 16),
+    "openai/clip-vit-large-patch14": _vision_config("clip_vision_model", 14, **_LARGE),
+    "openai/clip-vit-large-patch14-336": _vision_config("clip_vision_model", 14, 336, **_LARGE),
+    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": _vision_config("clip_vision_model", 16, hidden_act="gelu"),
+    "laion/CLIP-ViT-L-14-laion2B-s32B-b82K": _vision_config("clip_vision_model", 14, hidden_act="gelu", **_LARGE),
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": _vision_config("clip_vision_model", 14, hidden_act="gelu", **_HUGE),
+    "google/vit-base-patch16-224-in21k": _vision_config("vit", 16),
+    "google/vit-base-patch16-384": _vision_config("vit", 16, 384),
+    "google/vit-large-patch16-224-in21k": _vision_config("vit", 16, **_LARGE),
+    "google/siglip-base-patch16-224": _vision_config("siglip_vision_model", 16),
+    "google/siglip-so400m-patch14-384": _vision_config("siglip_vision_model", 14, 384, **_SO400M),
 }
 """The image towers of well-known models, by their names on the hub."""
 
 
 def backbone(name: str, resolution: int | None = None) -> Backbone:
-    """The image tower of a model, every parameter 0 and none of them in memory.
+    """Gives the image tower of a model; every parameter is 0, and none of them is in memory.
 
     Args:
         name: a key of `ARCHITECTURES`, or a folder whose config.json has a model_type that we read.

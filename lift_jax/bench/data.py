@@ -46,9 +46,9 @@ class Photographs:
 
 
 def photographs(enlarge: int = 1) -> list[bytes]:
-    """Sixteen cut-outs of two photographs, of 500 x 375 pixels in their original resolution, as JPEG of quality 90.
+    """Cuts sixteen pieces of 500 x 375 pixels out of two photographs, and encodes them as JPEG of quality 90.
 
-    Arguments:
+    Args:
         enlarge: factor by which their sides are enlarged before they are encoded.
     """
     from sklearn.datasets import load_sample_image
@@ -56,8 +56,8 @@ def photographs(enlarge: int = 1) -> list[bytes]:
     files = []
     for name in ("china.jpg", "flower.jpg"):
         photograph = load_sample_image(name)
-        for number in range(8):
-            top, left = 6 * number, 17 * number
+        for index in range(8):
+            top, left = 6 * index, 17 * index
             buffer = io.BytesIO()
             cutout = Image.fromarray(photograph[top : top + HEIGHT, left : left + WIDTH])
             cutout = cutout.resize((enlarge * WIDTH, enlarge * HEIGHT), Image.Resampling.BICUBIC)
@@ -69,7 +69,7 @@ def photographs(enlarge: int = 1) -> list[bytes]:
 def lift_jax_batches(
     count: int, workers: int, five_crops: bool, fidelity: str = data_defaults().fidelity, enlarge: int = 1
 ) -> Any:
-    """Batches of the package's own loaders, the test images always with the default fidelity."""
+    """Makes batches by the package's own loaders; test images always have the default fidelity."""
     data = Dataset("photographs", Photographs(count, enlarge), np.zeros(count, np.int32), ("photograph",))
     if five_crops:
         return test_loader(
@@ -81,7 +81,7 @@ def lift_jax_batches(
 
 
 def torchvision_batches(count: int, five_crops: bool) -> Iterable[Any]:
-    """The same work as the reference implementation does it, with torchvision on Pillow images."""
+    """Does the same work as the reference implementation does, with torchvision on Pillow images."""
     import torch  # pyright: ignore[reportMissingImports]
     from torchvision import transforms  # pyright: ignore[reportMissingImports]
 
@@ -110,13 +110,13 @@ def torchvision_batches(count: int, five_crops: bool) -> Iterable[Any]:
 
 
 def decoded(count: int) -> Iterable[Any]:
-    """Decoding alone."""
+    """Decodes images, and does nothing else with them."""
     source = Photographs(count)
     return (images.decode(source[index]) for index in range(count))
 
 
 def seconds(batches: Iterable[Any], clock: Callable[[], float]) -> float:
-    """Time to go through the batches."""
+    """Measures the seconds that it takes to go through the batches."""
     start = clock()
     for _ in batches:
         pass
@@ -124,7 +124,7 @@ def seconds(batches: Iterable[Any], clock: Callable[[], float]) -> float:
 
 
 def measure(cases: dict[str, Callable[[], Iterable[Any]]], rounds: int) -> dict[str, float]:
-    """The least processor time of each case over alternating rounds."""
+    """Measures the least processor time of each case over alternating rounds, in seconds."""
     best = dict.fromkeys(cases, float("inf"))
     for _ in range(rounds):
         for name, batches in cases.items():
@@ -133,7 +133,7 @@ def measure(cases: dict[str, Callable[[], Iterable[Any]]], rounds: int) -> dict[
 
 
 def one_core(count: int, rounds: int) -> None:
-    """Print images a second of one core, and the ratio to torchvision's."""
+    """Prints images a second of one core, and the ratio to torchvision's."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
     cases: dict[str, Callable[[], Iterable[Any]]] = {
@@ -158,25 +158,25 @@ def one_core(count: int, rounds: int) -> None:
 
 
 def workers(count: int, rounds: int) -> None:
-    """Print images a second of one and two worker processes, once they are running."""
+    """Prints images a second of one and two worker processes, once they are running."""
     best = dict.fromkeys((1, 2), float("inf"))
     batches = -(-count // BATCH)
     for _ in range(rounds):
-        for number in best:
-            warm = 4 * number  # Starting the processes is not counted, nor is stopping them.
-            loader = lift_jax_batches((warm + batches) * BATCH + 1, number, False)
+        for processes in best:
+            warm = 4 * processes  # Starting the processes is not counted, nor is stopping them.
+            loader = lift_jax_batches((warm + batches) * BATCH + 1, processes, False)
             iterator = iter(loader)
             for _ in itertools.islice(iterator, warm):
                 pass
-            best[number] = min(best[number], seconds(itertools.islice(iterator, batches), time.monotonic))
+            best[processes] = min(best[processes], seconds(itertools.islice(iterator, batches), time.monotonic))
             loader.close()
-    for number, took in best.items():
-        print(f"{number} worker{'s' if number > 1 else ''}: {batches * BATCH / took:.0f} images a second")
+    for processes, took in best.items():
+        print(f"{processes} worker{'s' if processes > 1 else ''}: {batches * BATCH / took:.0f} images a second")
     print(f"2 workers: {best[1] / best[2]:.2f} times one")
 
 
 def decoders(rounds: int) -> None:
-    """Print the time of every decoder that is installed, and whether its pixels are Pillow's."""
+    """Prints the time of every decoder that is installed, and whether its pixels are Pillow's."""
     files = photographs()
     reference = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
     functions = dict(_decoders())
@@ -210,7 +210,7 @@ def _decoders() -> Iterator[tuple[str, Callable[[bytes], np.ndarray]]]:
 
 
 def fidelities(count: int, rounds: int) -> None:
-    """Print what each fidelity costs, and its differences from the exact pixels."""
+    """Prints what each fidelity costs, and its differences from the exact pixels."""
     for enlarge in 1, 2:
         cases = {each: functools.partial(lift_jax_batches, count, 0, False, each, enlarge) for each in FIDELITIES}
         best = measure(cases, rounds)
@@ -225,7 +225,7 @@ def fidelities(count: int, rounds: int) -> None:
 
 
 def bytes_of_views() -> None:
-    """Print what five crops of images of several shapes move, and what their different pixels alone would."""
+    """Prints what five crops of images of several shapes move, and what their different pixels alone would."""
     floats = 5 * 4 * 3 * RESOLUTION**2
     print(f"Per cent of five float32 views, {floats:,} bytes: the canvas; the different pixels of the crops alone")
     for height, width in (500, 500), (375, 500), (400, 600), (1080, 1920), (500, 1000), (300, 900):

@@ -9,7 +9,7 @@ from lift_jax.models.vit import VisionTransformer
 
 
 class Operations(NamedTuple):
-    """Of one image, a multiplication and an addition counted as two; matrix products alone.
+    """Operations for one image in matrix products alone; a multiplication and an addition count as two.
 
     Attributes:
         forward: images to logits.
@@ -25,7 +25,7 @@ class Operations(NamedTuple):
 
 
 def operations(config: ml_collections.FrozenConfigDict, network: Network) -> Operations | None:
-    """Of a run with AdaptFormer in all blocks of a ViT with a class token; None for others."""
+    """Counts the operations of AdaptFormer in all blocks of a ViT with a class token; None for other methods."""
     vision = network.classifier.backbone
     if not isinstance(vision, VisionTransformer) or vision.pool != "class":
         return None
@@ -37,7 +37,7 @@ def operations(config: ml_collections.FrozenConfigDict, network: Network) -> Ope
 
 
 def adaptformer(vision: VisionTransformer, resolution: int, dim: int, num_classes: int) -> Operations:
-    """Training with AdaptFormer in every block and a head without bias.
+    """Counts the operations of training AdaptFormer in every block and a head without bias.
 
     A linear layer of t tokens takes 2 t i o operations forward and as many backward to its input; a trained one as many
     again to its weight. The two products of attention take 2 s t d each forward, s being the queries, and twice that

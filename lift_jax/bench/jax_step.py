@@ -19,7 +19,7 @@ from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
 
 
 class JaxStep:
-    """The package's training and evaluation step with the workload's parameters and batch."""
+    """Takes the package's training and evaluation steps with the workload's parameters and batch."""
 
     def __init__(self, workload: Workload):
         mesh = placement.make_mesh()

@@ -42,7 +42,7 @@ _SERVER.set_forkserver_preload(["lift_jax.bench.abuse.config_values", "lift_jax.
 
 
 class Command:
-    """A command in a folder that it may find as an earlier one left it.
+    """A command that starts in a folder as an earlier one left it.
 
     Args:
         folder: holds what all runs share.
@@ -54,13 +54,13 @@ class Command:
         self.folder, self.workdir, self.export = folder, workdir, export
 
     def start(self) -> Any:
-        """Starts it and returns its process."""
+        """Starts the command, and returns its process."""
         process = _SERVER.Process(target=_export if self.export else _train, args=(self.folder, self.workdir))
         process.start()
         return process
 
     def finish(self) -> str:
-        """Runs it to its end; says what went wrong, or nothing."""
+        """Runs the command to its end; says what went wrong, or nothing."""
         process = self.start()
         process.join(_LONGEST)
         if process.is_alive():
@@ -70,7 +70,7 @@ class Command:
         return "" if process.exitcode == 0 else f"started again, it ends with {process.exitcode}"
 
     def phase(self) -> str:
-        """What it does now, as its files show."""
+        """Tells what the command does now, by its files."""
         if self.export:
             return "export"
         folder = self.workdir / "checkpoints"
@@ -119,7 +119,7 @@ def _export(folder: Path, workdir: Path) -> None:
 
 
 def content(command: Command) -> dict[str, Any]:
-    """What must be the same at the end, by what it is called."""
+    """Gives by name what must be the same at the end."""
     workdir = command.workdir
     if command.export:
         folder = workdir / "export"
@@ -136,7 +136,7 @@ def content(command: Command) -> dict[str, Any]:
 
 
 def _arrays(workdir: Path) -> list[bytes]:
-    """The bytes of the last checkpoint's arrays, as orbax restores them without being told what to expect."""
+    """Gives the bytes of the last checkpoint's arrays, as orbax restores them without being told what to expect."""
     import jax
     import orbax.checkpoint as ocp
 
@@ -147,7 +147,7 @@ def _arrays(workdir: Path) -> list[bytes]:
 
 
 def spans(command: Command) -> dict[str, float]:
-    """Runs a command to its end and gives how many seconds it was seen in each phase.
+    """Runs a command to its end, and measures how many seconds it is in each phase.
 
     Raises:
         RuntimeError: if it fails.
@@ -167,7 +167,7 @@ def spans(command: Command) -> dict[str, float]:
 
 
 def kill(command: Command, phase: str, delay: float, how: signal.Signals) -> str | None:
-    """Kills a command some seconds after it is seen in a phase; gives the phase it was in, None if it had ended."""
+    """Kills a command `delay` seconds after it is seen in a phase; gives its phase then, None if it had ended."""
     process = command.start()
     while command.phase() != phase and process.is_alive():
         time.sleep(0.001)
@@ -183,7 +183,7 @@ def kill(command: Command, phase: str, delay: float, how: signal.Signals) -> str
 
 
 def campaign(folder: Path, count: int, seed: int) -> Iterator[tuple[str, signal.Signals, str]]:
-    """Kills and compares.
+    """Kills runs and exports at random moments, starts them again, and compares the results.
 
     Args:
         folder: empty.
@@ -201,11 +201,11 @@ def campaign(folder: Path, count: int, seed: int) -> Iterator[tuple[str, signal.
     seconds |= spans(exported)
     expected = {False: content(whole), True: content(exported)}
     random = Random(seed)
-    for number in range(count):
-        turn, at = divmod(number, len(PHASES))
+    for index in range(count):
+        turn, at = divmod(index, len(PHASES))
         target, how = PHASES[at], (signal.SIGKILL, signal.SIGTERM)[(turn + at) % 2]
         for again in range(100):
-            workdir = folder / f"{number}_{again}"
+            workdir = folder / f"{index}_{again}"
             command = Command(folder, workdir, export=target == "export")
             if command.export:
                 shutil.copytree(folder / "whole", workdir)
@@ -236,7 +236,7 @@ def _finished(command: Command) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, which is 1 if anything differed."""
+    """Runs the command, and returns its exit status, which is 1 if anything differed."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.bench.kills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -39,20 +39,20 @@ VIT_L14 = {
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a function in a process of its own."""
+    """Calls a function in a process of its own."""
     # A process inherits its parent's peak on Linux, so this one must stay small as well.
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def peak() -> int:
-    """Of this process's resident set so far, in bytes."""
+    """Gives the largest resident set of this process so far, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def measure(name: str) -> dict[str, float]:
-    """Seconds and peak bytes of loading `name` in a fresh process, and the peak before."""
+    """Loads `name` in a fresh process: gives the seconds, the peak bytes, and the peak before."""
     return apart(_load, name)
 
 
@@ -65,7 +65,7 @@ def _load(name: str) -> dict[str, float]:
 
 
 def write(folder: str, config: dict[str, Any]) -> None:
-    """A CLIP with random weights in the Hugging Face layout, with a tokenizer for which every text is one word."""
+    """Writes a CLIP of random weights in the Hugging Face layout; its tokenizer takes every text for one word."""
     vision, text = huggingface.networks(config)
     module, side = CLIP(vision, text, config["projection_dim"]), config["vision_config"]["image_size"]
     images, tokens = np.zeros((1, side, side, 3), np.float32), np.zeros((1, text.context_length), np.int32)
@@ -82,7 +82,7 @@ def write(folder: str, config: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.bench.load",
         description=__doc__,

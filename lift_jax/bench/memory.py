@@ -53,7 +53,7 @@ class _Noise:
 
 
 def evaluation_peak(images: int) -> int:
-    """Peak bytes of this process after it has evaluated so many images, with five views each."""
+    """Evaluates so many images, with five views each, and gives the peak bytes of this process."""
     classifier = Classifier(VisionTransformer(16, 64, 2, 2, 128), CosineHead(_CLASSES))
     params = classifier.init(jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))["params"]
     names = tuple(map(str, range(_CLASSES)))
@@ -66,7 +66,7 @@ def evaluation_peak(images: int) -> int:
 
 
 def training_memory(width: int) -> tuple[int, int]:
-    """Bytes of this process after a step of training, and of its frozen weights."""
+    """Takes a step of training: gives the bytes of this process, and those of its frozen weights."""
     with tempfile.TemporaryDirectory() as folder:
         heads = width // 64
         vision = dict(hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=heads)
@@ -98,7 +98,7 @@ def training_memory(width: int) -> tuple[int, int]:
 
 
 def _network(config: ml_collections.FrozenConfigDict) -> networks.Network:
-    """The network of a run on all devices; the host's copy of the backbone is let go."""
+    """Puts the network of a run on all devices; the host's copy of the backbone is let go."""
     backbone, names = weights.load(config.backbone), tuple(map(str, range(_CLASSES)))
     method = tuners.resolve(config.method, config.tuner)
     return networks.build(config, method, backbone, names).placed(placement.make_mesh())
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     images = parser.parse_args().images
-    small, large = (apart(evaluation_peak, number) for number in (images, 4 * images))
+    small, large = (apart(evaluation_peak, count) for count in (images, 4 * images))
     print(f"evaluation of {images:,} images: peak {small / 1e6:,.0f} MB")
     print(f"evaluation of {4 * images:,} images: peak {large / 1e6:,.0f} MB, {large / small:.3f} times as much")
     (narrow, frozen), (wide, more_frozen) = (apart(training_memory, width) for width in (768, 1536))

@@ -25,7 +25,7 @@ _TRIES = 6
 
 
 class Target(NamedTuple):
-    """What is compiled for.
+    """The devices that programs are compiled for.
 
     Attributes:
         name: of the topology.
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Target, batch: int) -> Iterator[str]:
-    """Lines about the training step with `batch` images a chip, and about the evaluation step.
+    """Describes the training step with `batch` images a chip, and the evaluation step, in lines.
 
     Raises:
         UserError: if a step does not fit into the chip's memory, or cannot be made from the config alone.
@@ -50,7 +50,7 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
     least = ideal.operations(config, network)
 
     def counted(rows: int, parts: int = 0) -> int:
-        """The rows whose operations the compiler counts: in a loop over micro-batches those of one of them."""
+        """Gives the rows whose operations the compiler counts: of a loop over micro-batches, those of one of them."""
         side, platform = network.input.resolution, target.local[0].platform
         return rows // (parts or micro_batches.suitable(network.classifier.backbone, (rows, side, side, 3), platform))
 
@@ -71,7 +71,7 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
 
 
 def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Target, batch: int) -> Iterator[str]:
-    """Lines about the largest batch of each rematerialisation policy, and the policy with the least time an image.
+    """Finds the largest batch of each rematerialisation policy, and the policy with the least time an image.
 
     The search begins at `batch` images a chip; every batch that is named was compiled.
 
@@ -84,7 +84,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
     yield _head(config, num_classes, target)
     policies, found = get_args(Remat), {}
     began, compilations = time.monotonic(), 0
-    for number, remat in enumerate(policies):
+    for index, remat in enumerate(policies):
         own = ml_collections.ConfigDict(config.to_dict())
         own.remat = remat
         own = ml_collections.FrozenConfigDict(own)
@@ -94,7 +94,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
             compiled = _compiled(steps.training(own, network, target.everywhere, size * len(target.everywhere)))
             programs[size] = compiled
             compilations += 1
-            left = (_TRIES * (len(policies) - number) - len(programs)) * (time.monotonic() - began) / compilations
+            left = (_TRIES * (len(policies) - index) - len(programs)) * (time.monotonic() - began) / compilations
             takes = f"take {_gib(compiled.peak)}" if compiled else "do not fit"
             yield f"  remat {remat}: {size} images a chip {takes}; at most {left / 60:.0f} min left"
         fitting = {size: compiled for size, compiled in programs.items() if compiled is not None}
@@ -112,7 +112,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
 
 
 def next_batch(programs: Mapping[int, Program | None], limit: float, start: int) -> int | None:
-    """The batch to compile next in the search for the largest that fits.
+    """Chooses the batch to compile next in the search for the largest that fits.
 
     Memory grows nearly in proportion to the batch, so the line through the two largest programs, or through the largest
     and what it would need without temporaries, says where it reaches the limit.
@@ -148,7 +148,7 @@ def _floor(size: float) -> int:
 
 
 def _compiled(lowered: Any) -> Program | None:
-    """None if the program does not fit into the memory."""
+    """Compiles a program; gives None if it does not fit into the memory."""
     try:
         return program.compile(lowered)
     except jax.errors.JaxRuntimeError as error:
@@ -185,8 +185,8 @@ def _lines(compiled: Program, chip: Chip | None, rows: int, least: int | None, u
     parts = f"arguments {_gib(compiled.arguments)}, temporaries {_gib(compiled.temporaries)}"
     share = f" of {_gib(chip.hbm)}" if chip else ""
     yield f"  memory           {parts}, peak {_gib(compiled.peak)}{share}"
-    for kind, (number, size) in compiled.collectives.items():
-        yield f"  {kind:16} {number}, {size / 1e6:.2f} MB"
+    for kind, (instructions, size) in compiled.collectives.items():
+        yield f"  {kind:16} {instructions}, {size / 1e6:.2f} MB"
     if chip:
         arithmetic, memory = compiled.flops / chip.flops, compiled.accessed / chip.bandwidth
         seconds = max(arithmetic, memory)

@@ -39,7 +39,7 @@ class Program(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """Bytes of memory that the program needs while it runs."""
+        """The bytes of memory that the program needs while it runs."""
         return self.arguments + self.temporaries + self.outputs + self.code
 
 
@@ -62,17 +62,17 @@ def compile(lowered: Any) -> Program:
 
 
 def collectives(hlo: str) -> dict[str, tuple[int, int]]:
-    """Of each kind of collective in a program's text the number of instructions and the bytes of their results."""
-    number, size = Counter(), Counter()
+    """Counts the collectives in a program's text: instructions of each kind, and the bytes of their results."""
+    instructions, size = Counter(), Counter()
     asynchronous = set()  # a TPU's stands where it begins, where it ends, and in each fusion that it runs beside
     for match in _COLLECTIVE.finditer(hlo):
         if chain := match["chain"]:
             if chain in asynchronous:
                 continue
             asynchronous.add(chain)
-        number[match["kind"]] += 1
+        instructions[match["kind"]] += 1
         size[match["kind"]] += sum(_bytes(array) for array in _ARRAY.finditer(match["result"]))
-    return {kind: (number[kind], size[kind]) for kind in number}
+    return {kind: (instructions[kind], size[kind]) for kind in instructions}
 
 
 def _bytes(array: re.Match[str]) -> int:

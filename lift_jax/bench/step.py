@@ -33,7 +33,7 @@ RESOLUTION = 224
 
 
 def side(name: str, workload: Workload) -> Side:
-    """A side by its name in the table."""
+    """Makes a side by its name in the table."""
     if name == OURS:
         return JaxStep(workload)
     from lift_jax.bench.torch_step import TorchStep
@@ -42,7 +42,7 @@ def side(name: str, workload: Workload) -> Side:
 
 
 class Apart:
-    """A side in a process of its own, so that neither's threads, memory and settings are the other's."""
+    """Runs a side in a process of its own, so that neither's threads, memory and settings are the other's."""
 
     def __init__(self, name: str, workload: Workload):
         self._pool = concurrent.futures.ProcessPoolExecutor(
@@ -51,7 +51,7 @@ class Apart:
         self._pool.submit(int).result()  # ready before anything is measured
 
     def seconds(self, method: str) -> float:
-        """How long a call of the method takes."""
+        """Measures the seconds that a call of the method takes."""
         return self._pool.submit(_seconds, method).result()
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ def _seconds(method: str) -> float:
 
 
 def measure(sides: dict[str, Apart], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each call by (side, method), the sides taking turns."""
+    """Measures the seconds of each call by (side, method); the sides take turns."""
     took = {(name, method): [] for name in sides for method in METHODS}
     for _ in range(rounds):
         for method in METHODS:

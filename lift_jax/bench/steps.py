@@ -27,7 +27,7 @@ _PHOTOGRAPH = (375, 500)
 
 
 def network(config: ml_collections.FrozenConfigDict, num_classes: int) -> Network:
-    """The classifier that a run of `config` (resolved) would have, its backbone without weights.
+    """Makes the network that a run of `config` (resolved) would have, its backbone without weights.
 
     Raises:
         UserError: if the backbone's shapes are not known, or the method needs more of it than shapes.

@@ -15,7 +15,7 @@ from lift_jax.weights import huggingface, layout
 
 
 class AdaptedMLP(nn.Module):
-    """In the place of a block's MLP, and of the layer norm before it, which AdaptFormer's branch does not pass."""
+    """Replaces a block's MLP and the layer norm before it, which AdaptFormer's branch does not pass."""
 
     def __init__(self, norm: nn.Module, mlp: nn.Module, params: partition.Tree):
         super().__init__()
@@ -31,7 +31,7 @@ class AdaptedMLP(nn.Module):
         return self.mlp(self.norm(x)) + self.scale * self.up(F.relu(self.down(self.ln(x))))
 
     def trained(self) -> dict[str, Any]:
-        """The adapter's parameters as a block of the package's tree has them."""
+        """Gives the adapter's parameters as a block of the package's tree has them."""
         dense = {
             name: {"kernel": _array(linear.weight.T), "bias": _array(linear.bias)}
             for name, linear in (("down_proj", self.down), ("up_proj", self.up))
@@ -41,7 +41,7 @@ class AdaptedMLP(nn.Module):
 
 
 class TorchStep:
-    """The peer: weights as in the workload's tree; whatever is not trained asks for no gradient."""
+    """Takes PyTorch's steps with the weights of the workload's tree; what is not trained asks for no gradient."""
 
     def __init__(self, workload: Workload):
         parts = workload.parts()

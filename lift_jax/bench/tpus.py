@@ -41,7 +41,7 @@ _CHIPS_OF_A_SLICE = (8, 16, 32, 64, 128, 256)
 
 
 def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
-    """The chip and the shape of the slice `name`, such as v5e-256.
+    """Reads the name of a slice, such as v5e-256: gives its chip and its shape.
 
     Raises:
         UserError: if there is no such chip or no slice of that size.
@@ -63,7 +63,7 @@ def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
 
 
 def slice_devices(name: str) -> tuple[list[Any], list[Any]]:
-    """The devices of a slice, and those of one host: programs can be compiled for them, and nothing can run on them.
+    """Gives the devices of a slice, and those of one host: programs can be compiled for them, but not run.
 
     Raises:
         UserError: as `parse` does, and if libtpu, which compiles for TPUs, is not installed.

@@ -19,7 +19,7 @@ PEAK_SIDE = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """What both sides compute: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
+    """The computation of both sides: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
 
     A training step takes the batch in `accumulate` micro-batches, which divide it; 0 is each side's own way: PyTorch
     takes it as a whole, the package in as many as `lift_jax.models.micro_batches` says.
@@ -42,7 +42,7 @@ class Workload:
         return np.arange(self.num_classes, 0, -1)
 
     def parts(self) -> partition.Parts:
-        """Random parameters, the same in every process; none has a special value such as 0."""
+        """Draws random parameters, the same in every process; none has a special value such as 0."""
         images = jax.ShapeDtypeStruct((1, self.resolution, self.resolution, 3), np.float32)
         shapes = jax.eval_shape(self.classifier.init, jax.random.key(0), images)["params"]
         generator = np.random.default_rng(0)
@@ -55,7 +55,7 @@ class Workload:
         return partition.split(params, lambda path: "tuner_adaptformer" in path)
 
     def rows(self) -> dict[str, np.ndarray]:
-        """A batch as the training loader gives it."""
+        """Makes a batch as the training loader gives it."""
         generator = np.random.default_rng(1)
         return {
             "image": generator.integers(0, 256, (self.batch, self.resolution, self.resolution, 3), np.uint8),
@@ -68,17 +68,17 @@ class Side(Protocol):
     """One of the two programs that are compared."""
 
     def train(self) -> float:
-        """Takes a step; returns its loss."""
+        """Takes a training step, and returns its loss."""
         ...
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted classes of the batch and their probabilities."""
+        """Gives the predicted classes of the batch and their probabilities."""
         ...
 
     def product(self) -> None:
-        """The matrix product by which the peak is measured."""
+        """Computes the matrix product by which the peak is measured."""
         ...
 
     def trained(self) -> dict[str, Any]:
-        """A copy of the parameters that are trained, in the form of `TrainState.trainable`."""
+        """Copies the parameters that are trained, in the form of `TrainState.trainable`."""
         ...

@@ -47,7 +47,7 @@ class Network:
 
     @property
     def params(self) -> dict[str, Any]:
-        """All parameters as one tree."""
+        """Merges all parameters to one tree."""
         return partition.merge(*self.parts)
 
     def placed(self, mesh: Mesh, fsdp: bool = False) -> "Network":

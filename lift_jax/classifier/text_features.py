@@ -26,7 +26,7 @@ def text_kernel(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float
 
     Args:
         backbone: with a text tower; its image features have d dimensions.
-        prompts: of each class; the features of several are averaged.
+        prompts: the prompts of each class, whose features are averaged.
         batch: prompts at a time, over all local devices.
 
     Raises:
@@ -42,7 +42,7 @@ def zero_shot_arrays(backbone: Backbone, prompts: Prompts, batch: int = 256) -> 
 
     Args:
         backbone: with a text tower.
-        prompts: of each class; the features of several are averaged.
+        prompts: the prompts of each class, whose features are averaged.
         batch: prompts at a time, over all local devices.
 
     Returns:

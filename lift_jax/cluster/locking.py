@@ -9,7 +9,7 @@ from lift_jax.errors import UserError
 
 
 class TakenError(UserError):
-    """Another program has the folder."""
+    """Raised if another program has the folder."""
 
 
 @contextlib.contextmanager

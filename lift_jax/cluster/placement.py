@@ -75,7 +75,7 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
 
 
 def is_sharded(tree: Any) -> bool:
-    """Whether any array of a tree lies in pieces over its devices (see `shard`)."""
+    """Tells whether any array of a tree lies in pieces over its devices (see `shard`)."""
     return not all(array.is_fully_replicated for array in jax.tree.leaves(tree))
 
 

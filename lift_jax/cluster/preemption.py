@@ -18,7 +18,7 @@ SENTENCE = "Stopped by SIGTERM; the same command goes on from the newest checkpo
 
 @contextlib.contextmanager
 def leaving(say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, SIGTERM ends the process at once with `EXIT_CODE` and a sentence, for there is nothing to save.
+    """Inside of the block, SIGTERM ends the process at once with `EXIT_CODE` and a sentence: nothing is to be saved.
 
     Where several processes are starting, JAX has taken the signal over until the first step asks (see `watching`).
     """
@@ -38,7 +38,7 @@ def leaving(say: Callable[[str], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watching() -> Iterator[Callable[[int], bool]]:
-    """Inside, SIGTERM waits until the training asks.
+    """Inside of the block, SIGTERM waits until the training asks.
 
     Yields:
         A function of the number of steps done, to be called after every step by all processes: whether to save and stop

@@ -20,7 +20,7 @@ from lift_jax.errors import UserError, first_line, print_error
 
 
 def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
-    """What a process does once, before anything else asks JAX for its devices.
+    """Connects the processes of a run; called once, before anything else asks JAX for its devices.
 
     Compiled programs are kept on disk. If the run has several processes they find each other: those of a TPU pod slice,
     of SLURM and of GKE by the environment, others by the arguments, which then must all be given.
@@ -75,7 +75,7 @@ def _deadline(seconds: float, remedy: str) -> Iterator[None]:
 
 
 def _of_a_cluster() -> bool:
-    """Whether the environment is that of one of several processes, which JAX then finds by itself."""
+    """Tells whether the environment is that of one of several processes, which JAX then finds by itself."""
     environment = os.environ
     if "MEGASCALE_COORDINATOR_ADDRESS" in environment:  # several TPU slices
         return True
@@ -137,7 +137,7 @@ def agree(**values: object) -> None:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What all processes do alike, and each by itself: if one of them fails, all fail with its sentence.
+    """Runs a block that each process runs by itself: if one of them fails, all fail with its sentence.
 
     Raises:
         UserError: the same on every process.
@@ -165,21 +165,21 @@ _SENTENCE = 1000
 
 
 def all_agree(value: bool) -> bool:
-    """Whether `value` is true on all processes."""
+    """Tells whether `value` is true on all processes."""
     return bool(np.all(multihost_utils.process_allgather(np.asarray(value)))) if jax.process_count() > 1 else value
 
 
 def first_says(value: bool) -> bool:
-    """The first process's `value`, on all of them."""
+    """Gives the first process's `value` to all of them."""
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(value))) if jax.process_count() > 1 else value
 
 
 def wait_for_all(what: str) -> None:
-    """Goes on when all processes have come here."""
+    """Waits until all processes have come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def is_first() -> bool:
-    """Whether this is the process that speaks and writes for all of them."""
+    """Tells whether this is the process that speaks and writes for all of them."""
     return jax.process_index() == 0

@@ -27,8 +27,13 @@ from lift_jax.errors import UserError
 def default() -> ml_collections.ConfigDict:
     """The locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
     config = ml_collections.ConfigDict()
+    for section in (_trained_parts, _data_and_backbone, _optimization, _evaluation, _run):
+        section(config)
+    return config.lock()
 
-    # What is trained.
+
+def _trained_parts(config: ml_collections.ConfigDict) -> None:
+    """Sets the keys of what is trained: the tuner and the head."""
     config.method = "lift"  # zero_shot, head_only, lift, lift_plus, or tuners joined by "+": docs/methods.md
     config.tuner = tuners.tuner_defaults()
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm; methods that tune the text side have none of these
@@ -38,15 +43,20 @@ def default() -> ml_collections.ConfigDict:
         "a photo of a {}."  # {} is the class name; or "name", "ensemble", FILE.json: see lift_jax.data.prompts
     )
 
-    # On what.
+
+def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
+    """Sets the keys of what it is trained on: the foundation model and the images."""
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
     config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
     config.data = data_defaults()
     config.class_groups = ""  # many, medium, few: by the training counts; or "imbalance_100", as published for CIFAR-LT
 
-    # How. None takes the recipe's value (below): lift_plus's where it is part of config.method ("lift_plus+ln_tuning")
-    # or config.tuner.rules, else lift's.
+
+def _optimization(config: ml_collections.ConfigDict) -> None:
+    """Sets the keys of how it is trained."""
+    # None takes the recipe's value (below): lift_plus's where it is part of config.method ("lift_plus+ln_tuning") or
+    # config.tuner.rules, else lift's.
     config.lr = config_dict.placeholder(float)
     config.num_epochs = config_dict.placeholder(int)
     config.interpolation = config_dict.placeholder(str)  # bilinear, bicubic
@@ -71,7 +81,9 @@ def default() -> ml_collections.ConfigDict:
         }
     )
 
-    # Evaluation.
+
+def _evaluation(config: ml_collections.ConfigDict) -> None:
+    """Sets the keys of the evaluation."""
     config.eval_batch_size = 128  # images, each with its views, over the devices of one host
     config.tte = ml_collections.ConfigDict()  # test-time ensembling
     config.tte.enabled = True
@@ -79,7 +91,9 @@ def default() -> ml_collections.ConfigDict:
     config.tte.expand = 24  # pixels: the short side is resized to resolution + expand
     config.tte.views = 10  # of mode random
 
-    # The run itself.
+
+def _run(config: ml_collections.ConfigDict) -> None:
+    """Sets the keys of the run itself: its log, its checkpoints, its devices, its report."""
     config.log_every = 10  # steps
     config.checkpoint_every = 0  # steps; 0: at the end of every epoch
     config.checkpoint_minutes = 10.0  # since the last checkpoint, at the next log_every; 0: never
@@ -87,7 +101,6 @@ def default() -> ml_collections.ConfigDict:
     config.fsdp = False  # keep the frozen weights in pieces over the devices; a training step gathers each for its use
     config.report = True  # draw report.html and report/*.png at the end; see lift_jax.report
     config.sweep = ""  # a grid of runs instead of one: "method=lift,lora seed=0,1,2"
-    return config.lock()
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:

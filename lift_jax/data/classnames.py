@@ -27,7 +27,7 @@ class Classes(NamedTuple):
 
 
 def of_labels(labels: Sequence[str], names: str | Mapping[str, str], thing: str, where: str = "") -> Classes:
-    """The classes whose labels are folders or names, named by a file if there is one.
+    """Gives the classes whose labels are folders or names, and takes their names from a file if there is one.
 
     The file is read in every form of `name_files`, and is taken by name where its keys or its names are the labels.
     It is taken in the order of the labels only where none of it is a label, or the labels are numbers.
@@ -63,7 +63,7 @@ def of_labels(labels: Sequence[str], names: str | Mapping[str, str], thing: str,
 def of_numbers(
     labels: Sequence[int], names: str | Mapping[str, str], folders: Mapping[int, str], where: str
 ) -> Classes:
-    """The classes whose labels are numbers, named by number, by the folders of their images, or by position.
+    """Gives the classes whose labels are numbers, named by number, by the folders of their images, or by position.
 
     Args:
         labels: of the training images; not negative, not empty.
@@ -103,7 +103,7 @@ def _read(names: str | Mapping[str, str], where: str) -> Names:
 
 
 def _as_text(label: str) -> str:
-    """A folder's name as text: where it is no UTF-8, its bytes are read as `text.decode` does, if it can."""
+    """Reads a folder's name as text; where it is no UTF-8, its bytes are decoded as `text.decode` does, if it can."""
     try:
         label.encode("utf-8")
         return label
@@ -116,7 +116,7 @@ def _as_text(label: str) -> str:
 
 
 def own_folders(paths: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
-    """Each label's folder, where the images of every label are in one folder of its own; else nothing.
+    """Gives the folder of each label if the images of every label are in a folder of their own; otherwise nothing.
 
     Where the last part of the folders' paths is not distinct, as in Places, they are the paths below the folder that
     all have in common.

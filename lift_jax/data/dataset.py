@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 1 << 31
 
 
 class Source(Protocol):
-    """Images by index: the encoded file as bytes, the pixels as uint8 [height, width, 3], or an image of Pillow.
+    """Gives images by index: the encoded file as bytes, the pixels as uint8 [height, width, 3], or an image of Pillow.
 
     A source is pickled once for each worker process, so it holds names, handles or small arrays, no photographs.
     """
@@ -51,7 +51,7 @@ class FileSource:
         return read_bytes(self.path(index))
 
     def path(self, index: int) -> str:
-        """The full path of the image's file."""
+        """Gives the full path of the image's file."""
         return os.path.join(self.root, self.paths[index])
 
 
@@ -91,7 +91,7 @@ class SubsetSource:
         return self.source[int(self.indices[index])]
 
     def path(self, index: int) -> str | None:
-        """The whole source's name of the image, where it has one."""
+        """Gives the name that the whole source has for the image, if it has one."""
         return source_path(self.source, int(self.indices[index]))
 
 
@@ -117,7 +117,7 @@ class Dataset:
         return len(self.labels)
 
     def path(self, index: int) -> str:
-        """The image's name for messages: its file's path where it has one, else "NAME[index]"."""
+        """Names an image in messages: by the path of its file if it has one, otherwise as "NAME[index]"."""
         return source_path(self.source, index) or f"{self.name}[{index}]"
 
     @property
@@ -126,17 +126,17 @@ class Dataset:
 
     @property
     def class_counts(self) -> Int[np.ndarray, " classes"]:
-        """Images of each class, int64 [classes]."""
+        """The number of images of each class, int64 [classes]."""
         return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
 
     def subset(self, indices: Int[np.ndarray, " images"], name: str | None = None) -> "Dataset":
-        """The images `indices`, in that order, as a data set with the same classes."""
+        """Makes a data set of the images `indices`, in that order, with the same classes."""
         source = SubsetSource(self.source, indices)
         return dataclasses.replace(self, name=name or self.name, source=source, labels=self.labels[indices])
 
 
 def source_path(source: Source, index: int) -> str | None:
-    """The name that a source gives to an image, or None where it has no names."""
+    """Gives the name that a source has for an image, or None if it has no names."""
     path = getattr(source, "path", None)
     return path(index) if path is not None else None
 
@@ -147,7 +147,7 @@ def printable(name: str) -> str:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is in a bucket.
+    """Tells whether a path is in a bucket.
 
     Raises:
         UserError: the path, or a part of it from which on it stands alone, is at an address that cannot be read.
@@ -160,7 +160,7 @@ def is_remote(path: str) -> bool:
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a local or remote file.
+    """Reads a local or remote file.
 
     Raises:
         UserError: the file cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
@@ -186,13 +186,13 @@ def read_bytes(path: str) -> bytes:
 
 
 def special(mode: int) -> str:
-    """What something that is no regular file is, by its mode, such as "a folder" or "a pipe"."""
+    """Names what is no regular file by its mode, such as "a folder" or "a pipe"."""
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def list_folder(folder: str) -> set[str]:
-    """Names of what is in a local or remote folder.
+    """Lists the names of what is in a local or remote folder.
 
     Raises:
         UserError: the folder does not exist, is none, or cannot be read.
@@ -208,7 +208,7 @@ def list_folder(folder: str) -> set[str]:
 
 
 def is_folder(path: str) -> bool:
-    """Whether a local or remote path is a folder.
+    """Tells whether a local or remote path is a folder.
 
     Raises:
         UserError: the bucket cannot be asked.
@@ -222,7 +222,7 @@ def is_folder(path: str) -> bool:
 
 
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:
-    """The labels of one split as int32, once they are in range.
+    """Checks that the labels of a split are in range, and gives them as int32 [images].
 
     Args:
         labels: one integer an image.
@@ -261,7 +261,7 @@ def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> 
 
 
 def check_splits(train: Dataset, test: Dataset) -> None:
-    """Check training and test split against each other.
+    """Checks the training and the test split against each other.
 
     Images that are in both (by file name) are only warned about, with their number.
 

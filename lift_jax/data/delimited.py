@@ -19,13 +19,13 @@ class Row(NamedTuple):
 
 
 def declared(text: str) -> tuple[str, str]:
-    """The delimiter that a first line such as `sep=;` declares, as Excel writes it, or ""; and the text without it."""
+    """Reads a first line such as Excel's `sep=;`: gives its delimiter, or "", and the text after it."""
     found = re.match(r'"?sep=([,;:|\t])"?[^\S\n]*(\n|$)', text, re.IGNORECASE)
     return (found[1], "\n" + text[found.end() :]) if found else ("", text)
 
 
 def rows(text: str, delimiter: str, where: str) -> list[Row]:
-    """The rows that are not blank, their cells without quotes and without spaces around them.
+    """Reads the rows that are not blank; their cells lose their quotes and the spaces around them.
 
     Args:
         text: with `\\n` as line ending.

@@ -18,10 +18,10 @@ _MARGIN, _ENLARGE = 2, 4
 
 
 def load_digits(imbalance: float, permute_classes: int = 0) -> tuple[Dataset, Dataset]:
-    """The 8 x 8 handwritten digits (UCI, 1,797 images) as uint8 RGB: a long-tailed training and a balanced test split.
+    """Loads the 8 x 8 handwritten digits (UCI, 1,797 images): a long-tailed training and a balanced test split.
 
-    Each is framed by two pixels of background and enlarged to 48 x 48: the digits fill their 8 x 8 pixels to the edges,
-    where a crop would cut them off.
+    Each is framed by two pixels of background and enlarged to 48 x 48 pixels of uint8 RGB: the digits fill their 8 x 8
+    pixels to the edges, where a crop would cut them off.
 
     The test split has 60 images a class. Of the rest, each class keeps a number by the CIFAR-LT formula, from the
     smallest class's remaining images down to that over `imbalance`. The split does not depend on the run's seed.

@@ -29,7 +29,7 @@ class Copies(NamedTuple):
 
 
 def copies(train: Sequence[str], test: Sequence[str]) -> Copies:
-    """The test files whose content a training file of another path has.
+    """Finds the test files that have the same content as a training file of another path.
 
     Only files of one size are opened, and only those that begin alike are read to their ends.
 
@@ -59,7 +59,7 @@ def copies(train: Sequence[str], test: Sequence[str]) -> Copies:
 
 
 def _size(path: str) -> int:
-    """In bytes; -1 for what cannot be read or is no file."""
+    """Gives the size of a file in bytes; -1 for what cannot be read or is no file."""
     try:
         return os.stat(path).st_size if os.path.isfile(path) else -1
     except OSError:

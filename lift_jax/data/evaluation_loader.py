@@ -66,7 +66,7 @@ class _TestChunk:
 
 
 class TestLoader:
-    """This host's test examples, once each, anew on every `iter`; see `test_loader`."""
+    """Gives this host's test examples once each, anew on every `iter`; `test_loader` makes it."""
 
     __test__ = False  # no test case, whatever pytest makes of the name
 
@@ -134,7 +134,7 @@ def test_loader(
     exif_rotate: bool = False,
     none_readable: bool = False,
 ) -> TestLoader:
-    """Batches for evaluation: every example once over all hosts, grouped by the shape of the canvas, padded at the end.
+    """Makes the batches for evaluation: every example once over all hosts, grouped by canvas shape, padded at the end.
 
     The number of batches and their shapes differ between hosts, so a host evaluates its batches on its own devices and
     adds up with the others at the end.
@@ -147,7 +147,7 @@ def test_loader(
         seed: of the views in the mode "random".
         num_workers, process_index, process_count, skip_bad_images, exif_rotate: see `train_loader`. Skipped images are
             in no batch.
-        none_readable: whether it is no error if not one image can be read.
+        none_readable: accepts a data set of which not one image can be read.
 
     Returns:
         An iterable of {"image" uint8 [b, canvas height, canvas width, 3], "corners" int32 [b, views, 2], "transposed"
@@ -171,7 +171,7 @@ test_loader.__test__ = False  # type: ignore[attr-defined]
 
 
 def _stack(entries: list[dict[str, Any]], batch_size: int) -> Batch:
-    """Entries of one canvas shape as a batch, padded to `batch_size`."""
+    """Stacks entries of one canvas shape to a batch, padded to `batch_size`."""
     batch = {}
     for key, first in entries[0].items():
         first = np.asarray(first)

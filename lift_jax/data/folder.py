@@ -32,7 +32,7 @@ class Split(NamedTuple):
 def load_folder(
     root: str, train_folder: str, test_folder: str, class_names: str, name: str, val_fraction: float, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split from folders with one sub-folder a class.
+    """Loads the training and the test split from folders with one sub-folder a class.
 
     The classes come in the order of the folders' names; of their numbers, if all are numbers.
 
@@ -69,7 +69,7 @@ def load_folder(
 
 
 def scan(root: str, split: str) -> Split:
-    """The images under root/split, at any depth below its class folders.
+    """Lists the images under root/split, at any depth below its class folders.
 
     What else is there is counted and named in one warning.
 
@@ -112,7 +112,7 @@ def _one_class(where: str, folder: str) -> UserError:
 
 
 def _warn_of_copies(train: Dataset, test: Dataset) -> None:
-    """Warn of test images whose files have the same content as a training image's."""
+    """Warns of test images whose files have the same content as a training image's."""
     pairs, complete = duplicates.copies(
         *([path for i in range(len(each)) if (path := source_path(each.source, i))] for each in (train, test))
     )

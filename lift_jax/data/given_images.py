@@ -73,7 +73,7 @@ class GivenImages:
 
 
 def _several(images: Any) -> Iterable[Any]:
-    """The images one by one."""
+    """Takes the images apart, one by one."""
     if isinstance(images, _SINGLE) or hasattr(images, "read"):
         return [images]
     if not hasattr(images, "__array__"):
@@ -91,12 +91,12 @@ def _several(images: Any) -> Iterable[Any]:
 
 
 def _are_greys(shape: tuple[int, ...]) -> bool:
-    """Whether an array of this shape can be nothing but grey images: no axis is as short as one of colours."""
+    """Tells whether an array of this shape can only be grey images: no axis is as short as one of colours."""
     return not {shape[0], shape[-1]} & {1, 3, 4} and shape[0] > 0
 
 
 def _held(image: Any, index: int) -> Any:
-    """An image as it is kept until it is asked for: a path, bytes, an image of Pillow, or what is to be an array."""
+    """Keeps an image until it is asked for: as a path, bytes, an image of Pillow, or what will become an array."""
     if isinstance(image, Mapping):
         if "bytes" not in image and "path" not in image:
             raise UserError(f"Image {index} is a dictionary with {list(image)}; give its 'bytes' or its 'path'.")
@@ -112,7 +112,7 @@ def _held(image: Any, index: int) -> Any:
 
 
 def _read(file: Any, index: int) -> bytes:
-    """The content of an opened file, from its beginning."""
+    """Reads an opened file from its beginning."""
     try:
         if file.seekable():
             file.seek(0)

@@ -35,7 +35,7 @@ _LITTER = frozenset(
 
 
 class What(NamedTuple):
-    """What is left out: its name for one and for several, and why, if there is more to say."""
+    """A kind of file that is left out: its name for one and for several, and the reason if there is more to say."""
 
     one: str
     several: str
@@ -80,7 +80,7 @@ class Listing(NamedTuple):
 
 
 def list_images(top: str) -> Listing:
-    """The images at any depth below a local or remote folder.
+    """Lists the images at any depth below a local or remote folder.
 
     Raises:
         UserError: a folder cannot be read.
@@ -101,7 +101,7 @@ def list_images(top: str) -> Listing:
 
 
 def walk(top: str) -> Tree:
-    """What is below a local or remote folder, however deep.
+    """Lists what is below a local or remote folder, however deep.
 
     A link to a folder is followed unless that folder is read anyway or holds the link, so that every folder is read
     once. Pipes, devices and sockets are not opened.
@@ -135,7 +135,7 @@ def walk(top: str) -> Tree:
 
 
 def sub_folders(folder: str) -> list[str]:
-    """The names of the folders in a local or remote folder, links to folders among them, sorted.
+    """Lists the names of the folders in a local or remote folder, sorted; links to folders are among them.
 
     Raises:
         UserError: the folder cannot be read.
@@ -144,7 +144,7 @@ def sub_folders(folder: str) -> list[str]:
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
-    """The files that paths, patterns and a list stand for, in that order; those of a folder or a pattern by name.
+    """Finds the files that paths, patterns and a list stand for, in that order; those of a folder or pattern by name.
 
     Args:
         paths: files, folders (of which the images are taken, at any depth), patterns such as "photos/**/*.jpg", or "-".
@@ -184,19 +184,19 @@ def _images_below(folder: str) -> list[str]:
 
 
 def located(path: str, what: str = "The path of an image") -> str:
-    """The path of a file as a person writes it (see `files.expand`); one that exists as it is written stays so."""
+    """Expands the path of a file (see `files.expand`); one that exists as it is written stays so."""
     return path if "\0" not in path and os.path.lexists(path) else expand(path, what)
 
 
 def _lines(listed: IO[str] | None) -> Iterator[str]:
-    """The lines of a list that are not empty; of a file in bytes, since names need not be UTF-8."""
+    """Reads the lines of a list that are not empty; a file is read in bytes, since names need not be UTF-8."""
     encoded: Iterable[bytes] | None = getattr(listed, "buffer", None)
     lines = listed or () if encoded is None else map(os.fsdecode, encoded)
     yield from (line.rstrip("\r\n") for line in lines if line.strip())
 
 
 def _matches(pattern: str) -> list[str]:
-    """The files that a pattern stands for, sorted; `**` stands for any number of folders, each read once."""
+    """Finds the files that a pattern stands for, sorted; `**` stands for any number of folders, each read once."""
     parts = pattern.split(os.sep)
     if "**" not in parts:
         return sorted(match for match in glob.glob(pattern) if not os.path.isdir(match))
@@ -220,7 +220,7 @@ def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _entries(folder: str) -> list[tuple[str, _Entry]]:
-    """Names in a folder but hidden ones and litter, each with what it is."""
+    """Lists what is in a folder except for hidden files and litter, each name with what it is."""
     if is_remote(folder):
         return [(name, _what_remote(os.path.join(folder, name))) for name in list_folder(folder) if not _ignored(name)]
     try:
@@ -258,7 +258,7 @@ def _suffix(path: str) -> str:
 
 
 def _identity(folder: str) -> object:
-    """The same for all paths to one folder."""
+    """Identifies a folder: all paths to it give the same."""
     if is_remote(folder):
         return folder
     try:
@@ -269,7 +269,7 @@ def _identity(folder: str) -> object:
 
 
 def _leads_up(link: str) -> bool:
-    """Whether a link leads to a folder that it is in."""
+    """Tells whether a link leads to a folder that it is in."""
     target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
     return os.path.commonpath([target, place]) == target
 
@@ -281,7 +281,7 @@ def _reading_order(path: str) -> list[tuple[int, str]]:
 
 
 def _why_not(path: str) -> str | None:
-    """Why a file whose ending is no image's is left out, "" if there is nothing to say; None if it is an image."""
+    """Says why a file is left out because of its ending, "" if there is nothing to say; None if it is an image."""
     try:
         with epath.Path(path).open("rb") if is_remote(path) else open(path, "rb") as file:
             kind = kind_of(file.read(HEAD))

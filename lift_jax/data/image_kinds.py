@@ -38,7 +38,7 @@ class Kind:
 
     @property
     def hint(self) -> str:
-        """What makes a file of this kind readable; "" if it is."""
+        """Says how a file of this kind can be made readable; "" if it is."""
         if self.open is not None:
             return ""
         return f"pip install {self.package} to read it" if self.decoder else self.remedy
@@ -112,7 +112,7 @@ _BRANDS = {b"avif": AVIF, b"avis": AVIF, b"crx ": _RAW} | dict.fromkeys(
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """The kind of a file, or None if it is not known.
+    """Tells the kind of a file, or None if it is not known.
 
     Args:
         head: its first `HEAD` bytes, or more of it.

@@ -9,7 +9,7 @@ _FIRST, _LAST, _COUNT = "n01440764", "n15075141", 1000
 
 
 def readable(names: Sequence[str]) -> list[str]:
-    """Names in place of WordNet ids, where the names are ImageNet-1k's ids and the package open_clip is installed.
+    """Replaces ImageNet-1k's WordNet ids by readable names, if the package open_clip is installed.
 
     Other names are returned as they are. Ids that stay ids are warned about: a text tower makes nothing of them.
 

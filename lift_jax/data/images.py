@@ -44,7 +44,7 @@ _TURNS = {
 
 
 def open_image(data: bytes, name: str) -> Image.Image:
-    """The image in `data` with its header read and its pixels not yet decoded.
+    """Opens the image in `data`: its header is read, its pixels are not yet decoded.
 
     Args:
         data: content of a file of a kind that `image_kinds` knows, whatever its name ends in.
@@ -70,7 +70,7 @@ def open_image(data: bytes, name: str) -> Image.Image:
 
 
 def _opened(decoder: Callable[..., Any], kind: image_kinds.Kind, data: bytes, name: str) -> Image.Image:
-    """What the decoder of its kind opens, or a sentence for whatever it raises."""
+    """Opens an image with the decoder of its kind, and turns whatever that raises into a sentence."""
     try:
         if kind is image_kinds.JPEG_XL:  # whose decoder does not stop at the header
             check_size(*jpeg_xl.shape(data), name)
@@ -91,7 +91,7 @@ def _opened(decoder: Callable[..., Any], kind: image_kinds.Kind, data: bytes, na
 
 
 def to_rgb(image: Image.Image, name: str, exif_rotate: bool = False) -> Image.Image:
-    """Decode an opened image as 8-bit RGB; arguments and errors as `decode`."""
+    """Decodes an opened image as 8-bit RGB; arguments and errors are those of `decode`."""
     check_size(image.height, image.width, name)
     try:
         image.load()
@@ -124,7 +124,7 @@ def check_size(height: int, width: int, name: str) -> None:
 def decode(
     data: bytes, name: str = "the image", exif_rotate: bool = False, reduction: int = 1
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB pixels of an encoded image, as Pillow's `convert("RGB")` gives them to the reference implementation.
+    """Decodes an image to RGB pixels as Pillow's `convert("RGB")` gives them to the reference implementation.
 
     Of several frames or pages the first is taken. Grey and palette images are spread to three channels, CMYK is
     converted, transparency is dropped. One channel of more than 8 bits is scaled (see `wide_pixels`); Pillow alone
@@ -150,14 +150,14 @@ def decode(
 def pixels(
     content: Content, name: str, exif_rotate: bool = False, reduction: int = 1
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """What a source holds of an image as RGB pixels; arguments and errors as `decode`."""
+    """Gives what a source holds of an image as RGB pixels; arguments and errors are those of `decode`."""
     if isinstance(content, Image.Image):
         return np.asarray(to_rgb(content, name, exif_rotate))
     return decode(content, name, exif_rotate, reduction) if isinstance(content, bytes) else content
 
 
 def jpeg_shape(content: Content) -> tuple[int, int] | None:
-    """Height and width of an ordinary JPEG, read from its header; None for anything that is better left to Pillow."""
+    """Reads height and width from the header of an ordinary JPEG; None for anything that is better left to Pillow."""
     if simplejpeg is None or not isinstance(content, bytes) or content[:2] != b"\xff\xd8":
         return None
     try:
@@ -169,7 +169,7 @@ def jpeg_shape(content: Content) -> tuple[int, int] | None:
 
 
 def largest_reduction(height: float, width: float, needed: int) -> int:
-    """The largest of the reductions 1, 2, 4, 8 that leaves at least `needed` pixels on both sides."""
+    """Gives the largest of the reductions 1, 2, 4, 8 that leaves at least `needed` pixels on both sides."""
     return next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(height, width) >= factor * needed)
 
 
@@ -204,7 +204,7 @@ room = _Room(PIXELS_AT_A_TIME)
 
 
 def _count(content: Content) -> int:
-    """How many pixels an image has, from its header; 0 if it is none."""
+    """Counts the pixels of an image by its header; 0 if it is none."""
     if not isinstance(content, bytes):
         return 0  # They are there already.
     shape = jpeg_shape(content)
@@ -218,7 +218,7 @@ def _count(content: Content) -> int:
 
 
 def _decode_jpeg(data: bytes, reduction: int) -> UInt8[np.ndarray, "height width 3"] | None:
-    """The pixels of an ordinary JPEG by simplejpeg, or None for what is better left to Pillow.
+    """Decodes an ordinary JPEG by simplejpeg; None for what is better left to Pillow.
 
     Both use libjpeg-turbo with its accurate settings and give the same pixels; simplejpeg writes them straight into the
     array, which saves a copy.
@@ -238,7 +238,7 @@ _FILTERS = threading.Lock()
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned and mirrored as its EXIF tag says; as it is if the tag cannot be read."""
+    """Turns and mirrors the image as its EXIF tag says; leaves it as it is if the tag cannot be read."""
     try:
         with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Odd metadata: the pixels are fine.

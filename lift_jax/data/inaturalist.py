@@ -18,7 +18,7 @@ LEVELS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 def load_inaturalist(
     root: str, train_json: str, test_json: str, categories_json: str, level: str, name: str
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split from the JSON annotations of the competitions.
+    """Loads the training and the test split from the JSON annotations of the competitions.
 
     Args:
         root: folder that the annotations' `file_name`s are relative to (it has `train_val2018`).
@@ -49,7 +49,7 @@ def load_inaturalist(
 
 
 def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[str]]:
-    """The class of each category id, and the class names, at a level of the taxonomy.
+    """Gives the class of each category id, and the class names, at a level of the taxonomy.
 
     Args:
         categories: list of {"id", "name", and for levels above species the level's name}.
@@ -66,15 +66,15 @@ def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[
         )
     named: dict[int, str] = {}
     for place, category in enumerate(categories, start=1):
-        number = _id(category, "id", "category", place, where)
-        if number in named:
-            raise UserError(f"{where} has two categories with the id {number}; give each an id of its own.")
+        category_id = _id(category, "id", "category", place, where)
+        if category_id in named:
+            raise UserError(f"{where} has two categories with the id {category_id}; give each an id of its own.")
         if not isinstance(category.get(key), str):
             raise UserError(
-                f"{where} has categories without {key!r}, such as that with the id {number}; set data.class_names to "
-                f"the categories.json of the same year."
+                f"{where} has categories without {key!r}, such as that with the id {category_id}; set data.class_names "
+                f"to the categories.json of the same year."
             )
-        named[number] = category[key]
+        named[category_id] = category[key]
     if level == "species":
         order = sorted(named)
         return {category: label for label, category in enumerate(order)}, [named[category] for category in order]
@@ -84,14 +84,14 @@ def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[
 
 
 def _examples(content: Any, numbers: dict[int, int], where: str) -> tuple[list[str], list[int]]:
-    """Paths and labels in the order of the annotations."""
+    """Gives paths and labels in the order of the annotations."""
     images, annotations = (_list(content, key, where) for key in ("images", "annotations"))
     files: dict[int, str] = {}
     for place, image in enumerate(images, start=1):
-        number = _id(image, "id", "image", place, where)
+        image_id = _id(image, "id", "image", place, where)
         if not isinstance(image.get("file_name"), str):
-            raise UserError(f"The image {number} of {where} has no 'file_name'; write the path of its file.")
-        files[number] = image["file_name"]
+            raise UserError(f"The image {image_id} of {where} has no 'file_name'; write the path of its file.")
+        files[image_id] = image["file_name"]
     categories: dict[int, int] = {}
     for place, annotation in enumerate(annotations, start=1):
         image, category = (_id(annotation, key, "annotation", place, where) for key in ("image_id", "category_id"))
@@ -107,7 +107,7 @@ def _examples(content: Any, numbers: dict[int, int], where: str) -> tuple[list[s
                 f"{where} gives the image {image} ({shown(files[image])}) the categories {categories[image]} and "
                 f"{category}; an image is of one class."
             )
-    without = [file for number, file in files.items() if number not in categories]
+    without = [file for image_id, file in files.items() if image_id not in categories]
     if without:
         logging.warning(
             "%s has %d images without annotation, for example %s, which are left out.",
@@ -138,7 +138,7 @@ def _list(content: Any, key: str, where: str) -> list[Any]:
 
 
 def _id(item: Any, key: str, kind: str, place: int, where: str) -> int:
-    """The whole number that an object has under a key; the object is the `place`-th of its kind in the file."""
+    """Reads the whole number that an object has under a key; the object is the `place`-th of its kind in the file."""
     value = item.get(key) if isinstance(item, dict) else None
     number = whole_number(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
     if number is None:
@@ -149,7 +149,7 @@ def _id(item: Any, key: str, kind: str, place: int, where: str) -> int:
 
 
 def read_json(path: str) -> Any:
-    """The content of a JSON file.
+    """Reads a JSON file.
 
     Raises:
         UserError: if it cannot be read or is no JSON.

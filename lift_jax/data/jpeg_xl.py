@@ -9,7 +9,7 @@ _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 def shape(data: bytes) -> tuple[int, int]:
-    """Height and width of an image, bare or in a container (ISO/IEC 18181-1 and -2).
+    """Reads height and width of an image, bare or in a container (ISO/IEC 18181-1 and -2).
 
     Raises:
         ValueError: there is no such header.
@@ -29,7 +29,7 @@ def shape(data: bytes) -> tuple[int, int]:
 
 
 class _Bits:
-    """The bits of a number, from the lowest."""
+    """Reads the bits of a number, from the lowest."""
 
     def __init__(self, value: int):
         self._value = value
@@ -45,7 +45,7 @@ def _side(bits: _Bits, small: int) -> int:
 
 
 def _parts(data: bytes) -> Iterator[bytes]:
-    """The beginnings of the boxes of a container in which the codestream is."""
+    """Finds the boxes of a container that hold the codestream, and gives where each begins."""
     at = 0
     while at + 8 <= len(data):
         size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8

@@ -11,13 +11,13 @@ _FLOAT = re.compile(r"[+-]?((\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)", 
 
 
 def whole_number(text: str) -> int | None:
-    """The number that the text is, such as 8 of "8", "08" and "8.0"; None if it is none, or has more than 18 digits."""
+    """Reads a whole number, such as 8 from "8", "08" and "8.0"; None if it is none, or has more than 18 digits."""
     found = _WHOLE.fullmatch(text)
     return int(found[1] + found[2]) if found else None
 
 
 def number_or_name(labels: Sequence[str], places: Sequence[str]) -> list[int] | list[str]:
-    """The labels as whole numbers if all of them are, else as the names that they are.
+    """Gives the labels as whole numbers if all of them are, otherwise as the names that they are.
 
     Args:
         labels: as they are written, one an image.

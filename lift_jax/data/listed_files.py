@@ -12,7 +12,7 @@ from lift_jax.files import expand
 
 
 def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
-    """The paths as the disk has them, looked for with one listing a folder rather than one call a file.
+    """Finds the paths as the disk has them, with one listing of each folder rather than one call for each file.
 
     A path is taken as it is written if there is such a file. Else its backslashes may stand for slashes, and its
     accents may be composed, or encoded, in another way.
@@ -77,7 +77,7 @@ def _otherwise(path: str, folders: _Folders) -> str | None:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """Other ways to write a path: with slashes, with accents composed and decomposed, in other bytes."""
+    """Gives other ways to write a path: with slashes, with accents composed and decomposed, in other bytes."""
     for each in dict.fromkeys((path, path.replace("\\", "/"))):
         yield each
         yield unicodedata.normalize("NFC", each)

@@ -21,7 +21,7 @@ Split = tuple[str, Sequence[str], Sequence[int] | Sequence[str]]
 
 
 def read_list(path: str) -> tuple[list[str], list[int]]:
-    """Relative paths and labels of a list file.
+    """Reads the relative paths and labels of a list file.
 
     The label is the last word of a line, after spaces, or after a comma, semicolon or bar in all lines; the path before
     it may hold spaces, and may be in quotes. Empty lines are skipped.
@@ -31,23 +31,23 @@ def read_list(path: str) -> tuple[list[str], list[int]]:
     """
     paths, labels, separators = [], [], set()
     _, content = delimited.declared(text.read(path, keep_bytes=True))
-    for number, line in enumerate(content.split("\n"), start=1):
+    for line_number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         name, separator, word = _parts(line.strip())
         label = whole_number(word)
         if label is None:
             raise UserError(
-                f"{path} line {number} ends in '{shown(word)}'; each line is an image's path, a space, and a label, "
-                f"which is a whole number (a table whose first line names its columns is read with "
+                f"{path} line {line_number} ends in '{shown(word)}'; each line is an image's path, a space, and a "
+                f"label, which is a whole number (a table whose first line names its columns is read with "
                 f"config.data.format=csv)."
             )
         if not name:
-            raise UserError(f"{path} line {number} has no path before the label {label}.")
+            raise UserError(f"{path} line {line_number} has no path before the label {label}.")
         separators.add(separator)
         if len(separators) > 1:
             raise UserError(
-                f"{path} line {number} has {separator or 'a space'} before the label, unlike the lines before "
+                f"{path} line {line_number} has {separator or 'a space'} before the label, unlike the lines before "
                 f"it; write a space in all lines."
             )
         paths.append(_unquoted(name))
@@ -58,7 +58,7 @@ def read_list(path: str) -> tuple[list[str], list[int]]:
 
 
 def _parts(line: str) -> tuple[str, str, str]:
-    """The path, the separator ("" for spaces), and the last word of a line."""
+    """Splits a line into the path, the separator ("" for spaces), and the last word."""
     end = 1 + max(line.rfind(each) for each in _SEPARATORS)
     name = line[:end].rstrip(_SEPARATORS)
     return name, line[len(name) : end].strip(), line[end:].strip('"')
@@ -70,7 +70,7 @@ def _unquoted(path: str) -> str:
 
 
 def load_lists(root: str, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:
-    """Training and test split from two list files over one image root.
+    """Loads the training and the test split from two list files over one image root.
 
     Args:
         root: folder that the lists' paths are relative to.
@@ -102,7 +102,7 @@ def from_paths(
     check: bool = True,
     thing: str = "label",
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split from paths and labels, each given with the name of the file that they come from.
+    """Makes the training and the test split from paths and labels, each with the name of the file they come from.
 
     Args:
         root: folder that the paths are relative to.
@@ -135,7 +135,7 @@ def from_paths(
 def _of_numbers(
     where: str, paths: Sequence[str], labels: Sequence[int], class_names: str | Sequence[str] | Mapping[str, str]
 ) -> Classes:
-    """The classes of training images whose labels are numbers."""
+    """Gives the classes of training images whose labels are numbers."""
     if class_names and isinstance(class_names, str | Mapping) and labels:
         return classnames.of_numbers(labels, class_names, classnames.own_folders(paths, labels), where)
     check_labels(labels, len(class_names) or None, where)
@@ -151,7 +151,7 @@ def _of_numbers(
 def _class_numbers(
     labels: Sequence[int] | Sequence[str], known: Sequence[int] | Sequence[str], where: str, train_where: str
 ) -> Int[np.ndarray, " images"]:
-    """The number of each label's class, int32 [images].
+    """Gives the class index of each label, int32 [images].
 
     Args:
         labels: one an image.

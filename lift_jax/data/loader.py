@@ -39,7 +39,7 @@ class _TrainStep:
     exif_rotate: bool
 
     def __call__(self, step: int) -> tuple[Batch, dict[int, str]]:
-        """The batch, and what is wrong with the images that are left out of it, by their index."""
+        """Makes a batch, and says by index what is wrong with the images that are left out of it."""
         steps_per_epoch = -(-len(self.dataset) // self.batch_size)
         epoch, step_in_epoch = divmod(int(step), steps_per_epoch)
         local = self.batch_size // self.process_count
@@ -66,7 +66,7 @@ class _TrainStep:
         return batch, problems
 
     def _example(self, index: int, epoch: int, progress: float) -> np.ndarray:
-        """The random part of an example that this epoch sees."""
+        """Cuts out the random part of an example that this epoch sees."""
         content, name = self.dataset.source[index], printable(self.dataset.path(index))
         rng = np.random.default_rng((self.seed, CROP, epoch, index))
         with images.room(content):
@@ -88,7 +88,15 @@ class _TrainStep:
 
 
 class TrainLoader(Iterator[Batch]):
-    """This host's batches of all epochs; see `train_loader`."""
+    """This host's batches of all epochs, made by `train_loader`.
+
+    An epoch is a permutation of the examples (see `samplers` for others), from (seed, epoch) alone, in steps_per_epoch
+    = ceil(examples / batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b /
+    H) of each. An example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
+
+    A batch is {"image" uint8 [b/H, resolution, resolution, 3], "label" int32 [b/H], "mask" bool [b/H] (False is
+    padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
+    """
 
     def __init__(self, make: _TrainStep, num_workers: int):
         self._make = make
@@ -117,7 +125,7 @@ class TrainLoader(Iterator[Batch]):
         return batch
 
     def _note(self, batch: Batch, problems: dict[int, str]) -> None:
-        """Note the images that the newest batch lacks; at the end of an epoch they are reported."""
+        """Notes the images that the newest batch lacks; at the end of an epoch they are reported."""
         self._some_readable |= bool(batch["mask"].any())
         if problems and not self._some_readable:
             check_some_readable(self._make.dataset, self._make.exif_rotate)
@@ -129,26 +137,26 @@ class TrainLoader(Iterator[Batch]):
 
     @property
     def step(self) -> int:
-        """Number of the next batch, counted over all epochs."""
+        """The number of the next batch, counted over all epochs."""
         return self._step
 
     @property
     def skipped(self) -> list[str]:
-        """Images that could not be decoded so far."""
+        """The names of the images that could not be decoded so far."""
         return self._skipped.names
 
     def seek(self, step: int) -> None:
-        """Continue with the batch of this step, at the cost of starting the workers anew."""
+        """Continues with the batch of this step, at the cost of starting the workers anew."""
         self.close()
         self._step = step
 
     def get_state(self) -> dict[str, int]:
-        """What `set_state` needs to continue with the next batch: a few integers, the same on every host."""
+        """Gives what `set_state` needs to continue with the next batch: a few integers, the same on every host."""
         make = self._make
         return {"step": self._step, "seed": make.seed, "batch_size": make.batch_size, "num_examples": len(make.dataset)}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Continue where `get_state` was called, be it with other numbers of hosts and workers.
+        """Continues where `get_state` was called, even with another number of hosts or workers.
 
         Raises:
             UserError: the state is of a run with another seed, batch size or training set.
@@ -163,7 +171,7 @@ class TrainLoader(Iterator[Batch]):
         self.seek(int(state["step"]))
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stops the workers."""
         if self._iterator is not None:
             stop(self._iterator, self._num_workers)
             self._iterator = None
@@ -187,32 +195,25 @@ def train_loader(
     skip_bad_images: bool = False,
     exif_rotate: bool = False,
 ) -> TrainLoader:
-    """Batches for training.
-
-    An epoch is a permutation of the examples (see `samplers` for others), from (seed, epoch) alone, in steps_per_epoch
-    = ceil(examples / batch_size) batches, of which the last is padded. Host h of H has the rows [h b / H, (h + 1) b /
-    H) of each. An example's crop comes from (seed, epoch, index) alone. Flips are left to the device (`views.flip`).
+    """Makes the iterator of this host's training batches.
 
     Args:
         dataset: the training split.
         batch_size: examples of one step over all hosts.
-        seed: of the order and the crops.
-        resolution: side of the cropped images.
+        seed: decides the order and the crops.
         crop: `RandomResizedCrop()` (the default) or `SquareCrop(...)`.
-        interpolation: "bilinear" or "bicubic".
-        fidelity: one of `resampling.FIDELITIES`.
+        resolution, interpolation, fidelity: of the crops: the side in pixels, "bilinear" or "bicubic", and one of
+            `resampling.FIDELITIES`.
         augment: further augmentation of the crops, from (seed, epoch, index) alone as well; None for none.
         sampler: one of `samplers.SAMPLERS`; others than "shuffle" do not visit every example once an epoch.
-        num_epochs: when the iterator ends.
+        num_epochs: how many epochs the iterator goes through.
         num_workers: worker processes; 0 works in threads of this process.
         process_index, process_count: this host, and how many there are.
-        skip_bad_images: leave images that cannot be decoded out (masked) instead of stopping; at the end of each epoch
-            the log says which, and why.
+        skip_bad_images: mask images that cannot be decoded instead of stopping; after each epoch the log names them.
         exif_rotate: turn photographs as their EXIF tag says.
 
     Returns:
-        An iterator of {"image" uint8 [b/H, resolution, resolution, 3], "label" int32 [b/H], "mask" bool [b/H] (False is
-        padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
+        An iterator of all epochs' batches; `TrainLoader` says what is in them.
 
     Raises:
         UserError: the hosts do not divide the batch; while iterating, an image cannot be decoded, or not one can.

@@ -21,7 +21,7 @@ def check_imbalance(imbalance: float) -> None:
 
 
 def class_sizes(largest: float, num_classes: int, imbalance: float) -> Int[np.ndarray, " classes"]:
-    """Images that each class keeps: n_c = int(largest * (1 / imbalance)^(c / (C - 1))), at least one.
+    """Gives how many images each class keeps: n_c = int(largest * (1 / imbalance)^(c / (C - 1))), at least one.
 
     Args:
         largest: images of class 0 (N / C for a balanced set of N images).
@@ -34,7 +34,7 @@ def class_sizes(largest: float, num_classes: int, imbalance: float) -> Int[np.nd
 
 
 def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: float) -> Int[np.ndarray, " kept"]:
-    """The published CIFAR-LT choice of images (Cao et al. 2019, as used by LIFT).
+    """Chooses the images of the published CIFAR-LT sets (Cao et al. 2019, as used by LIFT).
 
     One legacy NumPy generator seeded with 0 shuffles each class's ascending indices in place, in label order, and the
     first n_c are kept.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 
 def fold(name: str) -> str:
-    """The name without what is often written in two ways.
+    """Removes from a name what is often written in two ways.
 
-    Those are capitals, underscores, hyphens and slashes for spaces, the composition of accents, and zeros before a
+    They are capitals, underscores, hyphens and slashes for spaces, the composition of accents, and zeros before a
     number.
     """
     name = unicodedata.normalize("NFKC", name).casefold()
@@ -18,7 +18,7 @@ def fold(name: str) -> str:
 
 
 def is_digits(text: str) -> bool:
-    """Whether the text is a number of the digits 0 to 9 alone, of any length."""
+    """Tells whether the text is a number of the digits 0 to 9 alone, of any length."""
     return text.isascii() and text.isdigit()
 
 
@@ -30,7 +30,7 @@ and without regard to all that `fold` takes away."""
 def match(
     wanted: Sequence[str], given: Sequence[str], spellings: Sequence[Callable[[str], str]] = SPELLINGS
 ) -> list[int] | None:
-    """For each name that is wanted, the position of the same name among those that are given.
+    """Finds for each name that is wanted the position of the same name among those that are given.
 
     Args:
         wanted: names.
@@ -53,7 +53,7 @@ def match(
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """The distinct labels in the order of their classes: as numbers if all are numbers, else in that of characters."""
+    """Sorts the distinct labels into the order of their classes: as numbers if all are numbers, else as text."""
     distinct = sorted(set(labels))
     if all(map(is_digits, distinct)):
         distinct.sort(key=lambda label: (len(label.lstrip("0")), label.lstrip("0")))

@@ -22,7 +22,7 @@ LARGEST_FILE, MOST_NAMES, MOST_COLUMNS = 64 << 20, 1_000_000, 20
 
 
 class _Kind(enum.IntEnum):
-    """What a column has; the higher, the more likely it has the names of the classes."""
+    """The kind of content of a column; the higher, the more likely it has the names of the classes."""
 
     NUMBER = 0
     WNID = 1
@@ -46,7 +46,7 @@ class Reading(NamedTuple):
 
 
 def read(path: str) -> list[list[Reading]]:
-    """All ways to read a file of names, the surest first; those that are equally sure are in one list.
+    """Gives all ways to read a file of names, the surest first; those that are equally sure are in one list.
 
     Args:
         path: a JSON file (its name ends in .json), or a text with columns, or with a name a line.
@@ -82,13 +82,13 @@ def _of_text(content: str, path: str) -> list[list[Reading]]:
 
 
 def _by_last_word(line: str) -> tuple[str, str]:
-    """The last word, and what is before it or ""."""
+    """Gives the last word of a line, and what is before it or ""."""
     end = 1 + max(line.rfind(each) for each in " \t,")
     return line[end:], _unquoted(line[:end].rstrip(" \t,"))
 
 
 def _plain(lines: Sequence[str], words: Sequence[tuple[str, str]]) -> Reading:
-    """A name a line; or WordNet's `wnid name` lines in the order of the labels."""
+    """Reads lines that are a name each, or WordNet's `wnid name` in the order of the labels."""
     if len(words) == len(lines) and all(_WNID.fullmatch(key) for key, _ in words):
         return Reading(*_transposed(words), ordered=True)
     names = tuple(_unquoted(line) for line in lines)
@@ -96,7 +96,7 @@ def _plain(lines: Sequence[str], words: Sequence[tuple[str, str]]) -> Reading:
 
 
 def _columns(content: str, lines: Sequence[str], delimiter: str, path: str) -> list[tuple[str, ...]]:
-    """The file's rows if every line has the delimiter, else []; rows of unequal length end at the first delimiter."""
+    """Splits the file into rows if every line has the delimiter, else gives []; unequal rows end at the first one."""
     if not all(delimiter in line for line in lines) or (delimiter == ":" and any(line[-1] == ":" for line in lines)):
         return []  # a colon at the end of a line is the heading of others
     try:
@@ -109,7 +109,7 @@ def _columns(content: str, lines: Sequence[str], delimiter: str, path: str) -> l
 
 
 def _of_rows(rows: Sequence[tuple[str, ...]]) -> list[list[Reading]]:
-    """Each column of a table as the keys, and the names that go with it, if that can be said.
+    """Gives each column of a table as keys, with the names that go with it, if that can be said.
 
     The names are in the column whose header says so, which may have the keys as well if no other has them. Without a
     header they are in the one other column that is likeliest to have them by its kind; if there is none, the keys are
@@ -146,7 +146,7 @@ def _word(cell: str) -> str:
 
 
 def _keys(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The first column without its header."""
+    """Gives the first column without its header."""
     return [key for key, _ in (pairs[1:] if _is_header(pairs[0]) else pairs)]
 
 
@@ -186,7 +186,7 @@ def _of_json(content: str, path: str) -> list[list[Reading]]:
 
 
 def _json_rows(parsed: Any) -> list[tuple[str, ...]]:
-    """The rows of an object from key to name or list of names, or of a list of objects; [] if it is neither."""
+    """Gives the rows of an object from key to name or list of names, or of a list of objects; [] if it is neither."""
     if isinstance(parsed, dict):
         rows = [[key, *(value if isinstance(value, list) else [value])] for key, value in parsed.items()]
     elif isinstance(parsed, list) and all(

@@ -24,7 +24,7 @@ class Names:
     tables: Sequence[Sequence[Reading]]
 
     def by_name(self, labels: Sequence[str], thing: str, spaced: bool = True) -> tuple[str, ...] | None:
-        """The name of each label, by the first table in which all labels are found; None if there is no such table.
+        """Names each label by the first table in which all labels are found; None if there is no such table.
 
         Args:
             labels: distinct names, folders or numbers.
@@ -54,7 +54,7 @@ class Names:
         return None
 
     def by_number(self, labels: Sequence[int]) -> dict[int, str] | None:
-        """The name of each number, in order, if the keys are the labels, or are gapless from 0 or 1 and have them all.
+        """Names each number, in order, if the keys are the labels, or are gapless from 0 or 1 and have them all.
 
         Args:
             labels: distinct, ascending.
@@ -66,15 +66,15 @@ class Names:
         return None
 
     def is_numbered(self) -> bool:
-        """Whether the keys are numbers without a gap, so that they are labels or positions and no part of the names."""
+        """Tells whether the keys are numbers without a gap: labels or positions, and no part of the names."""
         return any(max(named) - min(named) == len(named) - 1 for named in self._numbered())
 
     def is_ordered(self) -> bool:
-        """Whether the file may mean the classes by their order."""
+        """Tells whether the file may mean the classes by their order."""
         return any(reading.ordered for reading in self._readings())
 
     def in_order(self, count: int) -> tuple[str, ...]:
-        """The names by their order in the file, which `is_ordered`, where possible so many."""
+        """Gives the names by their order in the file, which `is_ordered`; if possible, `count` of them."""
         ordered = [reading.names for reading in self._readings() if reading.ordered]
         return next((names for names in ordered if len(names) == count), ordered[0])
 
@@ -100,11 +100,11 @@ class Names:
             raise self.misfit(labels, thing)
 
     def overlap(self, labels: Sequence[str]) -> int:
-        """How many of the labels are in the file, by the reading that has the most."""
+        """Counts the labels that are in the file, by the reading that has the most."""
         return len(set(map(fold, labels)) & set(map(fold, self._nearest(labels).keys)))
 
     def misfit(self, labels: Sequence[str], thing: str) -> UserError:
-        """What to say of names that are not those of the labels: both lists, side by side."""
+        """Says that the names are not those of the labels, with both lists side by side."""
         keys = self._nearest(labels).keys
         given = set(map(fold, keys))
         missing = [label for label in labels if fold(label) not in given]
@@ -127,7 +127,7 @@ class Names:
         return max(self._readings(), key=lambda reading: len(wanted & set(map(fold, reading.keys))))
 
     def _numbered(self) -> Iterator[dict[int, str]]:
-        """Of each reading whose keys are distinct numbers, these in order with their names."""
+        """Gives the numbers of each reading whose keys are distinct numbers, in order, with their names."""
         for reading in self._readings():
             numbers = [whole_number(key) for key in reading.keys]
             named = {number: name for number, name in zip(numbers, reading.names, strict=True) if number is not None}

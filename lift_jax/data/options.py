@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def data_defaults() -> ConfigDict:
-    """The default `config.data`: every key, with the quickstart's digits as the values."""
+    """Makes the default `config.data`: every key, with the values that load the quickstart's digits."""
     data = ConfigDict()
     data.name = "digits"  # what messages and reports call the data set; for format "tfds" the builder's name
     data.format = "digits"  # one of sources.FORMATS

@@ -58,9 +58,9 @@ def prepare(
     test_list: str = "",
     class_names: str = "",
 ) -> None:
-    """Prepare a data set unless it is there, index its records, and print its counts beside the published ones.
+    """Prepares a data set unless it is there, indexes its records, and prints its counts beside the published ones.
 
-    Arguments:
+    Args:
         name: one of `PUBLISHED`, or any name for list files.
         data_dir: where the records go, local or remote.
         raw_dir: folder of original files that are not to be downloaded, or "".
@@ -101,7 +101,7 @@ def prepare(
 
 
 def _remove_begun(builder: Any) -> None:
-    """Remove what a killed run had begun to download, extract and write. TFDS begins anew, and would leave it there."""
+    """Removes what a killed run had begun to download, extract and write; TFDS begins anew, and would leave it."""
     downloads = builder.data_dir_root / "downloads"
     for folder in (
         *downloads.glob(f"{builder.name}/*.tmp.*"),
@@ -112,7 +112,7 @@ def _remove_begun(builder: Any) -> None:
 
 
 def _copy(builder: Any, target: epath.Path) -> None:
-    """Copy a finished data set and the index of its records to where it belongs, if that is elsewhere.
+    """Copies a finished data set and the index of its records to where it belongs, if that is elsewhere.
 
     What is there already is not copied again, and the file that says that all is there is the last.
     """
@@ -129,7 +129,7 @@ def _copy(builder: Any, target: epath.Path) -> None:
 
 
 def report(name: str, data_dir: str) -> None:
-    """Print the counts of each split, and whether the training split's are the published ones."""
+    """Prints the counts of each split, and whether the training split's are the published ones."""
     builder = open_builder(name, data_dir)
     print(f"{name} {builder.info.version} in {builder.data_dir}")
     for split in builder.info.splits:
@@ -184,7 +184,7 @@ def _download_config(raw_dir: str) -> Any:
 
 
 def _list_builder(name: str, data_dir: str, image_root: str, train_list: str, test_list: str, class_names: str) -> Any:
-    """A TFDS builder of list files; the images stay as they are, so it needs no TensorFlow."""
+    """Makes a TFDS builder of list files; the images stay as they are, so it needs no TensorFlow."""
     import tensorflow_datasets as tfds
 
     train, test = load_lists(image_root, train_list, test_list, class_names, name)
@@ -220,7 +220,7 @@ def _list_builder(name: str, data_dir: str, image_root: str, train_list: str, te
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command, and returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.data.prepare",
         description=__doc__,

@@ -8,7 +8,7 @@ _FIRST = 3
 
 
 def describe(dataset: Dataset) -> str:
-    """The classes of a data set, the first few and the last by name, and where the names come from.
+    """Describes the classes of a data set, the first few and the last by name, and where the names come from.
 
     For example "12 classes: 0 = tarantula (41 images), 1 = scorpion (3 images), 2 = tick (1 image), …, 11 = flea (2
     images); names from the folders."

@@ -70,7 +70,7 @@ _VAGUE = re.compile(r"((class|label|category|cls|id) ?)?-?\d+", re.ASCII | re.IG
 
 
 def clean(name: str, is_path: bool = False) -> str:
-    """A class name as words: underscores become spaces, and the last part of a path comes first.
+    """Writes a class name as words: underscores become spaces, and the last part of a path comes first.
 
     Args:
         name: as it is written.
@@ -85,7 +85,7 @@ def clean(name: str, is_path: bool = False) -> str:
 
 
 def clean_all(class_names: Sequence[str]) -> list[str]:
-    """Class names as words.
+    """Writes class names as words.
 
     They are paths where their last parts would not tell them apart, for then `classnames.own_folders` makes them paths:
     "birds/small" and "cats/small" become "small birds" and "small cats".
@@ -96,7 +96,7 @@ def clean_all(class_names: Sequence[str]) -> list[str]:
 
 
 def build(class_names: Sequence[str], prompt: str = DEFAULT) -> list[list[str]]:
-    """The sentences for each class, whose text features are to be averaged.
+    """Makes the sentences for each class, whose text features are to be averaged.
 
     Class names that say nothing, such as "class 7", and classes with the same sentences are warned about.
 
@@ -157,7 +157,7 @@ def _warn(names: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
 
 
 def read_descriptors(path: str, class_names: Sequence[str]) -> list[list[str]]:
-    """Descriptors of each class from a JSON object {class name: [descriptor, ...]}.
+    """Reads the descriptors of each class from a JSON object {class name: [descriptor, ...]}.
 
     Case, underscores, hyphens and the composition of accents do not matter.
 
@@ -186,7 +186,7 @@ def read_descriptors(path: str, class_names: Sequence[str]) -> list[list[str]]:
 
 
 def describe(name: str, descriptor: str) -> str:
-    """A sentence of class name and descriptor, as Menon & Vondrick (2023) build it: "hen, which has two legs."."""
+    """Joins class name and descriptor to a sentence as Menon & Vondrick (2023) build it: "hen, which has two legs."."""
     first = descriptor.split(" ", 1)[0].lower()
     if first in ("a", "an", "the", "used"):
         verb = "is "

@@ -15,7 +15,7 @@ Operation = Callable[[Image.Image, float], Image.Image]
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:
-    """The pixel (x, y) becomes that at (a x + b y + c, d x + e y + f); what lies outside of the image is black."""
+    """Moves pixels: (x, y) becomes that at (a x + b y + c, d x + e y + f); what lies outside of the image is black."""
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
 
 
@@ -46,7 +46,7 @@ _OPERATIONS = list({**SIGNED, **UNSIGNED}.items())
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-    """Some operations in a row, each drawn uniformly from all, with one magnitude and, where it has one, a random sign.
+    """Applies some operations in a row, drawn uniformly, of one magnitude and, where they have one, a random sign.
 
     Args:
         operations: how many; 0 does nothing.
@@ -70,7 +70,7 @@ class RandAugment:
             )
 
     def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        """The augmented image, of the same size."""
+        """Gives the augmented image, of the same size."""
         augmented = Image.fromarray(image)
         for _ in range(self.operations):
             name, operation = _OPERATIONS[rng.integers(len(_OPERATIONS))]

@@ -30,7 +30,7 @@ _IN_MEMORY_PIXELS = 64 * 64
 class RecordSource:
     """Encoded images of a prepared split.
 
-    Arguments:
+    Args:
         records: the TFDS data source, whose images are not decoded.
         order: which of its records, in what order, int [images].
         names: one file name or id an image.
@@ -47,18 +47,18 @@ class RecordSource:
         return self.records[int(self.order[index])]["image"]
 
     def path(self, index: int) -> str:
-        """The image's file name or id."""
+        """Gives the image's file name or id."""
         return str(self.names[index])
 
 
 def load_records(
     name: str, data_dir: str, train_split: str, test_split: str, class_names: str, level: str
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split of a data set that TFDS prepared as array_record files.
+    """Loads the training and the test split of a data set that TFDS prepared as array_record files.
 
     Images come in the order of their file names or ids, which is CIFAR's original order.
 
-    Arguments:
+    Args:
         name: TFDS's name of the data set (cifar10, cifar100, imagenet_lt, i_naturalist2018, or places_lt as
             `lift_jax.data.prepare` makes it), possibly with `/config`.
         data_dir: TFDS's data directory, local or remote; "" stands for ~/tensorflow_datasets.
@@ -86,7 +86,7 @@ def load_records(
 
 
 def _load_listed(builder: Any, train_list: str, test_list: str, class_names: str, name: str) -> tuple[Dataset, Dataset]:
-    """The images of two list files, out of the splits of a larger data set."""
+    """Loads the images of two list files out of the splits of a larger data set."""
     train, test = from_paths(
         "", (train_list, *read_list(train_list)), (test_list, *read_list(test_list)), class_names, name, check=False
     )
@@ -95,7 +95,7 @@ def _load_listed(builder: Any, train_list: str, test_list: str, class_names: str
 
 
 def _of_split(listed: Dataset, builder: Any, split: str, where: str) -> Dataset:
-    """The listed images, read from the records of a split.
+    """Finds the listed images among the records of a split.
 
     An image is known by its label and the name of its file, for the folders may be laid out in two ways, as those of
     Places365 are.
@@ -117,7 +117,7 @@ def _of_split(listed: Dataset, builder: Any, split: str, where: str) -> Dataset:
 
 
 def open_builder(name: str, data_dir: str) -> Any:
-    """The newest prepared version of a data set.
+    """Opens the newest prepared version of a data set.
 
     Raises:
         UserError: there is none, or its files are no array_record files.
@@ -161,14 +161,14 @@ def _split(builder: Any, split: str, name: str) -> Dataset:
 
 
 def _records(builder: Any, split: str) -> Any:
-    """Records by number, with the images still encoded."""
+    """Gives the records by index, with the images still encoded."""
     import tensorflow_datasets as tfds
 
     return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
 def read_index(builder: Any, split: str) -> tuple[Int[np.ndarray, " images"], np.ndarray]:
-    """Label and file name (or id) of every record.
+    """Gives label and file name (or id) of every record.
 
     They are inside the records, beside the images, so reading them means reading everything; so they are kept in a file
     beside the records (or, where that cannot be written, read again each time).
@@ -202,7 +202,7 @@ def read_index(builder: Any, split: str) -> tuple[Int[np.ndarray, " images"], np
 
 
 def in_memory(dataset: Dataset) -> Dataset:
-    """The data set with its images decoded, if the first of them is small and all are of its size; else unchanged."""
+    """Decodes the images of a data set if the first is small and all are of its size; else leaves the set unchanged."""
     images: np.ndarray | None = None
     for index in range(len(dataset)):
         try:
@@ -220,7 +220,7 @@ def in_memory(dataset: Dataset) -> Dataset:
 
 
 def _at_level(split: Dataset, own_names: list[str], categories_json: str, level: str) -> Dataset:
-    """The split with the taxa of a level as classes."""
+    """Gives the split with the taxa of a level as classes."""
     if not categories_json:
         raise UserError(
             f"config.data.level is {level}; set data.class_names to the categories.json, which has the taxa."

@@ -37,7 +37,7 @@ def check_fidelity(fidelity: str) -> None:
 
 
 def resample(image: Pixels, height: int, width: int, interpolation: str, fidelity: str = "exact") -> Pixels:
-    """Resize to an exact size with an antialiased filter: first along the rows, then along the columns.
+    """Resizes to an exact size with an antialiased filter: first along the rows, then along the columns.
 
     Pillow before 13 had this order of its two passes, and so have the reference's pixels; Pillow 13 goes the other way
     round where that is less work, and since each pass is rounded and clipped, bicubic edges then differ by tens of grey

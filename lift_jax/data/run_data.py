@@ -38,19 +38,13 @@ class RunData:
         return train_loader(
             self.train,
             batch_size=c.batch_size,
-            seed=c.seed,
             resolution=resolution,
             crop=SquareCrop(c.crop_schedule) if c.crop == "square" else RandomResizedCrop(),
             num_epochs=c.num_epochs,
             fidelity=c.data.fidelity,
             augment=RandAugment(c.data.randaugment, c.data.randaugment_magnitude),
             sampler=c.data.sampler,
-            interpolation=c.interpolation,
-            num_workers=c.data.num_workers,
-            skip_bad_images=c.data.skip_bad_images,
-            exif_rotate=c.data.exif_rotate,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            **_common_options(c),
         )
 
     def test_loader(self, resolution: int, mode: str) -> TestLoader:
@@ -89,16 +83,23 @@ def evaluation_loader(
     options: dict[str, Any] = dict(
         batch_size=c.eval_batch_size,
         expand=c.tte.expand,
-        interpolation=c.interpolation,
         fidelity=c.data.test_fidelity,
         num_views=c.tte.views,
-        seed=c.seed,
-        num_workers=c.data.num_workers,
-        skip_bad_images=c.data.skip_bad_images,
-        exif_rotate=c.data.exif_rotate,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        **_common_options(c),
     )
     options |= changes
     options["batch_size"] = -(-options["batch_size"] // local) * local
     return test_loader(dataset, resolution=resolution, mode=mode, **options)
+
+
+def _common_options(config: ml_collections.FrozenConfigDict) -> dict[str, Any]:
+    """Gives the options in which the loaders of a run's training and test images agree."""
+    return dict(
+        seed=config.seed,
+        interpolation=config.interpolation,
+        num_workers=config.data.num_workers,
+        skip_bad_images=config.data.skip_bad_images,
+        exif_rotate=config.data.exif_rotate,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )

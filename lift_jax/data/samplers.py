@@ -9,7 +9,7 @@ SAMPLERS = ("shuffle", "balanced", "square_root", "class_aware")
 
 
 class EpochOrder:
-    """The order of each epoch, from (seed, epoch) alone.
+    """Draws the order of each epoch, from (seed, epoch) alone.
 
     - "shuffle": every example once.
     - "balanced": each draw takes a class uniformly, then one of its examples uniformly (Kang et al. 2020).
@@ -39,7 +39,7 @@ class EpochOrder:
         self._last: tuple[int, np.ndarray] | None = None
 
     def __call__(self, epoch: int) -> Int[np.ndarray, " examples"]:
-        """Indices of the examples, in the order of the epoch."""
+        """Gives the indices of the examples, int [examples], in the order of the epoch."""
         last = self._last  # Read once: several threads may be at the border of two epochs.
         if last is None or last[0] != epoch:
             self._last = last = (epoch, self._draw(np.random.default_rng((self._seed, 0, epoch))))

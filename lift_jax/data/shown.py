@@ -11,13 +11,13 @@ _LONGEST = 80
 
 
 def shown(text: object) -> str:
-    """The text with control characters and lone surrogates escaped, and cut where it is long."""
+    """Escapes control characters and lone surrogates, and cuts the text where it is long."""
     text = str(text)
     escaped = printable(text[:_LONGEST], None)
     return escaped if len(text) <= _LONGEST else f"{escaped}… ({len(text):,} characters)"
 
 
 def some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:
-    """The first few of the items, and how many more there are."""
+    """Lists the first few of the items, and says how many more there are."""
     first = ", ".join(shown(item) for item in items[:limit])
     return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"

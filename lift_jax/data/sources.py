@@ -20,11 +20,10 @@ from lift_jax.errors import UserError
 from lift_jax.files import expand
 
 FORMATS = ("digits", "lists", "folder", "csv", "inaturalist", "tfds")
-_FORMAT_OF = {".csv": "csv", ".tsv": "csv", ".jsonl": "csv", ".ndjson": "csv", ".json": "inaturalist"}
 
 
 def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """The training and the test split that a config describes, checked.
+    """Loads and checks the training and the test split that a config describes.
 
     Args:
         data_config: `config.data`, see `options.data_defaults`.
@@ -58,7 +57,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 
 def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
-    """Indices that sort a data set by label and file name: the same images give the same order, whatever held them."""
+    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
     names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
     return np.lexsort((np.array(names), dataset.labels))
 
@@ -74,7 +73,6 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
         case "lists":
             return load_lists(root, train_list, test_list, class_names, data.name)
         case "folder":
-            _check_sub_folders(root, train_list=train_list, test_list=test_list)
             return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
             return load_tables(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
@@ -92,16 +90,4 @@ def _check_unused(**paths: str) -> None:
             raise UserError(
                 f"config.data.{key} is {path}, but config.data.format=digits reads no files; write "
                 f"config.data.format={' or '.join(FORMATS[1:])}."
-            )
-
-
-def _check_sub_folders(root: str, **splits: str) -> None:
-    """Checks that the splits of class folders are folders, and says which format reads a file."""
-    for key, split in splits.items():
-        below = os.path.join(root, split)
-        if not os.path.isdir(below) and (os.path.isfile(below) or os.path.isfile(split)):
-            ending = os.path.splitext(split)[1].lower()
-            raise UserError(
-                f"config.data.{key} is {split}, a file, but config.data.format=folder takes the name of a "
-                f"folder below config.data.root; write config.data.format={_FORMAT_OF.get(ending, 'lists')}."
             )

@@ -15,9 +15,12 @@ TRAIN = ("train", "training")
 TEST = ("test", "val", "validation", "valid", "testing", "eval", "evaluation")
 """The usual names, in any case of letters; the first one that is there is taken."""
 
+_FORMAT_OF = {".csv": "csv", ".tsv": "csv", ".jsonl": "csv", ".ndjson": "csv", ".json": "inaturalist"}
+"""The value of config.data.format that reads a file of such an ending; `lists` reads the others."""
+
 
 def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
-    """The folders of the training and the test split: those given, or else those with the usual names.
+    """Finds the folders of the training and the test split: those given, or else those with the usual names.
 
     Args:
         root: the folder of the data set.
@@ -51,25 +54,31 @@ def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
 
 
 def _given(root: str, key: str, folder: str) -> str:
-    """The folder that a config key names, checked to be no file."""
+    """Gives the folder that a config key names.
+
+    Raises:
+        UserError: if it is a file, with the format that reads such a file.
+    """
     folder = expand(folder, f"config.data.{key}").rstrip(os.sep)
-    if folder and not is_remote(root) and (os.path.isfile(os.path.join(root, folder)) or os.path.isfile(folder)):
+    below = os.path.join(root, folder)
+    if folder and not is_remote(root) and not os.path.isdir(below) and any(map(os.path.isfile, (below, folder))):
+        ending = os.path.splitext(folder)[1].lower()
         raise UserError(
-            f"config.data.{key} is {folder}, a file, but config.data.format=folder asks for a sub-folder of "
-            "config.data.root; write config.data.format=lists, or csv for a table."
+            f"config.data.{key} is {folder}, a file, but config.data.format=folder takes the name of a folder below "
+            f"config.data.root; write config.data.format={_FORMAT_OF.get(ending, 'lists')}."
         )
     return folder
 
 
 def _usual(names: Iterable[str], folders: Sequence[str]) -> str:
-    """The first of the names that is a folder's, if need be in other letters; "" if none is."""
+    """Finds the first of the names that is a folder's, if need be in another case of letters; "" if none is."""
     exact = (name for name in names if name in folders)
     similar = (folder for name in names for folder in folders if folder.lower() == name)
     return next(itertools.chain(exact, similar), "")
 
 
 def _has_train(root: str, folders: Sequence[str], test: str) -> bool:
-    """Whether a folder has the name of a training split and is not one class of several, of trains for example."""
+    """Tells whether there is a training split, and not merely one class of several that is called train."""
     train = _usual(TRAIN, folders)
     if not train or test or _usual(TEST, folders) or len(folders) == 1:
         return bool(train)
@@ -77,7 +86,7 @@ def _has_train(root: str, folders: Sequence[str], test: str) -> bool:
 
 
 def _check_no_test(root: str, folders: Sequence[str], test: str) -> None:
-    """Check that none of the folders, which are to be the classes, is the test split."""
+    """Checks that none of the folders, which are to be the classes, is the test split."""
     found = test or _usual(TEST, folders)
     if found.split(os.sep)[0] in folders and (test or sub_folders(os.path.join(root, found))):
         raise UserError(

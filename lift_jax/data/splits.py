@@ -9,7 +9,7 @@ from lift_jax.errors import UserError
 def hold_out(
     labels: Int[np.ndarray, " images"], fraction: float, seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
-    """Indices of a training and a test split in which each class has the same share.
+    """Divides images into a training and a test split in which each class has the same share.
 
     Of n images of a class, round(fraction * n) are held out, but at least one stays in training; so a class of one
     image is not tested.

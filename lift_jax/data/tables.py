@@ -46,7 +46,7 @@ class Row(NamedTuple):
 def load_tables(
     root: str, train_table: str, test_table: str, class_names: str, name: str, val_fraction: float, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """Training and test split from tables with a column of paths, one of labels, and possibly one named `split`.
+    """Loads both splits from tables with a column of paths, one of labels, and possibly one named `split`.
 
     Labels are integers 0 to n-1, or class names, which are then numbered in alphabetical order.
 
@@ -87,7 +87,7 @@ def load_tables(
 
 
 def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[str, str]:
-    """The class name of each label, where the table has both."""
+    """Gives the class name of each label, if the table has both."""
     first: dict[str, Row] = {}
     for row, label in zip(rows, labels, strict=True):
         if not row.name:
@@ -102,7 +102,7 @@ def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[s
 
 
 def read_table(path: str) -> list[Row]:
-    """Rows of one CSV file, whatever its delimiter, or of one of JSON lines.
+    """Reads the rows of a CSV file, whatever its delimiter, or of a file of JSON lines.
 
     Raises:
         UserError: if the file cannot be read, a column is missing, or a row has no path or no label.
@@ -127,7 +127,7 @@ def read_table(path: str) -> list[Row]:
 
 
 def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, str]:
-    """The columns of the paths, of the labels and, or "", of the class names.
+    """Tells the columns of the paths, of the labels, and of the class names, "" if there is none of these.
 
     Of several that may have the labels, the first one of whole numbers has them, and another one the names; or if there
     is none, the first one has them, and the names are in one that is called so.
@@ -147,7 +147,7 @@ def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, s
 
 
 def _csv_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
-    """The line of each row, and the cells of each column by its name."""
+    """Reads the line of each row, and the cells of each column by its name."""
     delimiter, content = delimited.declared(content)
     first = next((line for line in content.split("\n") if line.strip()), "")
     headers = {each: _header(first, each, path) for each in (delimiter or delimited.DELIMITERS)}
@@ -175,32 +175,32 @@ def _is_known(header: Sequence[str]) -> bool:
 
 
 def _json_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
-    """The line of each row, and what each of its keys has, for a file with a JSON object a line."""
+    """Reads the line of each row, and the values of each key, from a file with a JSON object a line."""
     lines, rows = [], []
-    for number, line in enumerate(content.split("\n"), start=1):
+    for line_number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = parse_json(line)
         except ValueError as error:
-            raise UserError(f"{path} line {number} is no valid JSON ({error}).") from error
+            raise UserError(f"{path} line {line_number} is no valid JSON ({error}).") from error
         if not isinstance(row, dict):
             raise UserError(
-                f'{path} line {number} is no JSON object; write one a line: {{"file_name": …, "label": …}}.'
+                f'{path} line {line_number} is no JSON object; write one a line: {{"file_name": …, "label": …}}.'
             )
-        lines.append(number)
+        lines.append(line_number)
         rows.append({key.strip().lower(): _cell(value) for key, value in row.items()})
     names = dict.fromkeys(name for row in rows for name in row)
     return lines, {name: [row.get(name, "") for row in rows] for name in names}
 
 
 def _cell(value: Any) -> str:
-    """A text or number as a cell; anything else is none."""
+    """Makes a cell of a text or number; anything else is none."""
     return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _metadata(root: str) -> tuple[str, str, list[Row]]:
-    """The `metadata.csv` or `metadata.jsonl` files under root."""
+    """Finds the `metadata.csv` or `metadata.jsonl` files under root."""
     if not root:
         raise UserError(
             "config.data.root is empty; config.data.format=csv needs the folder that the images' paths are relative to."

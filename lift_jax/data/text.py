@@ -30,7 +30,7 @@ LONGEST_NAME = 1000
 
 
 def read(path: str, keep_bytes: bool = False, largest: int = LARGEST_FILE) -> str:
-    """The text of a local or remote file, with `\\n` as its only line ending; see `decode`.
+    """Reads the text of a local or remote file, with `\\n` as its only line ending; see `decode`.
 
     Args:
         path: the file.
@@ -52,7 +52,7 @@ def read(path: str, keep_bytes: bool = False, largest: int = LARGEST_FILE) -> st
 
 
 def decode(content: bytes, where: str, keep_bytes: bool = False) -> str:
-    """Bytes as text, with `\\n` as its only line ending.
+    """Decodes bytes to text, with `\\n` as its only line ending.
 
     UTF-8, UTF-16 and UTF-32 are known by their byte order mark; without one, the text is UTF-8 if that is possible,
     UTF-16 if every second byte is zero, else Windows-1252 (which Latin-1 is part of) if the result looks like text.

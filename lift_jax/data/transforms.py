@@ -17,25 +17,25 @@ Box = tuple[int, int, int, int]
 
 
 def resized_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Height and width after the short side becomes `short_side`; the long side is rounded down, as in torchvision."""
+    """Gives (height, width) once the short side is `short_side`; the long one is rounded down, as in torchvision."""
     long_side = int(short_side * max(height, width) / min(height, width))
     return (short_side, long_side) if height <= width else (long_side, short_side)
 
 
 def resize(image: Pixels, short_side: int, interpolation: str, fidelity: str = "exact") -> Pixels:
-    """Resize so that the short side becomes `short_side`, keeping the aspect ratio; see `resample`."""
+    """Resizes so that the short side becomes `short_side`, keeping the aspect ratio; see `resample`."""
     height, width = resized_shape(image.shape[0], image.shape[1], short_side)
     return resample(image, height, width, interpolation, fidelity)
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
-    """The part of the image inside a box."""
+    """Cuts out the part of the image inside a box."""
     top, left, height, width = box
     return image[top : top + height, left : left + width]
 
 
 def scaled(box: Box, before: tuple[int, int], after: tuple[int, int]) -> Box:
-    """The box in an image that was resized from (height, width) `before` to `after`, rounded to its pixels."""
+    """Scales a box to an image that was resized from (height, width) `before` to `after`, in whole pixels."""
     result = []
     for start, length, old, new in zip(box[:2], box[2:], before, after, strict=True):
         first = min(round(start * new / old), new - 1)
@@ -45,23 +45,23 @@ def scaled(box: Box, before: tuple[int, int], after: tuple[int, int]) -> Box:
 
 
 def resized_crop(image: Pixels, box: Box, resolution: int, interpolation: str, fidelity: str = "exact") -> Pixels:
-    """The part inside a box, resized to a square of `resolution`; pixels outside the box have no influence."""
+    """Resizes the part inside a box to a square of `resolution`; pixels outside the box have no influence."""
     return resample(crop(image, box), resolution, resolution, interpolation, fidelity)
 
 
 def center_offset(size: int, resolution: int) -> int:
-    """Where a centred crop starts along one axis (rounds half to even, as torchvision does)."""
+    """Says where a centred crop starts along one axis (rounds half to even, as torchvision does)."""
     return round((size - resolution) / 2)
 
 
 def center_crop(image: Pixels, resolution: int) -> Pixels:
-    """The central square of side `resolution`; the image is at least that large."""
+    """Cuts out the central square of side `resolution`; the image is at least that large."""
     height, width = image.shape[:2]
     return crop(image, (center_offset(height, resolution), center_offset(width, resolution), resolution, resolution))
 
 
 def five_corners(height: int, width: int, resolution: int) -> list[tuple[int, int]]:
-    """(top, left) of the five crops: top left, top right, bottom left, bottom right, centre."""
+    """Gives (top, left) of the five crops: top left, top right, bottom left, bottom right, centre."""
     bottom, right = height - resolution, width - resolution
     return [(0, 0), (0, right), (bottom, 0), (bottom, right), (round(bottom / 2), round(right / 2))]
 
@@ -70,7 +70,7 @@ class TrainCrop(Protocol):
     """A way to choose the part of an image that a training step sees."""
 
     def box(self, rng: np.random.Generator, height: int, width: int, progress: float) -> Box:
-        """A box inside an image of that size; `progress` is epoch / (epochs - 1), from 0 to 1."""
+        """Chooses a box inside an image of that size; `progress` is epoch / (epochs - 1), from 0 to 1."""
         ...
 
 
@@ -88,7 +88,7 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def box(self, rng: np.random.Generator, height: int, width: int, progress: float = 0.0) -> Box:
-        """A random box; `progress` has no influence."""
+        """Chooses a random box; `progress` has no influence."""
         for _ in range(10):
             area = height * width * rng.uniform(*self.scale)
             aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -135,7 +135,7 @@ class SquareCrop:
             raise UserError(f"The crop schedule is {self.schedule!r}; write one of {', '.join(SCHEDULES)}.")
 
     def box(self, rng: np.random.Generator, height: int, width: int, progress: float) -> Box:
-        """A random square; `progress` is t, from 0 to 1."""
+        """Chooses a random square; `progress` is t, from 0 to 1."""
         area, largest = height * width, min(height, width)
         smallest_share = self.min_scale + (1 - self.min_scale) * SCHEDULES[self.schedule](progress)
         low, high = min(smallest_share * area, largest**2), min(area, largest**2)

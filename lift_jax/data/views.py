@@ -26,7 +26,7 @@ _MAX_ASPECT = 100  # A longer image would be gigabytes when its short side is sc
 
 
 def canvas_widths(resolution: int, short_side: int) -> list[int]:
-    """Widths that a canvas of height `short_side` can have, in ascending order; the last one is for packed columns."""
+    """Lists the widths that a canvas of height `short_side` can have, ascending; the last is for packed columns."""
     slack = short_side // 64  # 500 x 332 counts as 3:2
     packed = 3 * resolution + 1
     widths = [math.ceil(aspect * short_side) + slack for aspect in _ASPECTS]
@@ -34,7 +34,7 @@ def canvas_widths(resolution: int, short_side: int) -> list[int]:
 
 
 def num_views(mode: str, views: int = 10) -> int:
-    """Views of one image in an evaluation mode; `views` is the number for "random".
+    """Counts the views of one image in an evaluation mode; `views` is the number for "random".
 
     Raises:
         UserError: an unknown mode.
@@ -45,7 +45,7 @@ def num_views(mode: str, views: int = 10) -> int:
 
 
 def short_side(resolution: int, expand: int, mode: str) -> int:
-    """What the short side of a test image is resized to, in every mode but "random"."""
+    """Gives the pixels that the short side of a test image is resized to, in every mode but "random"."""
     return resolution + (resolution // 7 if mode == "plain" else expand)
 
 
@@ -60,7 +60,7 @@ def prepare_test(
     name: str = "The image",
     fidelity: str = "exact",
 ) -> dict[str, Any]:
-    """One test image as a canvas and the places of its views.
+    """Puts one test image on a canvas, and says where its views are.
 
     Args:
         image: RGB pixels.
@@ -91,24 +91,29 @@ def prepare_test(
     if count == 1:
         canvas = transforms.center_crop(resized, resolution)
         return _entry(canvas, [(0, 0)], False, [False])
-    height, width = resized.shape[:2]
+    return _five_or_ten_crops(resized, resolution, mirrored=mode == "tencrop")
+
+
+def _five_or_ten_crops(image: UInt8[np.ndarray, "height width 3"], resolution: int, mirrored: bool) -> dict[str, Any]:
+    """Packs the corners and the centre of a resized image, and if asked for, the same crops of its mirror image."""
+    height, width = image.shape[:2]
     corners = transforms.five_corners(height, width, resolution)
     flipped = [False] * 5
-    if mode == "tencrop":  # A crop of the mirrored image is the mirrored crop from the other side.
+    if mirrored:  # A crop of the mirrored image is the mirrored crop from the other side.
         corners += [(top, width - resolution - left) for top, left in corners]
         flipped += [True] * 5
     transposed = height > width
     if transposed:
-        resized = resized.transpose(1, 0, 2)
+        image = image.transpose(1, 0, 2)
         corners = [(left, top) for top, left in corners]
-    canvas, corners = _pack(resized, corners, resolution)
+    canvas, corners = _pack(image, corners, resolution)
     return _entry(canvas, corners, transposed, flipped)
 
 
 def _pack(
     image: UInt8[np.ndarray, "height width 3"], corners: list[tuple[int, int]], resolution: int
 ) -> tuple[UInt8[np.ndarray, "height width 3"], list[tuple[int, int]]]:
-    """Pad a landscape image to a canvas width, or pack the columns of its views if it is wider than all of them."""
+    """Pads a landscape image to a canvas width, or packs the columns of its views if it is wider than all of them."""
     height, width = image.shape[:2]
     widths = canvas_widths(resolution, height)
     canvas = np.zeros((height, next((w for w in widths if w >= width), widths[-1]), 3), np.uint8)
@@ -136,7 +141,7 @@ def _random_views(
     rng: np.random.Generator,
     fidelity: str,
 ) -> dict[str, Any]:
-    """Random resized crops one above the other."""
+    """Puts random resized crops one above the other."""
     crop = transforms.RandomResizedCrop()
     boxes = [crop.box(rng, image.shape[0], image.shape[1]) for _ in range(views)]
     canvas = np.concatenate([transforms.resized_crop(image, box, resolution, interpolation, fidelity) for box in boxes])

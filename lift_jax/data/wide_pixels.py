@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 
 
 def to_grey(image: Image.Image, name: str, nodata: float | None = None) -> Image.Image:
-    """A channel of more than 8 bits as 8-bit grey.
+    """Makes 8-bit grey of a channel of more than 8 bits.
 
     - 16-bit integers are divided by 257, so that 65535 becomes 255.
     - 32-bit integers are taken as 8-bit or 16-bit ones if they fit, and else as floating-point numbers are.
@@ -62,7 +62,7 @@ def to_grey(image: Image.Image, name: str, nodata: float | None = None) -> Image
 
 
 def declared_nodata(image: Image.Image) -> float | None:
-    """The value that a TIFF file declares to stand for "not measured", or None."""
+    """Reads the value that a TIFF file declares to stand for "not measured", or None."""
     tags = getattr(image, "tag_v2", {})
     try:
         return float(str(tags[_NODATA]).strip(" \0"))
@@ -71,7 +71,7 @@ def declared_nodata(image: Image.Image) -> float | None:
 
 
 def unusual_bands(data: bytes) -> str:
-    """The bands of a TIFF file that Pillow has no mode for, such as "5 bands of 32-bit floats"; "" for others."""
+    """Names the bands of a TIFF file that Pillow has no mode for, such as "5 bands of 32-bit floats"; "" for others."""
     try:
         stream = io.BytesIO(data)
         tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
@@ -84,7 +84,7 @@ def unusual_bands(data: bytes) -> str:
 
 
 def misread(image: Image.Image) -> str:
-    """The bands of a decoded TIFF whose pixels Pillow (up to 13.0) gets wrong without a word; "" for other images."""
+    """Names the bands of a decoded TIFF whose pixels Pillow (up to 13.0) silently gets wrong; "" for other images."""
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return ""
@@ -100,14 +100,14 @@ def misread(image: Image.Image) -> str:
 
 
 def _layout(tags: TiffImagePlugin.ImageFileDirectory_v2) -> tuple[int, int, int, bool]:
-    """Number of bands, bits and sample format of each, and whether they come one after another."""
+    """Reads how many bands there are, bits and sample format of each, and whether they come one after another."""
     bits, form = (int(np.max(tags.get(tag, 1))) for tag in (_BITS, _SAMPLE_FORMAT))
     return int(tags.get(_SAMPLES, 1)), bits, form, tags.get(_PLANAR, 1) == 2
 
 
 def _bands(bands: int, bits: int, form: int) -> str:
-    number = {_SIGNED: "signed integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
-    return f"{bands} band{'s' * (bands > 1)} of {bits}-bit {number.get(form, 'integers')}"
+    kinds = {_SIGNED: "signed integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
+    return f"{bands} band{'s' * (bands > 1)} of {bits}-bit {kinds.get(form, 'integers')}"
 
 
 def _stretched(values: Wide, name: str, nodata: float | None) -> Image.Image:
@@ -128,7 +128,7 @@ def _stretched(values: Wide, name: str, nodata: float | None) -> Image.Image:
 
 
 def _range(values: Wide, excluded: tuple[float, ...]) -> tuple[float, float]:
-    """The smallest and the largest measured value; (inf, -inf) if there is none."""
+    """Finds the smallest and the largest measured value; (inf, -inf) if there is none."""
     low, high = np.inf, -np.inf
     for _, block in _blocks(values):
         measured = block[_measured(block, excluded)]
@@ -148,7 +148,7 @@ def _rounded(values: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
 
 
 def _blocks(values: Wide) -> Iterator[tuple[slice, Float[np.ndarray, "rows width"]]]:
-    """Some rows after another, as float64."""
+    """Yields the values in blocks of rows, as float64."""
     height = max(1, _BLOCK // values.shape[1])
     for top in range(0, len(values), height):
         rows = slice(top, top + height)

@@ -29,7 +29,7 @@ _SHARED_MEMORY_FROM = 1 << 16
 
 
 def pixels(dataset: Dataset, index: int, exif_rotate: bool) -> UInt8[np.ndarray, "height width 3"]:
-    """The decoded image.
+    """Decodes an image.
 
     Raises:
         UserError: it cannot be read or decoded.
@@ -38,7 +38,7 @@ def pixels(dataset: Dataset, index: int, exif_rotate: bool) -> UInt8[np.ndarray,
 
 
 def run(dataset: grain.MapDataset, num_workers: int) -> Any:
-    """Iterate over a map in worker processes, each with one thread, or in threads if there are none."""
+    """Iterates over a map in worker processes, each with one thread, or in threads if there are none."""
     threads = 0 if num_workers else min(8, _usable_cores())
     iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if num_workers:
@@ -54,19 +54,19 @@ def run(dataset: grain.MapDataset, num_workers: int) -> Any:
 
 
 def stop(iterator: Any, num_workers: int) -> None:
-    """End an iterator of `run`, and its workers."""
+    """Ends an iterator of `run`, and its workers."""
     iterator.close()
     if num_workers:
         gc.collect()  # Grain leaves batches that nobody took in a reference cycle, and with them shared memory.
 
 
 def _usable_cores() -> int:
-    """Cores that this process may run on: a job scheduler, or `taskset`, may have given it a part of the machine's."""
+    """Counts the cores that this process may run on, which a job scheduler or `taskset` may have limited."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_parent(worker: int, count: int) -> None:
-    """End this worker when the process that started it is killed, which Grain's workers would outlive.
+    """Ends this worker when the process that started it is killed, which Grain's workers would outlive.
 
     It does not end by itself at SIGTERM, which some clusters send to all: the last step still needs its images.
     """
@@ -86,21 +86,21 @@ _OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
 
 @atexit.register
 def _close_open() -> None:
-    """Stop workers while Python still has its modules: Grain's own finalizers come too late for that."""
+    """Stops workers while Python still has its modules: Grain's own finalizers come too late for that."""
     for iterator in list(_OPEN):
         iterator.close()
     gc.collect()
 
 
 def own(entry: dict[str, Any]) -> dict[str, Any]:
-    """Copy arrays out of the memory shared with a worker, which can then use it again."""
+    """Copies arrays out of the memory shared with a worker, which can then use it again."""
     return {
         key: np.array(value, subok=False) if isinstance(value, np.ndarray) else value for key, value in entry.items()
     }
 
 
 def stop_on(problems: list[str], skip: bool) -> None:
-    """Raise the first of the problems that images of one batch have, with their number, unless they are to be skipped.
+    """Raises the first problem of a batch's images, with how many there are, unless they are to be skipped.
 
     Raises:
         UserError: there is a problem and `skip` is False.
@@ -113,7 +113,7 @@ def stop_on(problems: list[str], skip: bool) -> None:
 
 
 def check_some_readable(dataset: Dataset, exif_rotate: bool) -> None:
-    """Read images until one can be read, so that no run goes on with nothing.
+    """Reads images until one can be read, so that no run goes on with nothing.
 
     It looks at the whole data set, not at a host's part of it: so all hosts come to the same conclusion.
 
@@ -146,7 +146,7 @@ class Skipped:
         self._again = 0
 
     def add(self, problems: Mapping[int, str]) -> None:
-        """Note images that were left out."""
+        """Notes images that were left out."""
         for index, problem in problems.items():
             if index in self.problems:
                 self._again += 1
@@ -156,7 +156,7 @@ class Skipped:
             self._new.append(problem)
 
     def report(self, when: str = "") -> None:
-        """Warn, in one message, about those that were left out since the last report, if there are any.
+        """Warns, in one message, about those that were left out since the last report, if there are any.
 
         Args:
             when: how the message begins, such as "Epoch 2: ".

@@ -60,8 +60,8 @@ def over_mesh(step: Step, specs: Any, mesh: Mesh) -> Any:
         sums, results = step(boxed(params, specs), batch)
         return jax.tree.map(lambda x: x[None], sums), results
 
-    mapped = jax.shard_map(on_one_device, mesh=mesh, in_specs=(specs, rows), out_specs=rows, check_vma=False)
-    return jax.jit(mapped)
+    sharded_step = jax.shard_map(on_one_device, mesh=mesh, in_specs=(specs, rows), out_specs=rows, check_vma=False)
+    return jax.jit(sharded_step)
 
 
 class DeviceStep:

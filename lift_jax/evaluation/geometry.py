@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
 
 
 def compared(train: Dataset, test: Dataset, most: int) -> Int[np.ndarray, " c"]:
-    """The classes that have test images, the most frequent in training first; of too many an even choice."""
+    """Gives the classes that have test images, the most frequent in training first; at most `most`, evenly spread."""
     counts = train.class_counts
     tested = np.flatnonzero(test.class_counts)
     ordered = tested[np.argsort(-counts[tested], kind="stable")]
@@ -42,7 +42,7 @@ def compared(train: Dataset, test: Dataset, most: int) -> Int[np.ndarray, " c"]:
 
 
 def tail(train: Dataset, test: Dataset, groups: Int[np.ndarray, " classes"]) -> Int[np.ndarray, " c"]:
-    """The classes of the rarest group (few, or medium, or many) that has any with two training images and a test image.
+    """Gives the classes with two training images and a test image of the rarest group that has any.
 
     A single training image is its class's mean, and its distance of 0 says nothing.
     """
@@ -53,7 +53,7 @@ def tail(train: Dataset, test: Dataset, groups: Int[np.ndarray, " classes"]) -> 
 def similarity(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
 ) -> Float[np.ndarray, "c c"]:
-    """The cosine of the mean features of each two classes, in float64."""
+    """Gives the cosine of the mean features of each two classes, float64 [classes, classes]."""
     means = _unit(np.stack([features[labels == label].mean(axis=0, dtype=np.float64) for label in classes]))
     return means @ means.T
 
@@ -61,7 +61,7 @@ def similarity(
 def distances(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
 ) -> Float[np.ndarray, " m"]:
-    """1 - the cosine of each image's feature with the mean feature of its class, in float64, class by class.
+    """Gives 1 - cosine of each image's feature and the mean feature of its class, in float64, class by class.
 
     The mean is over all images of the class in this split, the image itself among them, as in the authors' notebooks: a
     few images are closer to their own mean than many are, whatever the training did. What tuning does is therefore seen

@@ -91,7 +91,7 @@ def no_counts(num_classes: int) -> Counts:
 def summarize(
     counts: Counts, train_class_counts: ArrayLike | None = None, class_groups: ArrayLike | None = None
 ) -> dict[str, float]:
-    """The metrics of the LIFT paper's evaluator, in percent, and `num_examples`.
+    """Gives the metrics of the LIFT paper's evaluator, in percent, and `num_examples`.
 
     `accuracy` is over examples, `mean_acc` over classes, `many_acc`, `med_acc` and `few_acc` over a group's classes;
     `worst_case_acc`, `hmean_acc` and `gmean_acc` are minimum, harmonic and geometric mean of the class accuracies (the
@@ -138,7 +138,7 @@ def summarize(
 
 
 def table(rows: Mapping[str, Mapping[str, float]], deviations: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """A plain aligned table: a line per named run, a column per entry of `COLUMNS`; "-" where there is no value.
+    """Writes a plain aligned table: a line per named run, a column per entry of `COLUMNS`; "-" where there is no value.
 
     Args:
         rows: metrics by the names of the lines.
@@ -155,7 +155,7 @@ def table(rows: Mapping[str, Mapping[str, float]], deviations: Mapping[str, Mapp
 
 
 def _bin_edges() -> np.ndarray:
-    """The lower edges of the calibration bins, in float32, such that a float32 confidence falls as by float64 edges.
+    """Gives float32 lower edges of the calibration bins, by which a confidence falls as by float64 edges.
 
     The nearest float32 of an edge may lie above it, and would put a confidence equal to it one bin too low: 1/10, the
     confidence of a head that tells ten classes apart no better than chance, is such a case.
@@ -166,7 +166,7 @@ def _bin_edges() -> np.ndarray:
 
 
 def _calibration_error(counts: Counts) -> float:
-    """Mean over examples of |accuracy - mean confidence| of their bin; empty bins add nothing."""
+    """Computes the mean over examples of |accuracy - mean confidence| of their bin; empty bins add nothing."""
     correct, confidence, total = (
         np.asarray(x, np.float64) for x in (counts.bin_correct, counts.bin_confidence, counts.bin_total)
     )

@@ -6,12 +6,16 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 import lift_jax.export
 from lift_jax.errors import UserError, exit_status, first_line
 from lift_jax.files import check_file, expand, filling, place, writing
+
+if TYPE_CHECKING:
+    from lift_jax.inference.model import Model
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "merged", "peft", "reference")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
@@ -49,12 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
+    """Exports a run as the command line asks for, and compares the export's predictions with the run's."""
     # Imported here: `--help` needs no JAX.
-    import jax
-
     from lift_jax.cluster import processes
-    from lift_jax.export import classifier, onnx, stablehlo, verify, weights
-    from lift_jax.inference import compact
+    from lift_jax.export import weights
     from lift_jax.inference.load import load
 
     folder = _folder(given)
@@ -63,7 +65,22 @@ def _run(given: argparse.Namespace) -> None:
     check_file(folder / "model.json", _REMEDY)
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
-    photographs = given.format == "stablehlo" and not given.squares
+    file = _export(model, folder, given)
+    print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
+    if given.check and given.format != "peft":  # peft itself would be needed
+        _compare(model, file, folder, given)
+
+
+def _takes_photographs(given: argparse.Namespace) -> bool:
+    """Tells whether the exported file takes whole photographs, and not squares that were cropped already."""
+    return given.format == "stablehlo" and not given.squares
+
+
+def _export(model: "Model", folder: Path, given: argparse.Namespace) -> Path:
+    """Writes the model in the format that was asked for, and returns the file, or the folder of several."""
+    from lift_jax.export import classifier, onnx, stablehlo, weights
+    from lift_jax.inference import compact
+
     write = {
         "stablehlo": lambda model, folder: stablehlo.write(model, folder, given.squares),
         "onnx": onnx.write,
@@ -75,12 +92,24 @@ def _run(given: argparse.Namespace) -> None:
     with _writing(folder), filling(folder) as part:
         written = write(model, part)
         if given.format in ("stablehlo", "onnx"):
-            text = json.dumps(classifier.description(model, photographs), indent=2, ensure_ascii=False) + "\n"
+            description = classifier.description(model, _takes_photographs(given))
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (part / "model.json").write_text(text, encoding="utf-8", errors="backslashreplace")
-    file = folder / written.relative_to(part)
-    print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
-    if not given.check or given.format == "peft":  # peft itself would be needed
-        return
+    return folder / written.relative_to(part)
+
+
+def _compare(model: "Model", file: Path, folder: Path, given: argparse.Namespace) -> None:
+    """Compares the predictions of an export with the run's.
+
+    Raises:
+        UserError: if they differ by more than the tolerance of the run's dtype.
+    """
+    import jax
+
+    from lift_jax.export import classifier, onnx, stablehlo, verify, weights
+    from lift_jax.inference import compact
+
+    photographs = _takes_photographs(given)
     # Of photographs each size is compiled anew.
     dataset = verify.images(model, given.images, most=8 if photographs else 32)
     if given.format in ("safetensors", "merged", "reference"):

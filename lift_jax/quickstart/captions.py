@@ -27,7 +27,7 @@ _SENTENCES = ("a photo of {}.", "a picture of {}.", "an image of {}.", "a drawin
 
 @dataclasses.dataclass(frozen=True)
 class CaptionedBatch:
-    """What `glyphs.render` needs for one batch, and the captions: row i of all three belongs together."""
+    """One batch for `render.render`, and its captions; row i of all three belongs together."""
 
     rows: Int[np.ndarray, "batch"]  # of the atlas
     look: Look
@@ -52,7 +52,7 @@ class CaptionedGlyphs:
         self.odds = np.where([len(rows) > 0 for rows in self.rows], odds, 0.0)
 
     def draw(self, rng: np.random.Generator, batch_size: int, variety: float = 1.0) -> CaptionedBatch:
-        """`batch_size` glyphs; up to an eighth of them are the pairs that differ in look alone.
+        """Draws `batch_size` glyphs; up to an eighth of them are the pairs that differ in look alone.
 
         Args:
             rng: all randomness.
@@ -70,7 +70,7 @@ class CaptionedGlyphs:
         return self._describe(rng, characters, in_full, variety)
 
     def each(self, rng: np.random.Generator) -> CaptionedBatch:
-        """Every character once, in a face of its own choice, with the caption that leaves the look out."""
+        """Gives every character once, in a random face, with the caption that leaves the look out."""
         characters = np.flatnonzero(self.odds > 0)
         batch = self._describe(rng, characters, np.zeros(len(characters), bool), variety=1.0)
         return dataclasses.replace(batch, captions=[caption(CHARACTERS[c]) for c in characters])
@@ -120,18 +120,18 @@ class CaptionedGlyphs:
 
 
 def caption(character: str) -> str:
-    """The plainest caption: `caption("3") == "a photo of the digit three."`."""
+    """Gives the plainest caption: `caption("3") == "a photo of the digit three."`."""
     return f"a photo of the {names(character)[-1]}."
 
 
 def every_word() -> list[str]:
-    """A text with every name, colour and style that a caption can have: what the tokenizer is made from."""
+    """Gives a text with every name, colour and style that a caption can have, from which the tokenizer is made."""
     styles = "thin thick blurry pixelated handwritten plain bold italic monospaced serif outlined script typewriter"
     return [*_SENTENCES, *COLOURS, *styles.split(), "the", "a", "an", "on", *(n for c in CHARACTERS for n in names(c))]
 
 
 def _colours(rng: np.random.Generator, n: int, variety: float) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Indices of ink and paper that can be told apart: 40 % white on black, 20 % black on white, the rest any."""
+    """Draws colours of ink and paper that can be told apart: 40 % white on black, 20 % black on white, the rest any."""
     values = np.array(list(COLOURS.values()))
     apart = np.abs(values[:, None] - values[None]).mean(axis=-1) > 0.25
     inks, papers = np.nonzero(apart)

@@ -88,7 +88,7 @@ HELD_OUT_FACES = (
 
 
 def names(character: str) -> tuple[str, ...]:
-    """What a character is called, the plainest name last: `names("g") == ("lowercase letter g", …, "letter g")`."""
+    """Names a character, the plainest name last: `names("g") == ("lowercase letter g", …, "letter g")`."""
     if character in DIGITS:
         word = _DIGIT_NAMES[int(character)]
         return (f"number {word}", f"numeral {word}", word, f"digit {word}")
@@ -153,7 +153,7 @@ def atlas(faces: Sequence[Face] = FACES, characters: str = CHARACTERS) -> Atlas:
 
 
 def thin(masks: Bool[np.ndarray, "n h w"]) -> Bool[np.ndarray, "n h w"]:
-    """Skeletons, one pixel wide (Zhang and Suen 1984, A fast parallel algorithm for thinning digital patterns)."""
+    """Thins shapes to skeletons one pixel wide, by the algorithm of Zhang and Suen (1984)."""
     masks = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
     around = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # P2 to P9, clockwise from above
     h, w = masks.shape[1] - 2, masks.shape[2] - 2
@@ -178,7 +178,7 @@ def thin(masks: Bool[np.ndarray, "n h w"]) -> Bool[np.ndarray, "n h w"]:
 
 
 def _distance(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """From every true pixel to the nearest false one, in pixels."""
+    """Measures the distance from every true pixel to the nearest false one, in pixels."""
     return np.asarray(ndimage.distance_transform_edt(mask))
 
 
@@ -192,7 +192,7 @@ def _charmap(face: Face) -> frozenset[int]:
 
 
 def _code_point(face: Face, character: str) -> int | None:
-    """Where `face` has `character`; None where it has none by its alphabet (the font may still lack the code point)."""
+    """Gives the code point of `character` in `face`; None if its alphabet has none (the font may lack others too)."""
     if face.alphabet == "all":
         return ord(character)
     if character not in DIGITS + LETTERS:
@@ -210,7 +210,7 @@ def _font(face: Face, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def _mask(face: Face, text: str) -> tuple[Bool[np.ndarray, "frame frame"], tuple[float, float]]:
-    """The glyph in the middle of the frame, and its half width and height as shares of half the frame."""
+    """Draws the glyph in the middle of the frame, and gives its half width and height as shares of half the frame."""
     size = _FONT_SIZE
     left, top, right, bottom = _font(face, size).getbbox(text)
     if max(right - left, bottom - top) > _LARGEST:

@@ -38,10 +38,10 @@ LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How long and how fast. The defaults made the model that comes with the package.
+    """The settings of the training; the defaults made the model that comes with the package.
 
     Attributes:
-        steps, batch_size: of the contrastive loss.
+        steps, batch_size: how many steps, and how many pairs of image and caption in each.
         lr: the peak of the cosine schedule for the matrices of the blocks, which Muon trains.
         adam_lr: the same for everything else, which AdamW trains.
         warmup: steps to the peak.
@@ -61,7 +61,7 @@ class Settings:
 
 
 def model_config(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
-    """The model's config.json, as transformers' CLIPConfig has it."""
+    """Gives the model's config.json as transformers' CLIPConfig has it."""
     start, end = tokenizer.token_to_id(START_OF_TEXT), tokenizer.token_to_id(END_OF_TEXT)
     common = dict(hidden_act="quick_gelu", layer_norm_eps=1e-5, attention_dropout=0.0, projection_dim=64)
     text = dict(
@@ -97,12 +97,12 @@ def model_config(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
 
 
 def contrastive_loss(logits: Float[Array, "n n"]) -> Float[Array, ""]:
-    """The mean over image-to-text and text-to-image cross-entropies (Radford et al. 2021, figure 3)."""
+    """Computes the mean over image-to-text and text-to-image cross-entropies (Radford et al. 2021, figure 3)."""
     return -(jnp.diag(jax.nn.log_softmax(logits, 0)) + jnp.diag(jax.nn.log_softmax(logits, 1))).mean() / 2
 
 
 def tokenize(tokenizer: tokenizers.Tokenizer, captions: list[str]) -> Int[np.ndarray, "n length"]:
-    """Ids, padded with zeros to a multiple of eight, so that the short captions are cheap and few shapes are compiled.
+    """Gives token ids, padded with zeros to a multiple of eight: short captions are cheap, and few shapes compiled.
 
     Raises:
         ValueError: a caption does not fit into the context.
@@ -120,13 +120,13 @@ def tokenize(tokenizer: tokenizers.Tokenizer, captions: list[str]) -> Int[np.nda
 def images_of(
     key: PRNGKeyArray, source: CaptionedGlyphs, batch: CaptionedBatch, strength: float = 1.0
 ) -> Float[Array, "n size size 3"]:
-    """The batch's images, normalised; `strength` is that of `render`."""
+    """Renders the batch's images, normalised; `strength` is that of `render`."""
     rows = batch.rows
     return (render(key, source.atlas.fields[rows], source.atlas.boxes[rows], batch.look, strength) - MEAN) / STD
 
 
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024) for the blocks' matrices, AdamW for the rest.
+    """Makes Muon (Jordan et al. 2024) for the blocks' matrices, and AdamW for the rest.
 
     In this short a training Muon gets as far as AdamW does in two to three times the steps.
     """
@@ -193,7 +193,7 @@ def retrieval(
     rounds: int = 8,
     seed: int = 0,
 ) -> dict[str, float]:
-    """How often, in percent, an image's own plain caption is the nearest of all characters' captions.
+    """Measures how often, in percent, an image's own plain caption is the nearest of all characters' captions.
 
     Returns:
         The share among all characters (`all`, `digits`, `letters`, `symbols`: which images are counted), and
@@ -247,14 +247,14 @@ def save(folder: Path, tokenizer: tokenizers.Tokenizer, params: Params) -> None:
 
 
 def make_model(tokenizer: tokenizers.Tokenizer) -> CLIP:
-    """The network of `model_config`."""
+    """Makes the network of `model_config`."""
     config = model_config(tokenizer)
     vision, text = huggingface.networks(config)
     return CLIP(vision, text, config["projection_dim"])
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line; `arguments` in place of the process's own."""
+    """Runs the command; `arguments` take the place of the process's own."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.quickstart.pretrain",
         description=__doc__,

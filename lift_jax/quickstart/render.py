@@ -14,7 +14,7 @@ IMAGE_SIZE = 32  # side of an image in pixels
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a caption may say about an image: everything `render` does not draw by itself.
+    """The properties of an image that its caption may tell; `render` draws all others at random.
 
     Attributes:
         ink, paper: colours, in 0 to 1.
@@ -43,7 +43,7 @@ def render(
     look: Look,
     strength: float = 1.0,
 ) -> Float[Array, "n size size 3"]:
-    """Images in 0 to 1 of bent, slanted, turned, moved glyphs, with an uneven stroke and some noise.
+    """Renders images in 0 to 1 of bent, slanted, turned, moved glyphs, with an uneven stroke and some noise.
 
     Args:
         key: all randomness; the same key gives the same images.
@@ -85,12 +85,12 @@ def render(
 
 
 def _smooth(coarse: Float[Array, "n h w c"]) -> Float[Array, "n size size c"]:
-    """A coarse grid of values as a smooth field over the image."""
+    """Enlarges a coarse grid of values to a smooth field over the image."""
     return jax.image.resize(coarse, (len(coarse), IMAGE_SIZE, IMAGE_SIZE, coarse.shape[-1]), "cubic")
 
 
 def _sample(fields: UInt8[Array, "n f f"], position: Float[Array, "n h w 2"]) -> Float[Array, "n h w"]:
-    """Bilinear samples of the fields, in frame pixels of distance; positions are in -1 to 1, (x, y)."""
+    """Samples the fields bilinearly, in frame pixels of distance; positions are in -1 to 1, (x, y)."""
     p = jnp.clip((position + 1) / 2 * FRAME - 0.5, 0, FRAME - 1.001)
     low = jnp.floor(p).astype(jnp.int32)
     tx, ty = jnp.moveaxis(p - low, -1, 0)
@@ -107,7 +107,7 @@ def _sample(fields: UInt8[Array, "n f f"], position: Float[Array, "n h w 2"]) ->
 
 
 def _blur(cover: Float[Array, "n h w"], sigma: Float[Array, "n"]) -> Float[Array, "n h w"]:
-    """A Gaussian of each image's own width, up to 1.5 pixels, as one matrix product along each axis."""
+    """Blurs each image by a Gaussian of its own width, up to 1.5 pixels, by one matrix product along each axis."""
     apart = jnp.arange(IMAGE_SIZE)[:, None] - jnp.arange(IMAGE_SIZE)[None]
     kernel = jnp.exp(-0.5 * (apart / jnp.maximum(sigma, 0.1)[:, None, None]) ** 2)
     kernel = kernel / kernel.sum(axis=-1, keepdims=True)
@@ -115,7 +115,7 @@ def _blur(cover: Float[Array, "n h w"], sigma: Float[Array, "n"]) -> Float[Array
 
 
 def _pixelate(cover: Float[Array, "n h w"], cells: int) -> Float[Array, "n h w"]:
-    """The mean of each cell, enlarged again (linearly, as an image of cells x cells pixels is when it is resized)."""
+    """Averages each cell, and enlarges the cells again linearly, as a small image is when it is resized."""
     side = IMAGE_SIZE // cells
     small = cover.reshape(-1, cells, side, cells, side).mean(axis=(2, 4))
     return jax.image.resize(small, cover.shape, "linear")

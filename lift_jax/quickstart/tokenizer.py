@@ -44,7 +44,7 @@ def make(texts: list[str], num_merges: int) -> Tokenizer:
 
 
 def _bare(model: models.BPE) -> Tokenizer:
-    """Everything but the start and end tokens, which must not be there while the merges are learned."""
+    """Makes everything but the start and end tokens, which must not be there while the merges are learned."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

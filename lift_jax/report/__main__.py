@@ -37,7 +37,7 @@ def _compare(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.report compare",
         description="Puts runs side by side: a table, accuracy against trained parameters, and convergence. Runs whose "
-        "configs differ in the seed alone are one row, with mean and standard deviation.",
+        "configs differ in the seed, or in what no result depends on, are one row, with mean and standard deviation.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one with runs in it")
     parser.add_argument("--output", default="comparison.html", metavar="FILE", help="the page (default %(default)s)")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,12 @@ from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import files, page, style
 from lift_jax.report.files import RunFiles
 from lift_jax.text import aligned, printable
-
-_NOT_COMPARED = {
-    "seed",
-    "sweep",
-    "report",
-    "log_every",
-    "checkpoint_every",
-    "keep",
-    "eval_batch_size",
-    "data.num_workers",
-}
-"""Keys of a config that do not make another experiment of it."""
+from lift_jax.workdir import config_file
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Runs whose configs differ in the seed alone.
+    """Runs whose configs differ in the seed alone, or in keys on which no result depends (see `lift_jax.config.keys`).
 
     Attributes:
         name: what tells them from the others.
@@ -113,8 +102,8 @@ def _write(rows: Sequence["Row"], output: Path) -> str:
 
 
 def group(runs: Sequence[RunFiles]) -> list[Row]:
-    """Makes one row of all runs whose configs differ in the seed alone, in the order of the first of each."""
-    flat = [{k: v for k, v in _flatten(run.config).items() if k not in _NOT_COMPARED} for run in runs]
+    """Makes one row of all runs that differ in nothing but the seed (see `Row`), in the order of the first of each."""
+    flat = [{k: v for k, v in config_file.effective(run.config).items() if k != "seed"} for run in runs]
     keys = sorted(set().union(*flat), key=lambda key: (key != "method", key))
     differing = [key for key in keys if len({str(values.get(key)) for values in flat}) > 1] or ["method"]
     rows: dict[str, list[RunFiles]] = {}
@@ -126,13 +115,6 @@ def group(runs: Sequence[RunFiles]) -> list[Row]:
 
 def _said(key: str, value: Any) -> str:
     return printable(value if key == "method" else f"{key}={value}")
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
@@ -167,17 +149,17 @@ def _note(rows: Sequence[Row]) -> str:
     sections = {files.SECTIONS[run.headline] for row in rows for run in row.runs}
     note = f"Percent; {' or '.join(sorted(sections))} evaluation."
     if any(len(row.runs) > 1 for row in rows):
-        note += " Mean ± standard deviation of the runs, whose configs differ in the seed alone."
+        note += " Mean ± standard deviation of the runs, which differ in the seed or in what no result depends on."
     return note
 
 
-def _look(number: int) -> dict[str, Any]:
-    """Colour and marker of a row; no two of 40 rows have both alike."""
-    return {"color": style.SERIES[number % len(style.SERIES)], "marker": "osD^v"[number // len(style.SERIES) % 5]}
+def _look(index: int) -> dict[str, Any]:
+    """Gives colour and marker of a row; no two of 40 rows have both alike."""
+    return {"color": style.SERIES[index % len(style.SERIES)], "marker": "osD^v"[index // len(style.SERIES) % 5]}
 
 
 def _cost(rows: Sequence[Row]) -> Figure:
-    """Accuracy over the number of trained parameters, as in figure 1 of Shi et al. 2024, and that of the tail."""
+    """Draws accuracy over the number of trained parameters, as in figure 1 of Shi et al. 2024, and that of the tail."""
     panels = {"all test images": "accuracy"}
     if any(not np.isnan(row.values("few_acc")).any() for row in rows):
         panels["classes with few training images"] = "few_acc"
@@ -189,11 +171,11 @@ def _cost(rows: Sequence[Row]) -> Figure:
         axes.set_xscale("log")
         axes.set_title(title)
         axes.set_ylabel("accuracy, %")
-        for number, row in enumerate(rows):
+        for index, row in enumerate(rows):
             values = row.values(key)
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             place, mean = row.parameters or none, statistics.fmean(values)
-            axes.errorbar(place, mean, yerr=spread or None, **_look(number), markersize=7, capsize=4, elinewidth=1.4)
+            axes.errorbar(place, mean, yerr=spread or None, **_look(index), markersize=7, capsize=4, elinewidth=1.4)
         axes.margins(x=0.12, y=0.2)
     axes = drawn[-1]
     decades = 10.0 ** np.arange(np.ceil(np.log10(min(trained, default=1))) - 1, 13)
@@ -210,23 +192,23 @@ def _cost(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _short(number: float) -> str:
-    """A power of ten as 100, 10k or 1M."""
+def _short(value: float) -> str:
+    """Writes a power of ten as 100, 10k or 1M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:g}{unit}"
-    return f"{number:g}"
+        if value >= limit:
+            return f"{value / limit:g}{unit}"
+    return f"{value:g}"
 
 
 def _convergence(rows: Sequence[Row]) -> Figure | None:
-    curves = {number: row for number, row in enumerate(rows) if len(row.curve("loss")[0])}
+    curves = {index: row for index, row in enumerate(rows) if len(row.curve("loss")[0])}
     if not curves:
         return None
     figure = style.new_figure(3.8 + _legend_height(rows))
     panels: Sequence[Axes] = figure.subplots(2, 1, sharex=True)
     for axes, key, title in zip(panels, ("loss", "accuracy"), ("loss", "accuracy, %"), strict=True):
-        for number, row in curves.items():
-            axes.plot(*row.curve(key), **_look(number), markevery=0.2, markersize=4, linewidth=1.6)
+        for index, row in curves.items():
+            axes.plot(*row.curve(key), **_look(index), markevery=0.2, markersize=4, linewidth=1.6)
         axes.set_title(title)
         axes.set_ylim(bottom=0)
     panels[-1].set_xlabel("step")
@@ -239,12 +221,12 @@ def _legend_columns(rows: Sequence[Row]) -> int:
 
 
 def _legend_height(rows: Sequence[Row]) -> float:
-    """In inches."""
+    """Gives the height of the legend in inches."""
     return 0.18 * -(-len(rows) // _legend_columns(rows))
 
 
-def _legend(figure: Figure, rows: Sequence[Row], numbers: Sequence[int]) -> None:
+def _legend(figure: Figure, rows: Sequence[Row], indices: Sequence[int]) -> None:
     axes = figure.axes[0]
-    handles = [axes.plot([], [], linestyle="", **_look(number))[0] for number in numbers]
-    names = [style.shorten(rows[number].name, 44) for number in numbers]
+    handles = [axes.plot([], [], linestyle="", **_look(index))[0] for index in indices]
+    names = [style.shorten(rows[index].name, 44) for index in indices]
     figure.legend(handles, names, loc="outside upper left", ncols=_legend_columns(rows), handletextpad=0.2)

@@ -66,7 +66,7 @@ def worst(run: RunFiles, test: Dataset | None, top: int = 12) -> list[Example]:
         if len(chosen) == top or of_class.get(label, 0) == 3:
             continue
         index = int(columns["index"][row])
-        picture = _saved(run, index) if test is None else _of(test, index, run.config["data"]["exif_rotate"])
+        picture = _saved(run, index) if test is None else _picture(test, index, run.config["data"]["exif_rotate"])
         if picture is None:
             continue
         of_class[label] = of_class.get(label, 0) + 1
@@ -75,7 +75,7 @@ def worst(run: RunFiles, test: Dataset | None, top: int = 12) -> list[Example]:
     return chosen
 
 
-def _of(test: Dataset, index: int, exif_rotate: bool) -> np.ndarray | None:
+def _picture(test: Dataset, index: int, exif_rotate: bool) -> np.ndarray | None:
     """Reads an image and makes its picture; None if it cannot be read."""
     try:
         return thumbnail(pixels(test, index, exif_rotate))
@@ -116,8 +116,8 @@ def save(examples: list[Example], run: RunFiles) -> None:
     """Writes the pictures, and no others, as files whose names say what they are and what they were taken for."""
     folder, names = run.workdir / FOLDER, run.record.class_names
     written = set()
-    for number, example in enumerate(examples, start=1):
-        what = f"{number:02d}_{names[example.label]}_taken_for_{names[example.prediction]}"
+    for rank, example in enumerate(examples, start=1):
+        what = f"{rank:02d}_{names[example.label]}_taken_for_{names[example.prediction]}"
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in what[:120])
         # A file's name has room for 255 bytes.
         safe = safe.encode("utf-8")[:200].decode("utf-8", "ignore")

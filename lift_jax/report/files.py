@@ -45,7 +45,7 @@ class _Section(pydantic.BaseModel):
 
 
 class _Results(pydantic.BaseModel):
-    """The content of eval.json."""
+    """The schema of eval.json."""
 
     model_config = schema.STRICT
     plain: _Section

@@ -90,9 +90,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], strong: Iterable
     marked = set(strong)
     head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
     body = ""
-    for number, row in enumerate(rows):
+    for index, row in enumerate(rows):
         cells = "".join(f"<td>{_text(printable(cell))}</td>" for cell in row)
-        body += f"<tr{' class=strong' if number in marked else ''}>{cells}</tr>\n"
+        body += f"<tr{' class=strong' if index in marked else ''}>{cells}</tr>\n"
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
 
 

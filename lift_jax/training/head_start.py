@@ -72,27 +72,30 @@ def start_head(
     if config.head_init == "text":
         kernel = text_kernel(backbone, prompts.build(network.class_names, config.prompt))
     else:
-        kernel = _image_kernel(config, network, backbone, data, cache, logs)
+        indices = _chosen_images(config, network.method.plus, data)
+        features, labels = _features(config, network, backbone, data, indices, cache / CACHE, logs)
+        kernel = _image_kernel(config, features, labels, data.train.num_classes)
     head = {**network.parts.head[HEAD], "kernel": np.asarray(kernel, np.float32)}
     return network.parts._replace(head={HEAD: head})
 
 
-def _image_kernel(
-    config: ml_collections.FrozenConfigDict,
-    network: Network,
-    backbone: Backbone,
-    data: RunData,
-    cache: Path,
-    logs: Logs,
-) -> Float[np.ndarray, "d c"]:
-    num_classes, labels = data.train.num_classes, data.train.labels
-    most = _LIFT_PLUS_IMAGES if network.method.plus else None
+def _chosen_images(config: ml_collections.FrozenConfigDict, plus: bool, data: RunData) -> Int[np.ndarray, " n"]:
+    """Chooses the training images that the head starts from: all of them, or so many of each class."""
+    most = _LIFT_PLUS_IMAGES if plus else None
     if shots := _SHOTS.fullmatch(config.head_init):
         most = int(shots[1])
-    indices = np.arange(len(labels))
-    if most is not None:
-        indices = image_starts.few_shot(labels, num_classes, most, config.seed)
-    features, labels = _features(config, network, backbone, data, indices, cache / CACHE, logs)
+    if most is None:
+        return np.arange(len(data.train))
+    return image_starts.few_shot(data.train.labels, data.train.num_classes, most, config.seed)
+
+
+def _image_kernel(
+    config: ml_collections.FrozenConfigDict,
+    features: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, " n"],
+    num_classes: int,
+) -> Float[np.ndarray, "d c"]:
+    """Computes the kernel that the features of images start the head with."""
     if config.head_init == "linear_probe":
         return image_starts.linear_probe_kernel(features, labels, num_classes, config.seed)
     return image_starts.class_mean_kernel(features, labels, num_classes)

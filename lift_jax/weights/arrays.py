@@ -11,8 +11,9 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from lift_jax.errors import UserError
+from lift_jax.text import printable
 from lift_jax.weights import misplaced
-from lift_jax.weights.names import shown, without_head
+from lift_jax.weights.names import without_head
 
 Flat = dict[str, np.ndarray]
 
@@ -230,7 +231,7 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: s
     foreign = without_head(foreign, known, source)
     misplaced.check_parts([name for name in foreign if name not in known], source)
     problems = [f"{name} is missing" for entry in table if entry.path for name in entry.names if name not in foreign]
-    problems += [f"{shown(name)} is not known" for name in foreign if name not in known]
+    problems += [f"{printable(name)} is not known" for name in foreign if name not in known]
     problems += [
         f"{name} is {tuple(foreign[name].shape)} instead of {shape}"
         for name, shape in known.items()

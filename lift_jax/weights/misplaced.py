@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lift_jax.errors import UserError, first_line
 from lift_jax.files import parse_json
-from lift_jax.weights.names import shown
+from lift_jax.text import printable
 
 _TAKE = "give a CLIP, a SigLIP or an ImageNet-21K ViT of those in docs/backbones.md"
 
@@ -79,7 +79,7 @@ def arrays(names: Iterable[str], source: str) -> UserError:
         return UserError(f"{source} holds no arrays; {_TAKE}.")
     if found := _first(_MODELS, names):
         return UserError(f"{source} holds {found}.")
-    some = ", ".join(map(shown, names[:4])) + (", …" if len(names) > 4 else "")
+    some = ", ".join(map(printable, names[:4])) + (", …" if len(names) > 4 else "")
     return UserError(f"{source} holds no image tower that is known here (its arrays are {some}); {_TAKE}.")
 
 
@@ -101,7 +101,7 @@ def _first(table: Iterable[tuple[str, str, str]], names: Iterable[str]) -> str |
     names = list(names)
     for pattern, what, remedy in table:
         if example := next((name for name in names if re.search(pattern, name)), None):
-            return f"{what} ({shown(example)}); {remedy}"
+            return f"{what} ({printable(example)}); {remedy}"
     return None
 
 
@@ -173,7 +173,7 @@ def other_folder(place: Path) -> str | None:
 
 
 def _children(place: Path) -> list[str]:
-    return sorted(shown(child.name) for child in place.iterdir())
+    return sorted(printable(child.name) for child in place.iterdir())
 
 
 def _base(place: Path) -> str:

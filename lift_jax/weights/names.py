@@ -90,9 +90,3 @@ def without_head(foreign: Mapping[str, T], known: Iterable[str], source: str) ->
     if heads:
         _log.info("The classification head in %s is left out: %s.", source, ", ".join(sorted(heads)))
     return {name: x for name, x in foreign.items() if name not in heads}
-
-
-def shown(name: str) -> str:
-    """An array's name as messages have it: in one line, and cut if it is long."""
-    name = name if name.isprintable() else repr(name)
-    return name if len(name) <= 200 else f"{name[:200]}…"

@@ -43,16 +43,20 @@ def arrays(*files: Path) -> dict[str, Stored]:
     """
     found: dict[str, Stored] = {}
     for file in files:
-        try:
-            with safetensors.safe_open(file, framework="np") as archive:
-                for name in archive.keys():  # noqa: SIM118
-                    if name in found:
-                        raise UserError(f"The array {name} is in {file} and in another file of {file.parent}.")
-                    shape = tuple(archive.get_slice(name).get_shape())
-                    found[name] = Stored(shape, functools.partial(_load, file, name))
-        except (safetensors.SafetensorError, OSError) as error:
-            raise misplaced.damaged(file, error) from error
+        for name, shape in _shapes(file).items():
+            if name in found:
+                raise UserError(f"The array {name} is in {file} and in another file of {file.parent}.")
+            found[name] = Stored(shape, functools.partial(_load, file, name))
     return found
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Reads the names and shapes of the arrays in a file."""
+    try:
+        with safetensors.safe_open(file, framework="np") as archive:
+            return {name: tuple(archive.get_slice(name).get_shape()) for name in archive.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise misplaced.damaged(file, error) from error
 
 
 def _load(file: Path, name: str) -> np.ndarray:

@@ -12,9 +12,9 @@ from huggingface_hub import errors as hub
 
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import expand, parse_json
+from lift_jax.text import printable
 from lift_jax.weights import known
 from lift_jax.weights.clip_tokenizer import VOCABULARY
-from lift_jax.weights.names import shown
 from lift_jax.weights.siglip_tokenizer import SENTENCEPIECE
 
 _log = logging.getLogger(__name__)
@@ -61,12 +61,14 @@ def plain_name(name: str) -> str:
         name = name[prefix.end() :]
         if not _HUB_ID.fullmatch(name):
             raise UserError(
-                f"config.backbone is {shown(prefix[0] + name)}; write a hub id, OWNER/NAME, after the colon."
+                f"config.backbone is {printable(prefix[0] + name)}; write a hub id, OWNER/NAME, after the colon."
             )
     elif re.match(r"https?://(www\.)?(huggingface\.co|hf\.co)(/|$)", name, re.IGNORECASE):
         page = re.fullmatch(r"/([\w.-]+/[\w.-]+)(?:/(?:tree|blob|resolve)/([\w.-]+).*)?/?", urlsplit(name).path)
         if page is None or page[1].startswith(("datasets/", "spaces/")):
-            raise UserError(f"config.backbone is {shown(name)}, which is no model's page on the hub; write OWNER/NAME.")
+            raise UserError(
+                f"config.backbone is {printable(name)}, which is no model's page on the hub; write OWNER/NAME."
+            )
         name = page[1] if page[2] in (None, "main") else f"{page[1]}@{page[2]}"
     return name
 
@@ -92,12 +94,14 @@ def find(name: str) -> Path | epath.Path:
         if place.exists():
             return place
     except OSError as error:
-        raise UserError(f"The backbone {shown(name)} cannot be opened ({reason(error)}); check its path.") from error
+        raise UserError(
+            f"The backbone {printable(name)} cannot be opened ({reason(error)}); check its path."
+        ) from error
     name = name.rstrip("/")
     if not _HUB_ID.fullmatch(name) or _NOT_ON_THE_HUB.fullmatch(name):
         raise UserError(
-            f"The backbone {shown(name)} does not exist; config.backbone names a folder, a .pt or .npz file, or a hub "
-            f"id{known.hint(name)}."
+            f"The backbone {printable(name)} does not exist; config.backbone names a folder, a .pt or .npz file, or a "
+            f"hub id{known.hint(name)}."
         )
     return _from_hub(name)
 

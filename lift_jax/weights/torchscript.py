@@ -17,9 +17,9 @@ import ml_dtypes
 import numpy as np
 
 from lift_jax.errors import UserError
+from lift_jax.text import printable
 from lift_jax.weights import misplaced
 from lift_jax.weights.arrays import Stored
-from lift_jax.weights.names import shown
 
 _DTYPES = {
     "FloatStorage": np.float32,
@@ -117,8 +117,8 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch.jit._pickle" and name.startswith("build_"):
             return list
         raise UserError(
-            f"{self._file} is refused, because it names {shown(f'{module}.{name}')}, which has no place in a model's "
-            "weights and could run code on this machine; take the model's safetensors instead."
+            f"{self._file} is refused, because it names {printable(f'{module}.{name}')}, which has no place in a "
+            "model's weights and could run code on this machine; take the model's safetensors instead."
         )
 
     def persistent_load(self, pid: Any) -> _Storage:

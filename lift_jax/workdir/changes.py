@@ -66,7 +66,7 @@ def check_data(workdir: epath.PathLike, class_names: Sequence[str], train_counts
 
 
 def used(workdir: epath.PathLike) -> bool:
-    """Whether a run has left something in a workdir that a later command could spoil."""
+    """Tells whether a run has left something in a workdir that a later command could spoil."""
     folder = epath.Path(workdir)
     return (folder / config_file.FILE).is_file() and (
         (folder / "eval.json").is_file() or bool(checkpoints.steps(folder))

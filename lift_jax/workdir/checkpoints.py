@@ -123,7 +123,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """What goes wrong in the background is raised by the next call of orbax."""
+        """Turns what went wrong in the background, which orbax's next call raises, into a sentence."""
         try:
             yield
         except Exception as error:  # orbax and tensorstore have no common base
@@ -134,7 +134,7 @@ class Checkpoints:
 
 
 def steps(workdir: epath.PathLike) -> list[int]:
-    """The steps of a run's complete checkpoints, ascending."""
+    """Lists the steps of a run's complete checkpoints, ascending."""
     folder = _folder(workdir)
     if not folder.exists():
         return []
@@ -142,13 +142,13 @@ def steps(workdir: epath.PathLike) -> list[int]:
 
 
 def newest(workdir: epath.PathLike) -> epath.Path | None:
-    """The folder of the newest complete checkpoint of a run, None if there is none."""
+    """Finds the folder of the newest complete checkpoint of a run; None if there is none."""
     found = steps(workdir)
     return _folder(workdir) / str(found[-1]) if found else None
 
 
 def restore_newest(workdir: epath.PathLike, like: Any, identity: dict[str, Any], logs: Logs) -> Saved | None:
-    """The newest checkpoint of a run that is whole, or None; those that are damaged are passed over with a warning.
+    """Restores the newest whole checkpoint of a run, or gives None; damaged ones are passed over with a warning.
 
     Args:
         workdir, like, identity: see `restore`.
@@ -163,7 +163,7 @@ def restore_newest(workdir: epath.PathLike, like: Any, identity: dict[str, Any],
 
 
 def restore(folder: epath.PathLike, like: Any, identity: dict[str, Any]) -> Saved:
-    """The checkpoint in `folder`.
+    """Restores the checkpoint in `folder`.
 
     Args:
         folder: such as RUN/checkpoints/150.
@@ -205,7 +205,7 @@ def restore(folder: epath.PathLike, like: Any, identity: dict[str, Any]) -> Save
 
 
 def identity(folder: epath.PathLike) -> dict[str, Any]:
-    """What the parameters of the checkpoint in `folder` belong to; the names of its classes, for example.
+    """Reads what the parameters of the checkpoint in `folder` belong to, such as the names of its classes.
 
     Raises:
         UserError: if it is damaged or incomplete.
@@ -256,7 +256,7 @@ def _reader() -> ocp.Checkpointer:
 
 
 def _checksum(state: Any) -> int:
-    """Of the arrays' bytes."""
+    """Computes a checksum of the arrays' bytes."""
     total = 0
     for array in jax.tree.leaves(state):
         total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
@@ -264,7 +264,7 @@ def _checksum(state: Any) -> int:
 
 
 def _is_news(record: LogRecord) -> bool:
-    """False for the exceptions of orbax's threads, which it logs at length and raises as well."""
+    """Leaves out the exceptions of orbax's threads, which it logs at length and raises as well."""
     return not (record.exc_info and "orbax" in record.pathname)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -11,6 +11,7 @@ import pydantic
 from etils import epath
 
 from lift_jax import config as lift_config
+from lift_jax.config import keys
 from lift_jax.errors import UserError
 from lift_jax.workdir import schema
 
@@ -74,6 +75,13 @@ def differences(workdir: epath.PathLike, config: ml_collections.FrozenConfigDict
     """
     old, new = (lift_config.flatten(values) for values in (read(workdir), config))
     return {key: (old[key], new[key]) for key in new if _plain(old[key]) != _plain(new[key])}
+
+
+def effective(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the values of a nested config on which the results of a run depend, by the whole names of their keys."""
+    flat = lift_config.flatten(ml_collections.ConfigDict(config))
+    left_out = keys.without_effect(flat)
+    return {key: value for key, value in flat.items() if key not in left_out}
 
 
 def _plain(value: Any) -> Any:

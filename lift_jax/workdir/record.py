@@ -46,7 +46,7 @@ class _Trained(pydantic.BaseModel):
 
 
 class _File(pydantic.BaseModel):
-    """The content of run.json: its format and the attributes of `Record`."""
+    """The schema of run.json: its format and the attributes of `Record`."""
 
     model_config = schema.STRICT
     format: Literal[1]
@@ -95,7 +95,7 @@ class Record:
 
     @property
     def trainable_parameters(self) -> int:
-        """Number of parameters that the run trained."""
+        """The number of parameters that the run trained."""
         return sum(row["params"] for row in self.trainable)
 
 
@@ -106,7 +106,7 @@ def devices() -> str:
 
 
 def command_line() -> str:
-    """This process's command, ready to be pasted into a shell; "" where it is no program of lift_jax."""
+    """Gives this process's command, ready to be pasted into a shell; "" where it is no program of lift_jax."""
     program = Path(sys.argv[0])
     if program.parent.name == "lift_jax":  # python -m lift_jax.main
         return shlex.join(["python", "-m", f"lift_jax.{program.stem}", *sys.argv[1:]])

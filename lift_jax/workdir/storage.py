@@ -37,7 +37,7 @@ class Folder:
 
     @property
     def remote(self) -> bool:
-        """Whether it is in a bucket."""
+        """Whether the run is in a bucket."""
         return self.path != epath.Path(self.local)
 
     def pull(self) -> None:
@@ -63,7 +63,7 @@ class Folder:
 
 @contextlib.contextmanager
 def fetched(path: epath.PathLike) -> Iterator[Folder]:
-    """The folder of a run as it is now; nothing is written back by itself."""
+    """Gives the folder of a run as it is now; nothing is written back by itself."""
     path = epath.Path(path)
     if "://" not in str(path):
         yield Folder(path, Path(path))
@@ -76,7 +76,7 @@ def fetched(path: epath.PathLike) -> Iterator[Folder]:
 
 @contextlib.contextmanager
 def opened(path: epath.PathLike) -> Iterator[Folder]:
-    """The folder of a run that is about to begin, made if it is missing, seen to be writable, and kept from other runs.
+    """Makes the folder of a run that is about to begin, checks that it is writable, and keeps other runs out of it.
 
     A new one is taken away again if the run fails with a `UserError` before its first checkpoint.
 
@@ -138,7 +138,7 @@ def _probe(path: epath.Path) -> None:
 
 
 def _files(folder: epath.Path) -> Iterator[epath.Path]:
-    """Of the folder and those below it, but for the checkpoints."""
+    """Lists the files in the folder and below it, but for the checkpoints."""
     for entry in folder.iterdir():
         if not entry.is_dir():
             yield entry

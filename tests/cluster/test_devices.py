@@ -1,7 +1,6 @@
 """Several devices give what one device gives."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sharded_steps
+import simulated_devices
 
 from lift_jax.cluster import placement, preemption
 from lift_jax.errors import UserError
@@ -23,12 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 def start(folder: str, workdir: Path, num_devices: int, *flags: str) -> subprocess.Popen:
     """Two short epochs on the digits, on so many simulated devices."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-    }
+    environment = simulated_devices.environment(num_devices)
     changes = {"backbone": folder, "num_epochs": 2, "lr": 0.01, "log_every": 1, "sweep": "", "method": "lift"}
     arguments = [*(f"--config.{key}={value}" for key, value in changes.items()), f"--workdir={workdir}", *flags]
     command = [sys.executable, "-m", "lift_jax.main", "--config=configs/quickstart.py", *arguments]
@@ -79,16 +74,7 @@ def test_eight_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, 
 
 
 def test_steps_are_those_of_one_device_for_losses_of_every_form_and_weights_in_pieces():
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    }
-    command = [sys.executable, sharded_steps.__file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    cases = json.loads(done.stdout)
+    cases = simulated_devices.printed(sharded_steps.__file__, 4)
     assert sum(" 0 arrays" not in name for name in cases) == 3
     for name, found in cases.items():
         assert found["values"][1] == pytest.approx(found["values"][0], rel=1e-6), name

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import tuners
+from lift_jax.bench.abuse.full_disk import full_disk
 from lift_jax.data.dataset import ArraySource
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
@@ -247,12 +247,8 @@ def test_on_a_full_disk_nothing_stays(workdir, tmp_path, capsys, form):
     if form == "reference":
         pytest.importorskip("torch")
     options = ["--workdir", str(workdir), f"--format={form}", f"--output={tmp_path / 'export'}", "--no-check"]
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
-    try:
+    with full_disk(500):
         status = command.main(options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = capsys.readouterr().err
     assert "export" in said and "--output" in said
     assert status == 1 and said.startswith("error: ") and said.count("\n") == 1

@@ -62,6 +62,14 @@ def test_what_differs_names_the_rows(tmp_path):
     assert [row.name for row in rows] == ["loss=LA", "loss=CE"]
 
 
+def test_what_no_result_depends_on_makes_no_row(tmp_path):
+    changes = [{}, {"remat": "full", "fsdp": True}, {"accumulate": 4, "checkpoint_minutes": 0.0}, {"head_scale": 20.0}]
+    for index, changed in enumerate(changes):
+        write_run(tmp_path / str(index), 50.0, 10, **changed)
+    rows = comparison.group([files.read(tmp_path / str(index)) for index in range(len(changes))])
+    assert [(row.name, len(row.runs)) for row in rows] == [("head_scale=25.0", 3), ("head_scale=20.0", 1)]
+
+
 def test_the_table_has_mean_and_standard_deviation(sweep, tmp_path, capsys):
     assert command.main(["compare", str(sweep), "--output", str(tmp_path / "all.html")]) == 0
     header, lift, zero_shot = capsys.readouterr().out.splitlines()

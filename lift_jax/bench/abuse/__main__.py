@@ -12,7 +12,17 @@ from pathlib import Path
 
 import jax
 
-from lift_jax.bench.abuse import commands, config_values, images, run_files, runner, setting, text_files, weights
+from lift_jax.bench.abuse import (
+    commands,
+    config_values,
+    images,
+    run_files,
+    run_readers,
+    runner,
+    setting,
+    text_files,
+    weights,
+)
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting, judge
 from lift_jax.text import aligned
 from lift_jax.workdir.progress import Progress
@@ -32,7 +42,7 @@ Label = tuple[str, int | str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, which is 1 if there was anything else."""
+    """Runs the command, and returns its exit status, which is 1 if there was anything else."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", force=True)
     logging.getLogger("lift_jax.workdir.progress").setLevel(logging.INFO)
@@ -40,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _folder(given.keep) as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "programs")
         print("Making pictures, a backbone and a finished run.", flush=True)
-        made = setting.make(folder, run_files.known)
+        made = setting.make(folder, run_readers.known)
         cases = {label: _case(label, given.seed, made) for label in _labels(given)}
         limits = runner.Limits(given.seconds, given.megabytes << 20)
         counts = _run(cases, folder / "children", limits, given.jobs, given.verbose)
@@ -52,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(cases: dict[Label, Case], folder: Path, limits: runner.Limits, jobs: int, verbose: bool) -> Counter:
-    """Runs the valid inputs and then the others; gives the number of each kind and verdict."""
+    """Runs the valid inputs and then the others, and counts each kind and verdict."""
     valid: dict[Label, Case] = {}
     for (kind, _), case in cases.items():
         if case.valid is not None:
@@ -61,7 +71,7 @@ def _run(cases: dict[Label, Case], folder: Path, limits: runner.Limits, jobs: in
     counts: Counter = Counter()
     with Progress(len(valid) + len(cases), "inputs", unit="inputs", line_every=20) as bar:
         for label, case, outcome in runner.run([*valid.items(), *cases.items()], folder, limits, jobs):
-            kind, number = label
+            kind, index = label
             verdict, reason = judge(case, outcome)
             if label in valid:
                 if verdict != "accepted and right":
@@ -72,23 +82,23 @@ def _run(cases: dict[Label, Case], folder: Path, limits: runner.Limits, jobs: in
                     verdict, reason = "anything else", "its valid input is not accepted"
                 counts[kind, verdict] += 1
                 if verdict == "anything else":
-                    print(f"{kind}:{number}: {case.says}: {reason}", flush=True)
+                    print(f"{kind}:{index}: {case.says}: {reason}", flush=True)
                 elif verbose:
-                    print(f"{kind}:{number}: {case.says}: {verdict}: {outcome.text}", flush=True)
+                    print(f"{kind}:{index}: {case.says}: {verdict}: {outcome.text}", flush=True)
             bar.update()
     print(f"{len(valid) - len(wrong)} of {len(valid)} valid inputs gave the known answer.")
     return counts
 
 
 def _case(label: Label, seed: int, made: Setting) -> Case:
-    kind, number = label
+    kind, index = label
     grammar = next(grammar for grammar in GRAMMARS if grammar.name == kind)
-    return grammar.case(int(number), seed, made)
+    return grammar.case(int(index), seed, made)
 
 
 def _labels(given: argparse.Namespace) -> list[Label]:
     if given.only:
-        return [(kind, int(number)) for kind, _, number in (each.partition(":") for each in given.only.split(","))]
+        return [(kind, int(index)) for kind, _, index in (each.partition(":") for each in given.only.split(","))]
     share, rest = divmod(given.count, len(given.kinds))
     return [(kind, i) for at, kind in enumerate(given.kinds) for i in range(share + (at < rest))]
 

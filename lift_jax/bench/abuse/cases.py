@@ -12,7 +12,7 @@ Attempt = Callable[[Path], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An input.
+    """One input to the program, good or bad.
 
     Attributes:
         says: what was spoilt, for the reader; of a valid input, what it is. Valid inputs are known by it.
@@ -32,7 +32,7 @@ class Case:
 
 
 class Outcome(NamedTuple):
-    """What became of an input.
+    """How the program answered an input.
 
     Attributes:
         kind: "sentence" (a `UserError`), "answer", "traceback" (any other exception), or how the process ended that
@@ -73,7 +73,7 @@ def judge(case: Case, outcome: Outcome) -> tuple[Verdict, str]:
 
 
 class Setting(NamedTuple):
-    """What the inputs are made from; nobody changes it.
+    """The files that the inputs are made from; nobody changes them.
 
     Attributes:
         photos: a folder of pictures, PHOTOS/CLASS/IMAGE.png.
@@ -89,21 +89,21 @@ class Setting(NamedTuple):
 
 
 Production = Callable[[Random, Setting], Case]
-"""A rule of a grammar: it draws an input."""
+"""A rule of a grammar, which draws an input."""
 
 
 class Grammar(NamedTuple):
-    """The inputs of a kind.
+    """The grammar from which the inputs of one kind are drawn.
 
     Attributes:
-        name: of the kind.
-        productions: its rules, which take turns.
+        name: what the kind is called.
+        productions: the rules, which take turns.
     """
 
     name: str
     productions: Sequence[Production]
 
-    def case(self, number: int, seed: int, setting: Setting) -> Case:
-        """Draws an input; the same one for the same number and seed."""
-        production = self.productions[number % len(self.productions)]
-        return production(Random(f"{seed} {self.name} {number}"), setting)
+    def case(self, index: int, seed: int, setting: Setting) -> Case:
+        """Draws an input: `seed` and `index` decide which."""
+        production = self.productions[index % len(self.productions)]
+        return production(Random(f"{seed} {self.name} {index}"), setting)

@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import io
-import resource
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -14,6 +12,7 @@ from typing import Any
 from lift_jax import main as program
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
 from lift_jax.bench.abuse.config_values import parse
+from lift_jax.bench.abuse.full_disk import full_disk
 from lift_jax.bench.abuse.setting import STEPS
 from lift_jax.errors import UserError
 from lift_jax.export.__main__ import main as export
@@ -28,11 +27,11 @@ _LOGS = ("console.log", "tensorboard")
 
 
 class SpoiltError(Exception):
-    """A refused command has changed a run."""
+    """Raised if a refused command has changed a run."""
 
 
 def snapshot(folder: Path) -> Snapshot:
-    """The hash of every file of a folder but for its logs."""
+    """Hashes every file of a folder but for its logs."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -42,7 +41,7 @@ def snapshot(folder: Path) -> Snapshot:
 
 @contextlib.contextmanager
 def untouched(folder: Path) -> Iterator[None]:
-    """Inside, a command that is refused must leave a folder as it is.
+    """Checks that a command that is refused inside of the block leaves a folder as it is.
 
     Raises:
         SpoiltError: if it does not.
@@ -80,7 +79,7 @@ def _said(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> str:
 
 
 def _own(setting: Setting) -> dict[str, str]:
-    """The run's config as arguments of the command line."""
+    """Gives the run's config as arguments of the command line."""
     return {
         "backbone": str(setting.backbone), "num_epochs": "2", "batch_size": "8", "eval_batch_size": "4",
         "log_every": "1",
@@ -92,7 +91,7 @@ def _own(setting: Setting) -> dict[str, str]:
 def _case(
     setting: Setting, mode: str, changes: dict[str, str], names: tuple[str, ...], more: Sequence[str] = ()
 ) -> Case:
-    """A command on a copy of the run; the copy must be as it was if it is refused, as it always must be."""
+    """Makes a command on a copy of the run that must be refused, and must leave the copy as it was."""
 
     def attempt(changed: dict[str, str], others: Sequence[str]) -> Callable[[Path], Any]:
         def given(place: Path) -> Any:
@@ -127,7 +126,7 @@ _IN_BOTH = ("method", "head", "head_scale", "backbone", "resolution")
 
 
 def another_config(random: Random, setting: Setting) -> Case:
-    """The command of the run with another value of a key that made it what it is."""
+    """Gives the run's command another value of a key that made the run what it is."""
     key = random.choice(list(_FIXED))
     value = random.choice(_FIXED[key])
     mode = random.choice(["train", "eval"]) if key in _IN_BOTH else "train"
@@ -137,7 +136,7 @@ def another_config(random: Random, setting: Setting) -> Case:
 
 
 def two_configs(random: Random, setting: Setting) -> Case:
-    """A fixed key together with one that may change, of which nothing must stay behind."""
+    """Changes a fixed key together with one that may change, of which nothing must stay behind."""
     key = random.choice(["method", "head", "head_scale"])
     also = random.choice([("log_every", "3"), ("tte.expand", "4"), ("data.exif_rotate", "True"), ("keep", "5")])
     changes = {key: _FIXED[key][0], also[0]: also[1]}
@@ -145,7 +144,7 @@ def two_configs(random: Random, setting: Setting) -> Case:
 
 
 def a_value_that_is_refused(random: Random, setting: Setting) -> Case:
-    """A value that no run takes, on a finished one."""
+    """Gives a finished run a value that no run takes."""
     key, value = random.choice([
         ("lr", "nan"), ("num_epochs", "0"), ("loss", "x"), ("tte.views", "0"), ("eval_batch_size", "0"),
         ("data.root", "/nope"),
@@ -158,7 +157,7 @@ def a_value_that_is_refused(random: Random, setting: Setting) -> Case:
 
 
 def a_checkpoint(random: Random, setting: Setting) -> Case:
-    """A checkpoint that there is not, or that belongs to the other mode."""
+    """Names a checkpoint that does not exist, or that belongs to the other mode."""
     name = random.choice(
         ["/nope", "nope/4", "/dev/null", ".", str(setting.photos), str(setting.photos / "bee" / "bee0.png"), "\0"]
     )
@@ -167,20 +166,8 @@ def a_checkpoint(random: Random, setting: Setting) -> Case:
     return _case(setting, mode, {}, ("--checkpoint",) if mode == "train" else told, ("--checkpoint", name))
 
 
-@contextlib.contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """Inside, no file becomes longer than `room` bytes, which is answered as a full disk is."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def an_output(random: Random, setting: Setting) -> Case:
-    """An output that cannot be written: a disk that is full, a folder in its place, a name that is no file's."""
+    """Asks for an output that cannot be written: on a full disk, in the place of a folder, below a file."""
     image = str(setting.photos / "bee" / "bee0.png")
     commands: dict[str, tuple[Callable, list[str], str]] = {
         "predict": (predict, ["--workdir", "RUN", "--output", "OUTPUT", image], "output.csv"),

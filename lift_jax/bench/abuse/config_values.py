@@ -20,7 +20,7 @@ assert program.main  # imported for its flags
 
 
 class Key(NamedTuple):
-    """What a key takes.
+    """The values that a key takes and refuses.
 
     Attributes:
         valid: a value, other than the default where there is another.
@@ -126,7 +126,7 @@ _CHEAP = ("eval_batch_size=8", "tte.expand=4")
 
 
 def parse(*words: str) -> list[str]:
-    """Parses a command line; the flags of the config look for themselves into that of the process."""
+    """Parses a command line as if it were the process's own, where the flags of the config look."""
     sys.argv = ["lift_jax", *words]
     return command_line.parse(sys.argv)
 
@@ -162,7 +162,7 @@ def _valid(setting: Setting, key: str) -> Case:
 
 
 def a_value(random: Random, setting: Setting) -> Case:
-    """A value that a key does not take."""
+    """Gives a key a value that it does not take."""
     key = random.choice(list(KEYS))
     text = random.choice(KEYS[key].refused)
     arguments = _arguments(setting, key, text)
@@ -175,7 +175,7 @@ def a_value(random: Random, setting: Setting) -> Case:
 
 
 def a_key(random: Random, setting: Setting) -> Case:
-    """A key that does not exist, with a slip of the keyboard in it."""
+    """Misspells a key by a slip of the keyboard."""
     key = random.choice([key for key in KEYS if "." not in key and KEYS[key].valid not in (None, "")])
     at = random.randrange(1, len(key))
     slips: list[Callable[[], str]] = [
@@ -194,7 +194,7 @@ def a_key(random: Random, setting: Setting) -> Case:
 
 
 def a_prompt_that_breaks(random: Random, setting: Setting) -> Case:
-    """A template of prompts with braces put in or taken out at random."""
+    """Puts braces into a template of prompts, or takes them out, at random."""
     text = list("a photo of a {}.")
     for _ in range(random.randrange(1, 4)):
         text.insert(random.randrange(len(text)), random.choice("{{}}"))
@@ -209,7 +209,7 @@ def a_prompt_that_breaks(random: Random, setting: Setting) -> Case:
 
 
 def a_config_file(random: Random, setting: Setting) -> Case:
-    """A config file that is no such file."""
+    """Gives something else for a config file."""
     body = random.choice([
         b"", b"def get_config(:\n", b"config = 1\n", b"def get_config():\n    return 5\n", b"\xff\xfe\0", b"\0",
         b"def get_config():\n    raise ValueError('no')\n", b"import nothing_of_this_name\n", b"[" * 100000,

@@ -1,8 +1,6 @@
-"""Pictures that are damaged, huge, misnamed or no pictures, and folders in which something else lies."""
+"""Pictures that are damaged, huge, misnamed or no pictures."""
 
 import io
-import os
-import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,8 +12,12 @@ import numpy as np
 from PIL import Image
 
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
-from lift_jax.bench.abuse.setting import CLASSES, paths, picture
-from lift_jax.bench.abuse.text_files import labelled, truth
+from lift_jax.bench.abuse.image_folders import (
+    a_folder_with_more,
+    a_picture_of_another_suffix,
+    a_split_of_another_name,
+)
+from lift_jax.bench.abuse.setting import encoded, picture
 from lift_jax.data import images
 from lift_jax.data.dataset import read_bytes
 from lift_jax.data.given_images import GivenImages
@@ -24,19 +26,12 @@ Answer = tuple[tuple[int, ...], int]
 
 
 def digest(pixels: np.ndarray) -> Answer:
-    """The shape and a checksum of pixels."""
+    """Gives the shape and a checksum of pixels."""
     return tuple(map(int, pixels.shape)), zlib.crc32(np.ascontiguousarray(pixels, np.uint8).tobytes())
 
 
-def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
-    """A picture as a file of one of Pillow's formats."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form, **options)
-    return file.getvalue()
-
-
 def _pixels_of(content: bytes) -> np.ndarray:
-    """What Pillow makes of an ordinary file."""
+    """Decodes an ordinary file by Pillow alone."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -50,7 +45,7 @@ def _file(name: str, content: bytes) -> Callable[[Path], Answer]:
 
 
 def _case(says: str, name: str, content: bytes, good: bytes, form: str) -> Case:
-    """A file which is refused, or whose pixels are those of the good one."""
+    """Makes a file that is refused, or whose pixels are those of the good one."""
     right = digest(_pixels_of(good))
     return Case(
         says,
@@ -67,7 +62,7 @@ _FORMS: dict[str, dict[str, Any]] = {
 
 
 def a_file_cut_short(random: Random, setting: Setting) -> Case:
-    """The beginning of a file."""
+    """Cuts a file short."""
     form = random.choice(list(_FORMS))
     good = encoded(picture(0), form, **_FORMS[form])
     length = random.randrange(len(good))
@@ -75,7 +70,7 @@ def a_file_cut_short(random: Random, setting: Setting) -> Case:
 
 
 def a_png_with_wrong_bytes(random: Random, setting: Setting) -> Case:
-    """A PNG, which has checksums, with a few bytes changed."""
+    """Changes a few bytes of a PNG, which has checksums."""
     good = encoded(picture(0), "PNG")
     spoilt = bytearray(good)
     for _ in range(random.randrange(1, 4)):
@@ -84,7 +79,7 @@ def a_png_with_wrong_bytes(random: Random, setting: Setting) -> Case:
 
 
 def a_wrong_suffix(random: Random, setting: Setting) -> Case:
-    """A good file whose name says another format."""
+    """Gives a good file a name that says another format."""
     form, suffix = (
         random.choice(list(_FORMS)),
         random.choice(["jpg", "PNG", "tif", "jfif", "heic", "txt", "raw", "eps", "", "ico"]),
@@ -94,7 +89,7 @@ def a_wrong_suffix(random: Random, setting: Setting) -> Case:
 
 
 def no_picture(random: Random, setting: Setting) -> Case:
-    """Another kind of file, called as a picture is."""
+    """Calls another kind of file as a picture is called."""
     postscript = (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20 20 rectfill\nshowpage\n%%EOF\n"
     )
@@ -124,7 +119,7 @@ def no_picture(random: Random, setting: Setting) -> Case:
 
 
 def _png(width: int, height: int, depth: int = 8, rows: bool = False) -> bytes:
-    """A grey PNG that says it has any size; with its rows only where they are asked for."""
+    """Makes a grey PNG whose header says the size; its rows are there only if they are asked for."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -136,7 +131,7 @@ def _png(width: int, height: int, depth: int = 8, rows: bool = False) -> bytes:
 
 
 def a_bomb(random: Random, setting: Setting) -> Case:
-    """A small file that would take much memory."""
+    """Makes a small file that would take much memory."""
     width, height = random.choice(
         [(20_000, 20_000), (2**31 - 1, 1), (100_000, 60_000), (1, 2**31 - 1), (2**31 - 1, 2**31 - 1)]
     )
@@ -179,7 +174,7 @@ def a_bomb(random: Random, setting: Setting) -> Case:
 
 
 def pixels_that_are_no_numbers(random: Random, setting: Setting) -> Case:
-    """A TIFF of floating-point pixels, some of which are not finite or say that there are no data."""
+    """Makes a TIFF of floating-point pixels, one of which is not finite or says that there are no data."""
     grey = picture(0)[..., 0].astype(np.float32) / 255
     lowest, highest = np.unravel_index(grey.argmin(), grey.shape), np.unravel_index(grey.argmax(), grey.shape)
     spots = [(y, x) for y in range(4) for x in range(4) if (y, x) not in (lowest, highest)]
@@ -208,7 +203,7 @@ def pixels_that_are_no_numbers(random: Random, setting: Setting) -> Case:
 
 
 def another_mode(random: Random, setting: Setting) -> Case:
-    """A picture of another colour mode, which has the pixels that Pillow gives it."""
+    """Makes a picture of another colour mode, which has the pixels that Pillow gives it."""
     mode = random.choice(["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"])
     image = Image.fromarray(picture(0))
     if mode in ("I;16", "I"):
@@ -233,7 +228,7 @@ def another_mode(random: Random, setting: Setting) -> Case:
 
 
 def a_given_object(random: Random, setting: Setting) -> Case:
-    """Something that a caller gives beside a good picture."""
+    """Gives an array or object beside a good picture."""
     good = picture(0)
     bad: dict[str, Any] = {
         "float32": good.astype(np.float32), "int64": good.astype(np.int64) * 1000, "five bands": np.zeros((4, 4, 5),
@@ -258,7 +253,7 @@ def a_given_object(random: Random, setting: Setting) -> Case:
 
 
 def a_turned_photograph(random: Random, setting: Setting) -> Case:
-    """A photograph with an EXIF tag, given in four ways."""
+    """Gives a photograph with an EXIF tag in one of the ways in which callers give images."""
     tag, way = random.randrange(0, 12), random.choice(["path", "image", "bytes"])
     exif = Image.Exif()
     exif[0x0112] = tag
@@ -286,121 +281,6 @@ def a_turned_photograph(random: Random, setting: Setting) -> Case:
         ("photo.png",),
         valid=valid,
     )
-
-
-# Folders.
-
-
-def _lay(setting: Setting, place: Path) -> None:
-    for path, _ in paths():
-        (place / path).parent.mkdir(parents=True, exist_ok=True)
-        os.link(setting.photos / path, place / path)
-
-
-def a_folder_with_more(random: Random, setting: Setting) -> Case:
-    """A folder of classes in which something else lies, which is refused, or left out with a word, or followed once."""
-    where = random.choice(CLASSES)
-    good = encoded(picture(99), "JPEG")
-
-    def deep(place: Path) -> None:
-        folder = place / where
-        for _ in range(400):
-            folder = folder / "deeper"
-        folder.mkdir(parents=True)
-
-    def sock(place: Path) -> None:
-        os.chdir(place / where)
-        socket.socket(socket.AF_UNIX).bind("spoilt.jpg")
-
-    hazards: dict[str, Callable[[Path], Any]] = {
-        "a FIFO": lambda place: os.mkfifo(place / where / "spoilt.jpg"),
-        "a FIFO without a suffix": lambda place: os.mkfifo(place / where / "spoilt"),
-        "a socket": sock,
-        "a link to a device": lambda place: (place / where / "spoilt.jpg").symlink_to("/dev/zero"),
-        "a link to nothing": lambda place: (place / where / "spoilt.jpg").symlink_to("nowhere"),
-        "a link to itself": lambda place: (place / where / "spoilt.jpg").symlink_to("spoilt.jpg"),
-        "a link to its own folder": lambda place: (place / where / "spoilt").symlink_to("."),
-        "two links to its own folder": lambda place: [(place / where / f"spoilt{i}").symlink_to(".") for i in range(2)],
-        "a link to the folder above": lambda place: (place / where / "spoilt").symlink_to(".."),
-        "a folder called .jpg": lambda place: (place / where / "spoilt.jpg").mkdir(),
-        "an empty class": lambda place: (place / "spoilt").mkdir(),
-        "a picture beside the classes": lambda place: (place / "spoilt.jpg").write_bytes(good),
-        "a text file": lambda place: (place / where / "spoilt.txt").write_text("notes"),
-        "a heif file": lambda place: (place / where / "spoilt.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90)),
-        "a hidden file": lambda place: (place / where / ".spoilt.jpg").write_bytes(b"\0\5\x16\7"),
-        "four hundred folders": deep,
-    }  # fmt: skip
-    silent = ("a folder called .jpg", "a hidden file", "four hundred folders")
-    followed = ("a link to its own folder", "two links to its own folder")
-    what = random.choice(list(hazards))
-    mentions = () if what in (*silent, *followed) else ("spoilt", "left out")
-
-    def attempt(hazard: Callable[[Path], Any] | None) -> Callable[[Path], Any]:
-        def given(place: Path) -> Any:
-            root = place / "pictures"
-            _lay(setting, root)
-            if hazard is not None:
-                hazard(root)
-            os.chdir(place)
-            return labelled(root, format="folder", val_fraction=0.2)
-
-        return given
-
-    valid = Case("a folder of classes", attempt(None), (truth(),))
-    return Case(f"{what} in a folder", attempt(hazards[what]), (truth(),), ("spoilt", where), mentions, valid)
-
-
-def a_picture_of_another_suffix(random: Random, setting: Setting) -> Case:
-    """One more good picture under an unusual suffix, which has to be found."""
-    where = random.choice(CLASSES)
-    form, suffixes = random.choice([
-        ("JPEG", ["jfif", "jpe", "JPG", "JPEG", "Jpg", "jpeg_", "jif", ""]), ("PNG", ["PNG", "Png", "apng", ""]),
-        ("TIFF", ["TIF", "Tiff"]), ("WEBP", ["WEBP"]), ("BMP", ["dib", "BMP"]),
-        ("JPEG2000", ["jp2", "JP2", "j2k", "jpx"]),
-        ("AVIF", ["avif", "AVIF"]),
-    ])  # fmt: skip
-    suffix = random.choice(suffixes)
-    name = f"more.{suffix}" if suffix else "more"
-    try:
-        content = encoded(picture(99), form)
-    except (KeyError, OSError):  # this Pillow does not write it
-        name, content = "more.jpg", encoded(picture(99), "JPEG")
-
-    def attempt(added: str) -> Callable[[Path], Any]:
-        def given(place: Path) -> Any:
-            _lay(setting, place)
-            (place / where / added).write_bytes(content if added == name else encoded(picture(99), "JPEG"))
-            return labelled(place, format="folder", val_fraction=0.2)
-
-        return given
-
-    valid = Case(
-        f"a picture more of {where}", attempt("more.jpg"), (tuple(sorted([*truth(), (f"{where}/more.jpg", where)])),)
-    )
-    right = tuple(sorted([*truth(), (f"{where}/{name}", where)]))
-    return Case(f"{form} called {name}", attempt(name), (right,), (name,), valid=valid)
-
-
-def a_split_of_another_name(random: Random, setting: Setting) -> Case:
-    """Folders of training and test with usual names in any case."""
-    train = random.choice(["train", "Train", "training", "TRAINING", "Training"])
-    test = random.choice(["test", "Test", "testing", "val", "Valid", "validation", "VALIDATION", "Val"])
-
-    def attempt(one: str, other: str) -> Callable[[Path], Any]:
-        def given(place: Path) -> Any:
-            for path, _ in paths():
-                split = other if "4.png" in path else one
-                (place / split / path).parent.mkdir(parents=True, exist_ok=True)
-                os.link(setting.photos / path, place / split / path)
-            return labelled(place, format="folder", val_fraction=0.0)
-
-        return given
-
-    def right(one: str, other: str) -> Any:
-        return tuple(sorted((f"{other if '4.png' in path else one}/{path}", label) for path, label in paths()))
-
-    valid = Case("train and test", attempt("train", "test"), (right("train", "test"),))
-    return Case(f"folders {train} and {test}", attempt(train, test), (right(train, test),), (train,), valid=valid)
 
 
 GRAMMAR = Grammar(

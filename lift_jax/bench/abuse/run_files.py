@@ -4,73 +4,21 @@ import io
 import json
 import shutil
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import jax
 import numpy as np
 
-from lift_jax import report
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
-from lift_jax.bench.abuse.setting import CLASSES, IMAGES_PER_CLASS, STEPS
-from lift_jax.bench.abuse.text_files import ANYTHING
-from lift_jax.inference.load import load
-from lift_jax.report import files
-
-Answer = tuple[Any, ...]
-Reader = Callable[[Path], Answer]
-
-
-def reported(run: Path) -> Answer:
-    """Draws the report of a run, and gives what it was drawn from."""
-    report.write(run)
-    found = files.read(run)
-    rows = tuple(zip(*(found.predictions[key].tolist() for key in ("index", "label", "prediction")), strict=True))
-    counts = tuple(found.record.train_counts), tuple(found.record.test_counts)
-    losses = tuple(found.curve("loss")[0])
-    results = {key: None if value != value else value for key, value in found.results["plain"].items()}
-    return tuple(sorted(results.items())), rows, tuple(found.record.class_names), counts, losses
-
-
-def loaded(run: Path) -> Answer:
-    """Loads a run as a model, and gives its class names and a checksum of what was trained."""
-    model = load(run)
-    config = model.config
-    arrays = jax.tree.leaves(jax.device_get(dict(model.network.parts.trainable)))
-    checksum = 0
-    for array in sorted(np.asarray(array).tobytes() for array in arrays):
-        checksum = zlib.crc32(array, checksum)
-    return tuple(model.class_names), checksum, config.method, config.loss, config.tte.enabled, config.interpolation
+from lift_jax.bench.abuse.run_readers import Answer, Reader, loaded, reported
+from lift_jax.bench.abuse.setting import ANYTHING, STEPS
 
 
 def _truth(setting: Setting, reader: Reader) -> tuple[Answer, ...]:
-    """What a reader must give, from what is known of the run."""
+    """Gives what a reader must find, from what is known of the run."""
     return (setting.known[reader.__name__],)
-
-
-def known(run: Path) -> dict[str, Answer]:
-    """What the readers must give, read from the run's files without them: it was made just now and is whole."""
-    results = json.loads((run / "eval.json").read_text())["plain"]
-    with np.load(run / "predictions.npz") as saved:
-        rows = tuple(zip(*(saved[key].tolist() for key in ("index", "label", "prediction")), strict=True))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    losses = tuple(line["step"] for line in lines if line["split"] == "train" and "loss" in line)
-    counts = (IMAGES_PER_CLASS - 1,) * len(CLASSES), (1,) * len(CLASSES)
-    import orbax.checkpoint as ocp
-
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        saved = reader.restore(
-            run / "checkpoints" / str(STEPS), args=ocp.args.Composite(state=ocp.args.StandardRestore())
-        )
-    checksum = 0
-    for array in sorted(np.asarray(array).tobytes() for array in jax.tree.leaves(saved["state"]["trainable"])):
-        checksum = zlib.crc32(array, checksum)
-    config = json.loads((run / "config.json").read_text())
-    model = CLASSES, checksum, config["method"], config["loss"], config["tte"]["enabled"], config["interpolation"]
-    return {"reported": (tuple(sorted(results.items())), rows, CLASSES, counts, losses), "loaded": model}
 
 
 def _case(
@@ -82,7 +30,7 @@ def _case(
     path: str = "",
     also: tuple[Answer, ...] = (),
 ) -> Case:
-    """A copy of the run in which something is spoilt; `path` below it is given to the reader."""
+    """Spoils something in a copy of the run; `path` below it is given to the reader."""
 
     def attempt(change: Callable[[Path], Any]) -> Callable[[Path], Answer]:
         def given(place: Path) -> Answer:
@@ -106,7 +54,7 @@ def _places(node: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
 
 
 def _not_like(random: Random, before: Any) -> Any:
-    """A value of another type than one that is right, or an impossible number."""
+    """Chooses a value of another type than the one that is right, or an impossible number."""
     likely = (
         (bool,) if isinstance(before, bool) else (int, float) if isinstance(before, int | float) else (type(before),)
     )
@@ -121,7 +69,7 @@ def _readers(file: str) -> tuple[Reader, ...]:
 
 
 def a_json_file(random: Random, setting: Setting) -> Case:
-    """A JSON file that is another one, or none."""
+    """Replaces a JSON file by other JSON, or by no JSON."""
     file = random.choice(["config.json", "run.json", "eval.json"])
     whole = (setting.run / file).read_bytes()
     content = random.choice([
@@ -134,7 +82,7 @@ def a_json_file(random: Random, setting: Setting) -> Case:
 
 
 def a_value(random: Random, setting: Setting) -> Case:
-    """A JSON file with a value of another type, or without a key."""
+    """Gives a JSON file a value of another type, or removes a key."""
     file = random.choice(["config.json", "run.json", "eval.json"])
     content = json.loads((setting.run / file).read_text())
     places = [(holder, key) for holder, key in _places(content) if file != "config.json" or holder[key] is not None]
@@ -153,7 +101,7 @@ def a_value(random: Random, setting: Setting) -> Case:
 
 
 def numbers_that_cannot_be(random: Random, setting: Setting) -> Case:
-    """A JSON file whose parts do not fit each other."""
+    """Makes the parts of a JSON file disagree."""
     content = json.loads((setting.run / "run.json").read_text())
     way = random.choice(["fewer names", "more names", "negative", "group", "counts", "format", "same names"])
     if way == "fewer names":
@@ -175,7 +123,7 @@ def numbers_that_cannot_be(random: Random, setting: Setting) -> Case:
 
 
 def predictions(random: Random, setting: Setting) -> Case:
-    """predictions.npz with other columns, or damaged."""
+    """Changes the columns of predictions.npz, or damages it."""
     file = setting.run / "predictions.npz"
     whole = file.read_bytes()
     with np.load(file) as saved:
@@ -217,7 +165,7 @@ def predictions(random: Random, setting: Setting) -> Case:
 
 
 def lines(random: Random, setting: Setting) -> Case:
-    """metrics.jsonl with a spoilt line that is not the last, which a killed run may leave half written."""
+    """Spoils a line of metrics.jsonl that is not the last, which a killed run may leave half written."""
     own = (setting.run / "metrics.jsonl").read_text().splitlines()
     at = random.randrange(len(own) - 1)
     line = json.loads(own[at])
@@ -235,13 +183,13 @@ def lines(random: Random, setting: Setting) -> Case:
 
 
 def _without_step(setting: Setting, step: int) -> tuple[Answer, ...]:
-    """The known answer, its curve without a step."""
+    """Gives the known answer, its curve without a step."""
     *others, steps = setting.known["reported"]
     return ((*others, tuple(each for each in steps if each != step)),)
 
 
 def a_checkpoint(random: Random, setting: Setting) -> Case:
-    """The newest checkpoint, with a file that is missing, cut, changed, or replaced."""
+    """Removes, cuts, changes or replaces a file of the newest checkpoint."""
     folder = Path("checkpoints") / str(STEPS)
     inside = sorted(path.relative_to(setting.run) for path in (setting.run / folder).rglob("*") if path.is_file())
     file = random.choice(inside)
@@ -265,7 +213,7 @@ def a_checkpoint(random: Random, setting: Setting) -> Case:
 
 
 def names_in_a_checkpoint(random: Random, setting: Setting) -> Case:
-    """What a checkpoint says that it belongs to, edited by hand."""
+    """Edits what a checkpoint says that it belongs to."""
     folder = Path("checkpoints") / str(STEPS)
     (file,) = (
         path
@@ -297,7 +245,7 @@ def names_in_a_checkpoint(random: Random, setting: Setting) -> Case:
 
 
 def an_export(random: Random, setting: Setting) -> Case:
-    """The exported file of a run, cut or with another header."""
+    """Cuts the exported file of a run, or changes its header."""
     whole = (setting.run / "export" / "run.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     header = json.loads(whole[8 : 8 + length])
@@ -330,7 +278,7 @@ def an_export(random: Random, setting: Setting) -> Case:
 
 
 def a_missing_file(random: Random, setting: Setting) -> Case:
-    """A file that is missing, a folder in its place, or a link that leads nowhere."""
+    """Removes a file, or puts a folder or a link that leads nowhere in its place."""
     file, reader = random.choice([
         ("config.json", loaded), ("config.json", reported), ("run.json", reported), ("eval.json", reported),
         ("predictions.npz", reported), ("checkpoints", loaded),
@@ -349,7 +297,7 @@ def a_missing_file(random: Random, setting: Setting) -> Case:
 
 
 def a_picture_of_the_report(random: Random, setting: Setting) -> Case:
-    """A picture of the report that is none, and which another report would show."""
+    """Spoils a picture of the report that another report would show."""
     content = random.choice([b"", b"x", b"\x89PNG\r\n\x1a\n" + bytes(30), b"%!PS-Adobe-3.0 EPSF-3.0\n"])
     rows = setting.known["reported"][1]
     wrong = next((index for index, label, prediction in rows if label != prediction), rows[0][0])

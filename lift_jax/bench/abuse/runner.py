@@ -32,7 +32,7 @@ Label = TypeVar("Label")
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a child may take.
+    """The limits of what a child may take.
 
     Attributes:
         seconds: of time.
@@ -99,11 +99,11 @@ def run(
         limits: of each child.
         jobs: number of children at a time.
     """
-    waiting, active, number = iter(cases), {}, 0
+    waiting, active, started = iter(cases), {}, 0
     while True:
         while len(active) < jobs and (following := next(waiting, None)) is not None:
-            active[following[0]] = following[1], Child(following[1], folder / str(number), limits)
-            number += 1
+            active[following[0]] = following[1], Child(following[1], folder / str(started), limits)
+            started += 1
         if not active:
             return
         time.sleep(_POLL)
@@ -114,7 +114,7 @@ def run(
 
 
 def apart(action: Callable[[], Any], folder: Path, limits: Limits) -> None:
-    """Does something in a child, so that the parent need not start JAX.
+    """Runs an action in a child, so that the parent need not start JAX.
 
     Raises:
         RuntimeError: if it fails.
@@ -125,7 +125,7 @@ def apart(action: Callable[[], Any], folder: Path, limits: Limits) -> None:
 
 
 def _attempt(case: Case, folder: Path) -> NoReturn:
-    """The life of a child."""
+    """Makes an attempt, writes down its outcome, and ends the child."""
     try:
         os.setsid()
         file = os.open(folder / _OUTPUT, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -158,7 +158,7 @@ def _outcome(case: Case, place: Path) -> tuple[str, str, bool]:
 
 
 def _show_messages() -> None:
-    """What the program logs goes to standard error, as in a run."""
+    """Sends what the program logs to standard error, as in a run."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     absl_logging.set_verbosity(absl_logging.INFO)
 
@@ -168,7 +168,7 @@ def _printable(text: str) -> str:
 
 
 def _resident(pid: int) -> int:
-    """Bytes of resident memory; 0 for a process that has ended."""
+    """Gives the bytes of resident memory of a process; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (OSError, IndexError):

@@ -1,173 +1,20 @@
-"""Tables, lists, class names, descriptors and annotations, as people have them and as they get damaged."""
+"""Lists, class names, descriptors and annotations, as people have them and as they get damaged."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from lift_jax import config as lift_config
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
-from lift_jax.bench.abuse.setting import CLASSES, paths
-from lift_jax.data import load, prompts
-
-Rows = list[list[str]]
-Mapping = tuple[tuple[str, str], ...]
-
-ANYTHING: tuple[Any, ...] = (
-    None,
-    "x",
-    -1,
-    10**12,
-    10**30,
-    1.5,
-    float("nan"),
-    True,
-    [],
-    [1, 2],
-    {},
-    {"a": 1},
-    "\0",
-    "\ud800",
+from lift_jax.bench.abuse.setting import ANYTHING, CLASSES, labelled, paths, truth
+from lift_jax.bench.abuse.tables import (
+    a_metadata_file,
+    a_table_of_another_kind,
+    a_table_with_a_bad_cell,
+    a_table_without_sense,
 )
-
-
-def labelled(root: Path, **data: Any) -> Mapping:
-    """Loads a data set and gives (path below `root`, class name) of all its images, training and test together."""
-    config = lift_config.default()
-    config.data.update(root=str(root), **data)
-    return tuple(
-        sorted(
-            (os.path.relpath(part.path(index), root), part.class_names[label])
-            for part in load(config.data, 0)
-            for index, label in enumerate(part.labels)
-        )
-    )
-
-
-def truth(name_of: Callable[[str], str] = str) -> Mapping:
-    """What `labelled` gives for the pictures of the setting, whose classes are called by `name_of`."""
-    return tuple(sorted((path, name_of(label)) for path, label in paths()))
-
-
-# Tables.
-
-
-def _rows(name_of: Callable[[str], str] = str) -> Rows:
-    return [["path", "label"], *([path, name_of(label)] for path, label in paths())]
-
-
-def _table(rows: Sequence[Sequence[str]], delimiter: str = ",", newline: str = "\n") -> str:
-    return newline.join(delimiter.join(row) for row in rows) + newline
-
-
-def _table_case(
-    setting: Setting, says: str, content: bytes | str, name_of: Callable[[str], str] = str, **more: Any
-) -> Case:
-    def attempt(written: bytes | str, file: str) -> Callable[[Path], Any]:
-        def given(place: Path) -> Any:
-            (place / file).write_bytes(written.encode() if isinstance(written, str) else written)
-            return labelled(setting.photos, format="csv", train_list=str(place / file), val_fraction=0.2)
-
-        return given
-
-    valid = Case("a table of names", attempt(_table(_rows()), "valid.csv"), (truth(),))
-    options = {"accepted": (truth(name_of),), "names": ("spoilt.csv",), **more}
-    return Case(says, attempt(content, "spoilt.csv"), valid=valid, **options)
-
-
-def a_table_of_another_kind(random: Random, setting: Setting) -> Case:
-    """A table that is right, in another encoding, with another delimiter, newline, quotes or separator of paths."""
-
-    def name_of(label: str) -> str:
-        return f"{label} é" if accents else f"{label} e"
-
-    accents = random.random() < 0.6
-    encoding = random.choice(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "latin-1", "cp1252"])
-    delimiter, newline = random.choice([",", ";", "\t", ", "]), random.choice(["\n", "\r\n", "\r"])
-    rows = _rows(name_of)
-    ways = [
-        way for way in ("quotes", "backslashes", "sep", "spaces", "capitals", "blank lines") if random.random() < 0.3
-    ]
-    if "backslashes" in ways:
-        rows = [rows[0], *([path.replace("/", "\\"), label] for path, label in rows[1:])]
-    if "capitals" in ways:
-        rows[0] = [word.upper() for word in rows[0]]
-    if "quotes" in ways:
-        rows = [[f'"{cell}"' for cell in row] for row in rows]
-    if "spaces" in ways and delimiter != "\t":
-        rows = [[f"{cell} " for cell in row] for row in rows]
-    text = _table(rows, delimiter, newline)
-    if "blank lines" in ways:
-        text += newline * 3
-    if "sep" in ways and delimiter in ",;":
-        text = f"sep={delimiter}{newline}{text}"
-    content = (b"\xfe\xff" if encoding == "utf-16-be" else b"") + text.encode(encoding)
-    says = f"a table in {encoding}, {delimiter!r}, {newline!r}, accents {accents}, {', '.join(ways)}"
-    return _table_case(setting, says, content, name_of)
-
-
-def a_table_with_a_bad_cell(random: Random, setting: Setting) -> Case:
-    """A table one of whose cells is spoilt."""
-    rows, numbers = _rows(), random.random() < 0.5
-    if numbers:
-        rows = [rows[0], *([path, str(CLASSES.index(label))] for path, label in rows[1:])]
-    at = random.randrange(1, len(rows))
-    if random.random() < 0.6:
-        bad = ["", " ", "nan", "NaN", "\0"]
-        # Among names, most words are a name.
-        numeric = ["²", "--1", "1" + "0" * 5000, "-3", "1e99", "inf", "1000000000", "100000000000", "1.5", "x"]
-        cell = random.choice([*bad, *(numeric if numbers else ["7"])])
-        rows[at][1] = cell
-    else:
-        cell = random.choice(
-            ["", " ", "nope.png", "bee", "/nope/x.png", "http://x.org/a.png", "\0", "../x.png", "x" * 5000]
-        )
-        rows[at][0] = cell
-    return _table_case(setting, f"the cell {cell[:30]!r} in line {at + 1}", _table(rows), accepted=())
-
-
-def a_table_without_sense(random: Random, setting: Setting) -> Case:
-    """Something else where a table is expected."""
-    good = _table(_rows())
-    bad: list[str | bytes] = [
-        "", "\n\n", "path,label\n", good.partition("\n")[2], good.replace("label", "etikett", 1),
-        good.replace("path", "wohin", 1), '"' + good, good.replace("\n", '\n"', 1),
-        "path;label", "\0" * 500, b"\xff" * 300,
-        b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, "[" * 100_000, "{}", "<html></html>", b"PK\x03\x04" + bytes(200),
-        good + "a,b,c,d,e\n" * 3, "path,label\n" + "x" * 300_000 + ",bee\n", good.replace("path,label", "path,path", 1),
-    ]  # fmt: skip
-    content = random.choice(bad)
-    return _table_case(setting, f"a table of {content[:40]!r}", content, accepted=())
-
-
-def a_metadata_file(random: Random, setting: Setting) -> Case:
-    """A metadata.jsonl one of whose lines is spoilt."""
-    lines = [json.dumps({"file_name": path, "label": label}) for path, label in paths()]
-    at = random.randrange(len(lines))
-    path, label = paths()[at]
-    spoilt = random.choice([
-        "{", "null", "[]", "5", '"x"', "{}", "[" * 100_000, "\0", lines[at] + "x", '{"file_name": 5, "label": "bee"}',
-        json.dumps({"file_name": path}), json.dumps({"label": label}), json.dumps({"file_name": path, "label": None}),
-        json.dumps({"file_name": path, "label": []}), json.dumps({"file_name": "nope.png", "label": label}),
-        json.dumps({"file_name": path, "label": {"a": 1}}), json.dumps({"file_name": path, "label": float("nan")}),
-    ])  # fmt: skip
-
-    def attempt(content: list[str]) -> Callable[[Path], Any]:
-        def given(place: Path) -> Any:
-            for name, _ in paths():
-                (place / name).parent.mkdir(exist_ok=True)
-                os.link(setting.photos / name, place / name)
-            (place / "metadata.jsonl").write_text("\n".join(content) + "\n")
-            return labelled(place, format="csv", val_fraction=0.2)
-
-        return given
-
-    valid = Case("a metadata.jsonl", attempt(lines), (truth(),))
-    says = f"line {at + 1} of metadata.jsonl is {spoilt[:60]}"
-    return Case(says, attempt([*lines[:at], spoilt, *lines[at + 1 :]]), (), ("metadata.jsonl",), valid=valid)
-
+from lift_jax.data import prompts
 
 # Lists.
 
@@ -196,7 +43,7 @@ def _train_lines() -> list[str]:
 
 
 def a_list_with_a_bad_line(random: Random, setting: Setting) -> Case:
-    """A list one of whose lines is spoilt."""
+    """Spoils a line of a list."""
     lines = _train_lines()
     at = random.randrange(len(lines))
     path, _, label = lines[at].rpartition(" ")
@@ -211,7 +58,7 @@ def a_list_with_a_bad_line(random: Random, setting: Setting) -> Case:
 
 
 def a_list_of_another_kind(random: Random, setting: Setting) -> Case:
-    """A list that is right, written in another way."""
+    """Writes a good list in another way."""
     lines, newline = _train_lines(), random.choice(["\n", "\r\n", "\r"])
     way = random.choice(["tabs", "commas", "quotes", "backslashes", "floats", "blank lines", "spaces", "plain"])
     pairs = [line.rsplit(" ", 1) for line in lines]
@@ -231,7 +78,7 @@ def a_list_of_another_kind(random: Random, setting: Setting) -> Case:
 
 
 def a_list_without_sense(random: Random, setting: Setting) -> Case:
-    """Something else where a list is expected, or labels that are not 0 to n - 1."""
+    """Gives something else where a list is expected, or labels that are not 0 to n - 1."""
     lines = _train_lines()
     shifted = [f"{line[:-1]}{int(line[-1]) + 1}" for line in lines]
     gap = [line if line[-1] != "1" else f"{line[:-1]}9" for line in lines]
@@ -263,7 +110,7 @@ def _names_case(setting: Setting, says: str, file: str, content: bytes) -> Case:
 
 
 def class_names_of_another_kind(random: Random, setting: Setting) -> Case:
-    """Class names that are right: in any order and form that says which folder is meant."""
+    """Writes good class names in any order and form that says which folder is meant."""
     folders = list(NAMES)
     random.shuffle(folders)
     pairs = [(folder, NAMES[folder]) for folder in folders]
@@ -287,7 +134,7 @@ def class_names_of_another_kind(random: Random, setting: Setting) -> Case:
 
 
 def class_names_without_sense(random: Random, setting: Setting) -> Case:
-    """Class names of which the folders' cannot be known."""
+    """Gives class names that cannot be matched with the folders."""
     names = list(NAMES.values())
     texts: list[Any] = [
         names[:-1], [*names, "one more"], [], {}, None, 5, "x", [1, 2, 3, 4], [None] * 4, [names], {"bee": 1},
@@ -309,7 +156,7 @@ def class_names_without_sense(random: Random, setting: Setting) -> Case:
 
 
 def descriptors(random: Random, setting: Setting) -> Case:
-    """A file of descriptors with a spoilt place."""
+    """Spoils a place of a file of descriptors."""
     content: Any = {name: [f"a {name} thing", "has legs"] for name in CLASSES}
     right = tuple((f"{name}, which is a {name} thing.", f"{name}, which has legs.") for name in CLASSES)
     valid = json.dumps(content)
@@ -339,7 +186,7 @@ def descriptors(random: Random, setting: Setting) -> Case:
 
 
 def annotations(random: Random, setting: Setting) -> Case:
-    """An iNaturalist annotation file with a spoilt place."""
+    """Spoils a place of an iNaturalist annotation file."""
 
     def annotated(test: bool) -> dict[str, Any]:
         chosen = [(i, path, label) for i, (path, label) in enumerate(paths()) if ("4.png" in path) == test]

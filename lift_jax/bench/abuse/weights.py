@@ -16,8 +16,7 @@ from safetensors import numpy as safetensors
 
 from lift_jax import weights
 from lift_jax.bench.abuse.cases import Case, Grammar, Setting
-from lift_jax.bench.abuse.setting import total
-from lift_jax.bench.abuse.text_files import ANYTHING
+from lift_jax.bench.abuse.setting import ANYTHING, total
 
 Answer = tuple[Any, ...]
 
@@ -36,7 +35,7 @@ def described(name: str) -> Answer:
 
 
 def _known(setting: Setting, mean: float = 0.5, std: float = 0.5) -> Answer:
-    """What `described` must give, from the files of the backbone as they are."""
+    """Gives what `described` must find, from the files of the backbone as they are."""
     config = json.loads((setting.backbone / CONFIG).read_text())
     keys = (
         "hidden_size",
@@ -62,7 +61,7 @@ def _case(
     names: tuple[str, ...],
     accepted: tuple[Answer, ...] | None = None,
 ) -> Case:
-    """A copy of the backbone in which something is spoilt."""
+    """Spoils something in a copy of the backbone."""
     known = _known(setting)
 
     def attempt(change: Callable[[Path], Any]) -> Callable[[Path], Answer]:
@@ -85,12 +84,12 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _plausible(key: str, value: Any) -> bool:
-    """Whether a value makes another model that is right as well, or may be taken for one."""
+    """Tells whether a value makes another model that is right as well, or may be taken for one."""
     return (key == "layer_norm_eps" and value in (0, 1e-300)) or (key == "num_attention_heads" and value in (1, 2, 3))
 
 
 def a_setting(random: Random, setting: Setting) -> Case:
-    """A setting of the model, or of its preprocessing, that is anything."""
+    """Sets a setting of the model, or of its preprocessing, to anything."""
     file = random.choice([CONFIG, CONFIG, CONFIG, PROCESSOR])
     content = json.loads((setting.backbone / file).read_text())
     holder, key = random.choice(list(_places(content)))
@@ -108,7 +107,7 @@ def a_setting(random: Random, setting: Setting) -> Case:
 
 
 def a_setting_that_is_missing(random: Random, setting: Setting) -> Case:
-    """A setting without which the model is not known."""
+    """Removes a setting without which the model is not known."""
     content = json.loads((setting.backbone / CONFIG).read_text())
     holder, key = random.choice([
         (content, "model_type"), (content["vision_config"], "hidden_size"), (content["vision_config"], "patch_size"),
@@ -126,7 +125,7 @@ def a_setting_that_is_missing(random: Random, setting: Setting) -> Case:
 
 
 def a_preprocessing(random: Random, setting: Setting) -> Case:
-    """A preprocessing that is to be obeyed or refused."""
+    """Changes the preprocessing, which is to be obeyed or refused."""
     content = json.loads((setting.backbone / PROCESSOR).read_text())
     change, accepted = random.choice([
         ({"do_normalize": False}, [_known(setting, 0.0, 1.0)]),
@@ -145,7 +144,7 @@ def a_preprocessing(random: Random, setting: Setting) -> Case:
 
 
 def a_json_file(random: Random, setting: Setting) -> Case:
-    """One of the JSON files is no such JSON, or is missing."""
+    """Replaces one of the JSON files by something else, or removes it."""
     file = random.choice([CONFIG, PROCESSOR, TOKENIZER])
     whole = (setting.backbone / file).read_bytes()
     content = random.choice([
@@ -167,7 +166,7 @@ def _known_with_defaults(setting: Setting) -> Answer:
 
 
 def a_spoilt_file_of_arrays(random: Random, setting: Setting) -> Case:
-    """model.safetensors cut, with another header, or no such file."""
+    """Cuts model.safetensors, changes its header, or replaces it."""
     whole = (setting.backbone / ARRAYS).read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     header = json.loads(whole[8 : 8 + length])
@@ -194,7 +193,7 @@ def a_spoilt_file_of_arrays(random: Random, setting: Setting) -> Case:
 
 
 def a_spoilt_array(random: Random, setting: Setting) -> Case:
-    """An array that is missing, left over, of another shape or kind, or holds no numbers."""
+    """Removes or adds an array, changes its shape or kind, or fills it with no numbers."""
     arrays = safetensors.load_file(setting.backbone / ARRAYS)
     name = random.choice(sorted(arrays))
     array = arrays[name]
@@ -225,7 +224,7 @@ def a_spoilt_array(random: Random, setting: Setting) -> Case:
 
 
 def a_prefix(random: Random, setting: Setting) -> Case:
-    """Arrays whose names have a prefix, as wrappers leave them."""
+    """Puts a prefix before the names of the arrays, as wrappers do."""
     prefix = random.choice(
         ["_orig_mod.", "module.", "model.", "module._orig_mod.", "clip.", "nonsense.", "state_dict."]
     )
@@ -235,7 +234,7 @@ def a_prefix(random: Random, setting: Setting) -> Case:
 
 
 def a_file_that_is_missing(random: Random, setting: Setting) -> Case:
-    """A folder without one of its files, or with something else in its place."""
+    """Removes a file of the folder, or puts something else in its place."""
     file = random.choice([CONFIG, ARRAYS, TOKENIZER])
 
     def spoil(folder: Path) -> None:
@@ -252,12 +251,12 @@ def a_file_that_is_missing(random: Random, setting: Setting) -> Case:
 
 
 def a_tokenizer(random: Random, setting: Setting) -> Case:
-    """A tokenizer with a spoilt place."""
+    """Spoils a place of the tokenizer."""
     content = json.loads((setting.backbone / TOKENIZER).read_text())
     way = random.choice(["ids", "model", "section", "vocabulary"])
     if way == "ids":
         vocabulary = content["model"]["vocab"]
-        content["model"]["vocab"] = {word: number + 10**6 for word, number in vocabulary.items()}
+        content["model"]["vocab"] = {word: token + 10**6 for word, token in vocabulary.items()}
     elif way == "model":
         content["model"] = random.choice([None, [], {}, {"type": "BPE"}, {"type": "x"}, 5])
     elif way == "section":
@@ -270,7 +269,7 @@ def a_tokenizer(random: Random, setting: Setting) -> Case:
 
 
 def a_name(random: Random, setting: Setting) -> Case:
-    """A name of a model that is spelled as somewhere else, or is no name."""
+    """Gives a model's name as other programs spell it, or what is no name."""
     name = random.choice([
         "ViT-B/16", "ViT-B-16", "CLIP-ViT-B/16", "hf-hub:timm/vit_base_patch16_clip_224.openai", "RN50", "clip",
         "https://huggingface.co/openai/clip-vit-base-patch16", "openai/clip-vit-base-patch16@", "http://x.org/model.pt",
