@@ -186,7 +186,7 @@ def test_files_are_not_forgotten_for_the_digits(config):
 
 
 def test_the_log_says_what_was_understood(config, caplog):
-    with caplog.at_level(logging.INFO, "absl"):
+    with caplog.at_level(logging.INFO, "lift_jax"):
         load(config)
     assert "3 classes: 0 = tailed frog (2 images), 1 = scorpion (1 image), 2 = black_widow (1 image)" in caplog.text
     assert "names from the images' folders." in caplog.text
