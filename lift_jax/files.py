@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from lift_jax.errors import UserError, reason
+from lift_jax.text import printable
 
 SCHEMES = ("gs", "s3", "az")
 """The kinds of buckets that paths may name."""
@@ -51,12 +53,29 @@ def parse_json(text: str | bytes) -> Any:
     """Parses JSON text.
 
     Raises:
-        ValueError: if it is no JSON, no UTF-8, or nested too deeply.
+        ValueError: if it is no JSON, no UTF-8, or nested too deeply; or if an object has a key twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, _TwiceError):
+        raise
+    except ValueError:  # Python's own, which advises to raise its limit
+        raise ValueError(f"it has a whole number of more than {sys.get_int_max_str_digits():,} digits") from None
+
+
+class _TwiceError(ValueError):
+    """Says that an object has a key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _TwiceError(f"its key {printable(repr(twice), 60)} is there twice")
+    return made
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import ast
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ Grid = dict[str, tuple[Any, ...]]
 
 
 def parse(text: str) -> Grid:
-    """The grid of `KEY=VALUE,VALUE KEY=VALUE`.
+    """Reads a grid written as `KEY=VALUE,VALUE KEY=VALUE`.
 
     Example:
         >>> parse("method=lift,lora seed=0,1")
@@ -67,7 +66,7 @@ def run(
         checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
 
     Raises:
-        UserError: if a combination is not valid, or was done with other settings.
+        UserError: if a combination is not valid, or was done with other settings, or if what it left is damaged.
     """
     grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
     workdir = epath.Path(workdir)
@@ -82,10 +81,9 @@ def run(
         folder = workdir / (_name(chosen) or "run")
         plan[folder] = _name({k: v for k, v in chosen.items() if k != "seed"}) or "run", one
         resolved = check(one)
-        file = folder / "eval.json"
-        if mode == "train" and file.is_file():
+        if mode == "train" and (folder / "eval.json").is_file():
             _refuse_others(folder, resolved)
-            done[folder] = json.loads(file.read_text(encoding="utf-8"))
+            done[folder] = _results(folder)
     results: dict[str, list[Results]] = {}
     loaded = Loaded()
     for folder, (name, one) in plan.items():
@@ -95,6 +93,12 @@ def run(
         print(summary(results))
     if config.report and jax.process_index() == 0:
         _compare([folder.name for folder in plan], workdir)
+
+
+def _results(folder: epath.Path) -> Results:
+    from lift_jax.report import files  # matplotlib takes a second to import
+
+    return files.read_results(folder)
 
 
 def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:

@@ -39,6 +39,19 @@ def test_bad_json_is_a_value_error(text):
         parse_json(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1" + "0" * 6000 + "]", r"whole number of more than 4,300 digits$"),
+        ('{"a": {"b": 1, "b": 2}}', "key 'b' is there"),
+    ],
+)
+def test_what_json_could_mean_in_two_ways_or_not_at_all(text, words):
+    with pytest.raises(ValueError, match=words):
+        parse_json(text)
+    assert parse_json('{"a": {"b": 1, "c": [10, "é"]}}') == {"a": {"b": 1, "c": [10, "é"]}}
+
+
 def test_a_failure_leaves_the_file_as_it_was(tmp_path):
     file = tmp_path / "a.json"
     write_json(file, {"a": float("nan"), "b": [1, float("inf")], "c": "é"})

@@ -91,8 +91,8 @@ def _several(images: Any) -> Iterable[Any]:
 
 
 def _are_greys(shape: tuple[int, ...]) -> bool:
-    """Tells whether an array of this shape can only be grey images: no axis is as short as one of colours."""
-    return not {shape[0], shape[-1]} & {1, 3, 4} and shape[0] > 0
+    """Tells whether an array of this shape can be nothing but grey images: no axis is as short as one of colours."""
+    return shape[0] not in (0, 1, 3, 4) and shape[-1] not in (1, 2, 3, 4)
 
 
 def _held(image: Any, index: int) -> Any:

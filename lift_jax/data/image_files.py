@@ -184,7 +184,13 @@ def _images_below(folder: str) -> list[str]:
 
 
 def located(path: str, what: str = "The path of an image") -> str:
-    """Expands the path of a file (see `files.expand`); one that exists as it is written stays so."""
+    """Expands the path of a file as a person writes it (see `files.expand`); one that exists as it is written stays so.
+
+    Raises:
+        UserError: the path is empty, or see `files.expand`.
+    """
+    if not path:
+        raise UserError(f"{what} is empty; write the name of a file.")
     return path if "\0" not in path and os.path.lexists(path) else expand(path, what)
 
 

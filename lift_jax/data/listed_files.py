@@ -14,12 +14,12 @@ from lift_jax.files import expand
 def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
     """Finds the paths as the disk has them, with one listing of each folder rather than one call for each file.
 
-    A path is taken as it is written if there is such a file. Else its backslashes may stand for slashes, and its
-    accents may be composed, or encoded, in another way.
+    A path is taken as it is written if there is such a file. Else it may begin with `~` or a variable, its backslashes
+    may stand for slashes, and its accents may be composed, or encoded, in another way.
 
     Args:
         root: folder that the paths are relative to.
-        paths: relative paths.
+        paths: paths relative to it, or whole ones, before which file:// may stand.
         where: the list file, for the message.
 
     Returns:
@@ -29,9 +29,8 @@ def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
         UserError: if files are missing (the first ten are named, and how many), or are on the web, or if a folder
             cannot be read.
     """
-    for path in paths:
-        if "://" in path or "\0" in path:
-            expand(path, f"An image of {where}")
+    written = f"An image of {where}"
+    paths = [expand(path, written) if "://" in path or "\0" in path else path for path in paths]
     folders = _Folders(root)
     found = [path if path in folders else _otherwise(path, folders) for path in paths]
     missing = list(dict.fromkeys(path for path, file in zip(paths, found, strict=True) if file is None))
@@ -77,8 +76,8 @@ def _otherwise(path: str, folders: _Folders) -> str | None:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """Gives other ways to write a path: with slashes, with accents composed and decomposed, in other bytes."""
-    for each in dict.fromkeys((path, path.replace("\\", "/"))):
+    """Gives other ways to write a path: expanded, with slashes, other accents, in other bytes."""
+    for each in dict.fromkeys((path, expand(path), path.replace("\\", "/"))):
         yield each
         yield unicodedata.normalize("NFC", each)
         yield unicodedata.normalize("NFD", each)

@@ -174,6 +174,8 @@ def _of_json(content: str, path: str) -> list[list[Reading]]:
         parsed = parse_json(content)
     except ValueError as error:
         raise UserError(f"{path} is no valid JSON ({error}).") from error
+    if isinstance(parsed, dict) and isinstance(parsed.get("id2label"), dict):  # the config.json of transformers
+        parsed = parsed["id2label"]
     if isinstance(parsed, list) and all(isinstance(name, str) for name in parsed):
         return [[Reading(tuple(parsed), tuple(parsed), ordered=True)]]
     rows = _json_rows(parsed)

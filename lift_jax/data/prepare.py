@@ -26,6 +26,7 @@ from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
 from lift_jax.data.records import FINISHED, open_builder, read_index
 from lift_jax.errors import NO_ROOM, UserError, exit_status
+from lift_jax.files import expand, place
 
 # (training images, classes, largest, smallest) as published: Krizhevsky 2009 for CIFAR; Liu et al. 2019 for ImageNet-LT
 # and Places-LT; the competition's page for iNaturalist 2018, and for its largest and smallest class the table of data
@@ -72,7 +73,7 @@ def prepare(
         UserError: files are missing or have other sums, TensorFlow is not installed, the disk is full, or another run
             prepares something in the same folder.
     """
-    made_in = os.path.expanduser(local_dir if "://" in data_dir else data_dir)
+    made_in = local_dir if "://" in data_dir else data_dir
     try:
         os.makedirs(made_in, exist_ok=True)
         # Another one would remove what this one has begun.
@@ -82,7 +83,7 @@ def prepare(
                 if train_list
                 else _tfds_builder(name, made_in)
             )
-            folder = epath.Path(data_dir).expanduser() / builder.data_path.relative_to(builder.data_dir_root)
+            folder = place(data_dir, "--data_dir") / builder.data_path.relative_to(builder.data_dir_root)
             if not (folder / FINISHED).exists():
                 _remove_begun(builder)
                 builder.download_and_prepare(download_config=_download_config(raw_dir))
@@ -240,7 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test_list", metavar="FILE", default="", help="list file of the test split")
     parser.add_argument("--class_names", metavar="FILE", default="", help="file of class names for the list files")
     given = parser.parse_args(arguments)
-    return exit_status(lambda: prepare(**vars(given)))
+    return exit_status(lambda: _run(**vars(given)))
+
+
+def _run(name: str, **paths: str) -> None:
+    prepare(name, **{flag: expand(path, f"--{flag}") for flag, path in paths.items()})
 
 
 if __name__ == "__main__":

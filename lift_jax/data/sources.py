@@ -1,10 +1,10 @@
 """From `config.data` to the training and the test split."""
 
+import logging
 import os
 from typing import Any
 
 import numpy as np
-from absl import logging
 from jaxtyping import Int
 
 from lift_jax.data import longtail, text
@@ -18,6 +18,8 @@ from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.tables import load_tables
 from lift_jax.errors import UserError
 from lift_jax.files import expand
+
+_LOGGER = logging.getLogger(__name__)
 
 FORMATS = ("digits", "lists", "folder", "csv", "inaturalist", "tfds")
 
@@ -47,12 +49,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     for label, name in enumerate(train.class_names):
         text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
-    counts = train.class_counts
-    logging.info(
-        "%s: %d training images of %d classes (largest %d, smallest %d), %d test images.",
-        data_config.name, len(train), train.num_classes, counts.max(), counts.min(), len(test),
-    )  # fmt: skip
-    logging.info("%s", describe(train))
+    _LOGGER.info("%s", describe(train))
     return train, test
 
 

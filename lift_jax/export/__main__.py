@@ -1,17 +1,14 @@
 """The command line of the exports; see `lift_jax.export`."""
 
 import argparse
-import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
-
 import lift_jax.export
-from lift_jax.errors import UserError, exit_status, first_line
+from lift_jax.errors import UserError, exit_status
 from lift_jax.files import check_file, expand, filling, place, writing
 
 if TYPE_CHECKING:
@@ -89,7 +86,7 @@ def _export(model: "Model", folder: Path, given: argparse.Namespace) -> Path:
         "peft": weights.write_peft,
         "reference": weights.write_reference,
     }[given.format]
-    with _writing(folder), filling(folder) as part:
+    with writing(folder, _REMEDY), filling(folder) as part:
         written = write(model, part)
         if given.format in ("stablehlo", "onnx"):
             description = classifier.description(model, _takes_photographs(given))
@@ -138,19 +135,6 @@ def _folder(given: argparse.Namespace) -> Path:
     if "://" in str(workdir):
         raise UserError(f"The run {workdir} is in a bucket; name a folder for the export with --output.")
     return Path(workdir) / "export" / (given.format if given.format in ("merged", "peft") else "")
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns what goes wrong with the disk into a sentence; safetensors and torch have errors of their own for that."""
-    try:
-        with writing(folder, _REMEDY):
-            yield
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(
-            f"The export cannot be written to {folder} ({first_line(error)}); make room or get permission, or "
-            f"{_REMEDY}."
-        ) from error
 
 
 def _parts(file: Path) -> list[Path]:

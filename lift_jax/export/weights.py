@@ -17,7 +17,7 @@ from lift_jax.models import partition
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.resnet import ResNet
-from lift_jax.weights import huggingface, merge, open_clip, peft, reference
+from lift_jax.weights import huggingface, merge, open_clip, peft, reference, safetensors_files
 
 HEAD_FILE = "head.safetensors"
 REFERENCE_FILE = "checkpoint.pth.tar"
@@ -94,7 +94,7 @@ def _write_head(model: Model, folder: Path) -> Path:
         "class_names": json.dumps(list(model.class_names)),
     }
     arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in head.items()}
-    safetensors.numpy.save_file(arrays, folder / HEAD_FILE, metadata=header)
+    safetensors_files.write(folder / HEAD_FILE, arrays, header)
     return folder
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import pydantic
-import safetensors.numpy
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
@@ -16,7 +15,7 @@ from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
 from lift_jax.inference.model import Model, assemble
 from lift_jax.models.partition import merge
-from lift_jax.weights import Backbone
+from lift_jax.weights import Backbone, safetensors_files
 from lift_jax.workdir import config_file, record, schema
 
 FILE = "run.safetensors"
@@ -51,7 +50,7 @@ def write(model: Model, folder: Path) -> Path:
         header["run"] = json.dumps(record.content(model.record))
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(folder / FILE) as part:
-        safetensors.numpy.save_file(contiguous, part, metadata=header)
+        safetensors_files.write(Path(part), contiguous, header)
     return folder / FILE
 
 

@@ -72,9 +72,11 @@ class Model:
                          the training images came from.
 
         Args:
-            images: one image or several; each a PIL image, a uint8 array [height, width, 3] or [height, width], or a
-                path. Also one array [n, height, width, 3]. They may differ in size, and are resized and cropped as
-                the test images were.
+            images: one image or several; each a PIL image, a uint8 array [height, width, 3] or [height, width] of
+                NumPy, JAX or PyTorch, a path, the content of a file in bytes, a file opened with the mode "rb", or
+                the dictionary {"bytes": …, "path": …} of Hugging Face's datasets. Also one array [n, height, width,
+                3]. They may differ in size, and are resized and cropped as the test images were; those of PIL and of
+                files are turned by their EXIF tag if the run's were (`config.data.exif_rotate`).
             tte: whether the views of test-time ensembling are averaged; None does as the run did.
             prior: "uniform" or "training".
 

@@ -113,14 +113,22 @@ def read(workdir: epath.PathLike) -> RunFiles:
     if missing:
         raise UserError(f"The run {workdir} has no {missing[0]} yet; let it end, or evaluate it with --mode eval.")
     config = config_file.read(workdir).to_dict()
-    results = schema.read(workdir / "eval.json", _Results, _REMEDY).model_dump(exclude_unset=True)
-    numbers = {
+    predictions = predictions_file.read(workdir / "predictions.npz", known.test_counts)
+    return RunFiles(workdir, config, known, read_results(workdir), _lines(workdir / metrics_file.FILE), predictions)
+
+
+def read_results(workdir: epath.PathLike) -> dict[str, dict[str, float]]:
+    """Reads and checks eval.json: the metrics by section, in percent; NaN where there is none.
+
+    Raises:
+        UserError: if the file cannot be read or is damaged.
+    """
+    results = schema.read(epath.Path(workdir) / "eval.json", _Results, _REMEDY).model_dump(exclude_unset=True)
+    return {
         section: {key: np.nan if value is None else value for key, value in values.items()}
         for section, values in results.items()
         if values is not None
     }
-    predictions = predictions_file.read(workdir / "predictions.npz", known.test_counts)
-    return RunFiles(workdir, config, known, numbers, _lines(workdir / metrics_file.FILE), predictions)
 
 
 def _lines(file: epath.Path) -> list[dict[str, Any]]:

@@ -1,7 +1,10 @@
 """Our own format: an orbax checkpoint, on a disk or in a bucket (gs://), that every host of a pod can read at once."""
 
+import contextlib
 import dataclasses
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -45,10 +48,10 @@ def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike 
         raise UserError(f"{folder} is not empty; name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     params = jax.tree.map(lambda x: x.astype(dtype, copy=False), dict(backbone.params))
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _quiet(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if backbone.tokenizer is not None:
-        (folder / "tokenizer.json").write_text(backbone.tokenizer.to_json())
+        (folder / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")
     # Last, so that a folder that has it is complete.
     stored = dict(
         source=backbone.name,
@@ -62,6 +65,17 @@ def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike 
         hash=content_hash(_float32(params)),
     )
     (folder / CONFIG).write_text(json.dumps(stored, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax from logging the tracebacks of an error that it raises as well."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def load(folder: epath.PathLike) -> Backbone:

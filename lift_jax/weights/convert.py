@@ -5,16 +5,17 @@ CLIP's ResNets, which transformers does not have; or an orbax checkpoint if DEST
 """
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 from lift_jax import weights
-from lift_jax.errors import UserError, exit_status, first_line
-from lift_jax.files import expand
+from lift_jax.errors import UserError, exit_status, reason
+from lift_jax.files import check_file, expand, filling
 from lift_jax.models import partition
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import cache, huggingface, open_clip
@@ -46,24 +47,41 @@ def convert(
         raise UserError(f"{destination} is in a bucket, where only orbax checkpoints are written; leave --format out.")
     if not remote and Path(destination).exists() and (Path(destination).is_file() or any(Path(destination).iterdir())):
         raise UserError(f"{destination} is not empty; name a new folder.")
+    if not remote:
+        check_file(Path(destination) / "config.json", "name another place")
     backbone = weights.load(source, activation=activation)
     if form is None:
         form = "orbax" if remote else "open_clip" if isinstance(backbone.vision, ResNet) else "transformers"
     save = {"transformers": huggingface.save_backbone, "open_clip": open_clip.save_backbone, "orbax": cache.save}[form]
-    try:
-        save(destination if remote else Path(destination).absolute(), backbone, jnp.dtype(dtype))
-    except UserError:
-        raise
-    except Exception as error:  # disks and buckets have no common base
-        raise UserError(f"{destination} cannot be written ({first_line(error)}); name another place.") from error
-    again = weights.load(destination if remote else str(Path(destination).absolute()))
-    if np.dtype(dtype) == np.float32 and again.hash != backbone.hash:
-        raise UserError(f"What was written to {destination} is not what was read; the disk may be full or damaged.")
+    with _filling(destination) as folder:
+        save(folder, backbone, jnp.dtype(dtype))
+        again = weights.load(str(folder))
+        if np.dtype(dtype) == np.float32 and again.hash != backbone.hash:
+            raise UserError(f"What was written to {destination} is not what was read; the disk may be damaged.")
     print(
         f"{source}: {partition.count(backbone.params):,} parameters, {backbone.resolution} x {backbone.resolution} "
         f"pixels, written to {destination} in the format of {form}; content hash {again.hash[:16]}."
     )
     return form
+
+
+@contextlib.contextmanager
+def _filling(destination: str) -> Iterator[str | Path]:
+    """Gives the place to write to, which on a disk becomes the destination when all is written and read again.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    try:
+        if "://" in destination:
+            yield destination
+        else:
+            with filling(Path(destination).absolute()) as part:
+                yield part
+    except UserError:
+        raise
+    except Exception as error:  # disks and buckets have no common base
+        raise UserError(f"{destination} cannot be written ({reason(error)}); name another place.") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

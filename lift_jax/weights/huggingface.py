@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from lift_jax.errors import UserError
+from lift_jax.files import filling
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import (
     clip_tokenizer,
     misplaced,
     names,
     preprocessing,
+    safetensors_files,
     siglip_tokenizer,
     transformers_clip,
     transformers_siglip,
@@ -150,13 +151,15 @@ def save(
         config: the content of config.json, whose model_type is in `MODEL_TYPES`.
         params: the parameters of a `Backbone`.
         dtype: the type of the stored arrays.
+
+    Raises:
+        OSError: if the folder cannot be written; it is then as it was.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     layout = MODEL_TYPES[config["model_type"]](config)
     arrays = {name: array.astype(dtype, copy=False) for name, array in write(layout.table, params).items()}
-    safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    with filling(Path(folder)) as part:
+        safetensors_files.write(part / "model.safetensors", arrays, {"format": "pt"})
+        (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DTypeLike = np.float32) -> None:
@@ -164,8 +167,9 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
 
     Raises:
         UserError: if transformers has no such model (CLIP's ResNets).
+        OSError: if the folder cannot be written; it is then as it was.
     """
-    folder, vision = Path(folder), backbone.vision
+    vision = backbone.vision
     if not isinstance(vision, VisionTransformer):
         raise UserError(
             f"transformers has no model like {backbone.name}, a CLIP with a ResNet; "
@@ -177,7 +181,6 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
         config, processor = transformers_clip.config(backbone), "CLIPImageProcessor"
     else:
         config, processor = transformers_vit.config(backbone), "ViTImageProcessor"
-    save(folder, config, backbone.params, dtype)
     side = dict(height=backbone.resolution, width=backbone.resolution)
     crop = dict(size=dict(shortest_edge=backbone.resolution), do_center_crop=True, crop_size=side)
     settings = dict(
@@ -188,9 +191,11 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
         image_mean=list(backbone.mean),
         image_std=list(backbone.std),
     )
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    if backbone.tokenizer is not None:
-        (folder / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")
+    with filling(Path(folder)) as part:
+        save(part, config, backbone.params, dtype)
+        (part / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        if backbone.tokenizer is not None:
+            (part / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")
 
 
 def _tokenizer(folder: Path, layout: Layout) -> Tokenizer | None:

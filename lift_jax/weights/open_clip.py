@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from lift_jax.errors import UserError
+from lift_jax.files import filling
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import activations, clip_tokenizer, misplaced, openai, preprocessing
+from lift_jax.weights import activations, clip_tokenizer, misplaced, openai, preprocessing, safetensors_files
 from lift_jax.weights.arrays import DEEPEST, Foreign, read, write
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.folder import read_json, stored_arrays
@@ -161,8 +161,9 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
 
     Raises:
         UserError: if the backbone is not a CLIP with both towers, or open_clip has none with its options.
+        OSError: if the folder cannot be written; it is then as it was.
     """
-    folder, vision, text = Path(folder), backbone.vision, backbone.text
+    vision, text = backbone.vision, backbone.text
     if text is None or not text.causal:
         raise UserError(
             f"The backbone {backbone.name} is not a CLIP with both towers; write it in transformers' layout."
@@ -188,10 +189,10 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
             "write it in transformers' layout or as an orbax checkpoint."
         )
     config = dict(model_cfg=model, preprocess_cfg=dict(mean=list(backbone.mean), std=list(backbone.std)))
-    folder.mkdir(parents=True, exist_ok=True)
     flat = write(openai.table(vision, text, backbone.resolution, embed), backbone.params)
     arrays = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
-    safetensors.numpy.save_file(arrays, folder / FILES[0], metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    if backbone.tokenizer is not None:
-        (folder / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")
+    with filling(Path(folder)) as part:
+        safetensors_files.write(part / FILES[0], arrays, {"format": "pt"})
+        (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        if backbone.tokenizer is not None:
+            (part / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from flax import traverse_util
 
 from lift_jax.errors import UserError
+from lift_jax.files import filling
 from lift_jax.models.partition import Tree
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.weights import safetensors_files
 from lift_jax.weights.backbone import Backbone
 
 _TARGETS = {
@@ -31,6 +32,7 @@ def save(folder: str | Path, backbone: Backbone, tuner: Tree) -> None:
 
     Raises:
         UserError: if something else than LoRA was trained, or the backbone is not a CLIP with a ViT.
+        OSError: if the folder cannot be written; it is then as it was.
     """
     vision = backbone.vision
     if not isinstance(vision, VisionTransformer) or vision.pool != "class" or not vision.pre_norm:
@@ -52,11 +54,10 @@ def save(folder: str | Path, backbone: Backbone, tuner: Tree) -> None:
         ranks.add(array.shape[1] if path[3] == "lora_A" else array.shape[0])
     if len(ranks) != 1:
         raise UserError("The run has no LoRA, or LoRA of several ranks; a peft adapter is written of one rank.")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    safetensors.numpy.save_file(arrays, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = _config(backbone, ranks.pop(), {name.split(".vision_model.")[1].rsplit(".lora_", 1)[0] for name in arrays})
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    with filling(Path(folder)) as part:
+        safetensors_files.write(part / "adapter_model.safetensors", arrays, {"format": "pt"})
+        (part / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _config(backbone: Backbone, rank: int, layers: set[str]) -> dict[str, Any]:

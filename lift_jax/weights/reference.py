@@ -5,6 +5,7 @@ The names are those of its state dicts, after "tuner." or "head.": `tuner.adaptf
 say: a file may have a third mapping `mask` of boolean arrays, named as `masked_linear_list.0.attn_in.weight`.
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flax import traverse_util
 from jaxtyping import Bool, Int
 
 from lift_jax.errors import UserError
+from lift_jax.files import replacing
 from lift_jax.models.partition import BACKBONE, HEAD, Parts, Tree
 from lift_jax.models.partition import Path as TreePath
 from lift_jax.tuners.mask import INDEX, NAMES
@@ -63,6 +65,7 @@ def save(file: Path, tuning: Tuning, parts: Parts) -> None:
 
     Raises:
         UserError: if torch is not installed, or the reference has no name for what was trained.
+        OSError: if the file cannot be written; it is then as it was.
     """
     try:
         import torch
@@ -77,7 +80,10 @@ def save(file: Path, tuning: Tuning, parts: Parts) -> None:
         dicts["mask"] = {
             name.removeprefix("tuner."): torch.from_numpy(np.ascontiguousarray(mask)) for name, mask in chosen.items()
         }
-    torch.save(dicts, file)
+    content = io.BytesIO()  # for the errors of the disk, which torch itself does not pass on
+    torch.save(dicts, content)
+    with replacing(file) as part:
+        part.write_bytes(content.getvalue())
 
 
 def _masks_of(

@@ -1,11 +1,15 @@
 """safetensors files and sharded sets of them, read one array at a time and without torch."""
 
 import functools
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16, which such files often hold)
 import numpy as np
 import safetensors
+import safetensors.numpy
 
 from lift_jax.errors import UserError, first_line
 from lift_jax.files import parse_json
@@ -57,6 +61,21 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(archive.get_slice(name).get_shape()) for name in archive.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise misplaced.damaged(file, error) from error
+
+
+def write(file: Path, named: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes arrays by name, with the metadata that go into the file's header.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    try:
+        safetensors.numpy.save_file(dict(named), file, metadata=dict(metadata))
+    except safetensors.SafetensorError as error:  # which has the system's error in its text alone
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _load(file: Path, name: str) -> np.ndarray:

@@ -94,6 +94,7 @@ def test_folders_with_spaces(tmp_path, content, file):
         (json.dumps(dict(zip(NUMBERS, WORDS, strict=True))), "names.json", "by name"),
         (json.dumps({f"{i:02d}": name for i, name in enumerate(WORDS)}), "names.json", "by name"),
         (json.dumps({name: i for i, name in enumerate(WORDS)}), "names.json", "by name"),
+        (json.dumps({"id2label": {str(i): name for i, name in enumerate(WORDS)}, "x": 1}), "names.json", "by name"),
         ("".join(f"{i} {WORDS[i]}\n" for i in reversed(range(12))), "names.txt", "by name"),
         ("".join(f"{WORDS[i]},{i:03d}\n" for i in reversed(range(12))), "names.txt", "by name"),
         ("label,class_name\n" + "".join(f"{i},{WORDS[i]}\n" for i in (*range(9, 12), *range(9))), "n.csv", "by name"),

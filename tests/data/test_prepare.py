@@ -74,6 +74,17 @@ def test_list_files_become_records_with_the_same_batches(places, capsys):
     assert one.path(0) == "train/airfield/00004851.jpg"
 
 
+def test_paths_as_people_write_them(places, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(places))
+    monkeypatch.setenv("LISTS", str(places))
+    lists = ["--train_list=$LISTS/Places_LT_train.txt", "--test_list=${LISTS}/Places_LT_test.txt"]
+    assert prepare.main(["places_lt", "--data_dir=~/records", f"--image_root=file://{places}", *lists]) == 0
+    assert "test: 6 images of 3 classes" in capsys.readouterr().out
+    assert len(load(records_config(places / "records", "places_lt"))[1]) == 6
+    assert prepare.main(["places_lt", "--data_dir=https://example.org/records"]) == 1
+    assert "--data_dir is https://example.org/records, which is on the web" in capsys.readouterr().err
+
+
 def test_preparing_again_changes_nothing_and_reading_needs_no_tensorflow(places, capsys):
     assert prepare_places(places) == 0
     files = {path: path.stat().st_mtime_ns for path in (places / "records").rglob("*") if path.is_file()}

@@ -185,8 +185,19 @@ def test_files_are_not_forgotten_for_the_digits(config):
         load(config)
 
 
+@pytest.mark.parametrize("beginning", ["file://{root}/", "file://localhost{root}/", "~/", "${{PHOTOS}}/", "{root}/"])
+def test_a_list_of_whole_paths(config, tmp_path, monkeypatch, beginning):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PHOTOS", str(tmp_path))
+    before = [load(config)[0].path(index) for index in range(4)]
+    file = tmp_path / "train.txt"
+    file.write_text("".join(beginning.format(root=tmp_path) + line for line in file.read_text().splitlines(True)))
+    train, _ = load(config)
+    assert [train.path(index) for index in range(4)] == before and train.labels.tolist() == LABELS
+
+
 def test_the_log_says_what_was_understood(config, caplog):
-    with caplog.at_level(logging.INFO, "absl"):
+    with caplog.at_level(logging.INFO, "lift_jax"):
         load(config)
     assert "3 classes: 0 = tailed frog (2 images), 1 = scorpion (1 image), 2 = black_widow (1 image)" in caplog.text
     assert "names from the images' folders." in caplog.text

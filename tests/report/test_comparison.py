@@ -109,6 +109,17 @@ def test_a_sweep_ends_in_a_comparison(tmp_path, capsys):
     assert "could not be drawn" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"plain": {"accuracy": "x"}}', '{"plain": {"accuracy": 50.0}}'])
+def test_a_sweep_names_a_damaged_result(tmp_path, content):
+    write_run(tmp_path / "lift", 50.0, 100)
+    (tmp_path / "lift" / "eval.json").write_text(content)
+    config = lift_config.default()
+    config.update(num_epochs=1, sweep="method=lift,zero_shot")
+    with pytest.raises(UserError, match=r"lift/eval\.json .*; evaluate the run again with --mode eval\.$"):
+        sweeps.run(config, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["lift"]
+
+
 @pytest.mark.parametrize("name", ["page", "folder.html"])
 def test_an_output_that_cannot_be_a_page(sweep, tmp_path, capsys, name):
     (tmp_path / "folder.html").mkdir()

@@ -48,7 +48,7 @@ def _hazards(where: str) -> dict[str, Hazard]:
         "an empty class": lambda place: (place / "spoilt").mkdir(),
         "a picture beside the classes": lambda place: (place / "spoilt.jpg").write_bytes(good),
         "a text file": lambda place: (place / where / "spoilt.txt").write_text("notes"),
-        "a heif file": lambda place: (place / where / "spoilt.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90)),
+        "a camera's file": lambda place: (place / where / "spoilt.cr2").write_bytes(b"II*\0\x10\0\0\0CR" + bytes(90)),
         "a hidden file": lambda place: (place / where / ".spoilt.jpg").write_bytes(b"\0\5\x16\7"),
         "four hundred folders": deep,
     }  # fmt: skip

@@ -279,7 +279,7 @@ def a_name(random: Random, setting: Setting) -> Case:
     ])  # fmt: skip
     valid = Case("a backbone", lambda place: described(str(setting.backbone)), (_known(setting),))
     own_id = name.removeprefix("https://huggingface.co/").removeprefix("hf-hub:")  # which a page's address stands for
-    return Case(f"the name {name[:60]}", lambda place: described(name), (), (name, own_id), valid=valid)
+    return Case(f"the name {name[:60]}", lambda place: described(name), (), (name[:60], own_id[:60]), valid=valid)
 
 
 GRAMMAR = Grammar(
