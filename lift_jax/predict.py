@@ -8,6 +8,11 @@ on standard input, one a line. For example:
     python -m lift_jax.predict --workdir runs/birds wren.jpg photos/
     find . -name '*.jpg' | python -m lift_jax.predict --workdir runs/birds --format csv - > birds.csv
 
+The classes can be those that occur at a place (--only), as frequent there as they are (--prior); the answer the one
+whose mistakes cost least (--costs), or the genus where the species is not sure (--rollup). For example:
+
+    python -m lift_jax.predict --workdir runs/birds --only garden.txt --prior estimate --rollup taxonomy.csv photos/
+
 Files that cannot be read are named on standard error and left out (in JSON lines they have an "error"). The exit status
 is 1 if there was no image that could be read.
 """
@@ -29,9 +34,27 @@ from lift_jax.files import check_file, expand, replacing
 from lift_jax.text import aligned, printable
 
 if TYPE_CHECKING:
-    from lift_jax.inference.model import Model, Prior
+    from jaxtyping import Float
+
+    from lift_jax.inference.deciding import RolledUp, Rollup
+    from lift_jax.inference.model import AnyPrior, Model
+    from lift_jax.inference.named_classes import SomeClasses
 
 FORMATS = ("table", "jsonl", "csv")
+PRIORS = ("uniform", "training", "estimate")
+THRESHOLD = 0.8
+
+
+class Answer(NamedTuple):
+    """The class that is expected to cost least.
+
+    Attributes:
+        label: its label.
+        expected_cost: what it is expected to cost.
+    """
+
+    label: int
+    expected_cost: float
 
 
 class Prediction(NamedTuple):
@@ -42,12 +65,16 @@ class Prediction(NamedTuple):
         labels: the classes' labels.
         probabilities: the classes' probabilities, 0 to 1.
         problem: why the file could not be read; labels and probabilities are empty then.
+        answer: the cheapest answer, where costs are given.
+        rollup: the most specific rank that is sure enough, where a taxonomy is given.
     """
 
     path: str
     labels: list[int]
     probabilities: list[float]
     problem: str | None = None
+    answer: Answer | None = None
+    rollup: "RolledUp | None" = None
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
@@ -58,24 +85,33 @@ def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str
 
 
 def predict_files(
-    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "Prior" = "uniform",
-    num_workers: int = 0,
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "AnyPrior" = "uniform",
+    only: "SomeClasses | None" = None, costs: "Float[np.ndarray, 'classes classes'] | None" = None,
+    rollup: "Rollup | None" = None, num_workers: int = 0,
 ) -> list[Prediction]:  # fmt: skip
     """Gives all that `stream_files` yields, which has the same arguments."""
-    return list(stream_files(model, paths, top_k=top_k, tte=tte, prior=prior, num_workers=num_workers))
+    return list(
+        stream_files(
+            model, paths, top_k=top_k, tte=tte, prior=prior, only=only, costs=costs, rollup=rollup,
+            num_workers=num_workers,
+        )
+    )  # fmt: skip
 
 
 def stream_files(
-    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "Prior" = "uniform",
-    num_workers: int = 0,
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "AnyPrior" = "uniform",
+    only: "SomeClasses | None" = None, costs: "Float[np.ndarray, 'classes classes'] | None" = None,
+    rollup: "Rollup | None" = None, num_workers: int = 0,
 ) -> Iterator[Prediction]:  # fmt: skip
     """Yields the `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
 
     Args:
         model: the run's classifier; see `lift_jax.load`.
         paths: the image files.
-        top_k: number of classes, at least 1; there are no more than the model has.
-        tte, prior: see `lift_jax.inference.model.Model.predict`.
+        top_k: number of classes, at least 1; there are no more than can occur.
+        tte, prior, only: see `lift_jax.inference.model.Model.predict`.
+        costs: what each answer costs for each true class (see `lift_jax.inference.deciding.cheapest`).
+        rollup: the taxonomy of the classes.
         num_workers: processes that decode images; 0 uses threads of this one.
     """
     from absl import logging
@@ -88,17 +124,34 @@ def stream_files(
         loader = model.loader(model.dataset(FileSource("", paths), "the images"), tte=tte, num_workers=num_workers)
         best: dict[int, Prediction] = {}
         following = 0
-        for indices, probabilities in model.stream(loader, logs, prior=prior):
+        possible = model.possible(prior, only)
+        top_k = min(top_k, int(possible.sum()))
+        for indices, probabilities in model.stream(loader, logs, prior=prior, only=only):
             # A stable order, so that of equal probabilities the first class stands first, as in the evaluation.
             order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
             rows = np.take_along_axis(probabilities, order, axis=1)
-            for index, labels, row in zip(indices, order, rows, strict=True):
-                best[int(index)] = Prediction(paths[int(index)], labels.tolist(), row.tolist())
+            answers = _answers(probabilities, costs, possible)
+            rolled = [None] * len(rows) if rollup is None else rollup(probabilities)
+            for index, labels, row, answer, group in zip(indices, order, rows, answers, rolled, strict=True):
+                best[int(index)] = Prediction(paths[int(index)], labels.tolist(), row.tolist(), None, answer, group)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1
     for index in range(following, len(paths)):
         yield _known(index, paths, best, loader.problems)
+
+
+def _answers(
+    probabilities: "Float[np.ndarray, 'n classes']",
+    costs: "Float[np.ndarray, 'classes classes'] | None",
+    possible: np.ndarray,
+) -> Sequence[Answer | None]:
+    if costs is None:
+        return [None] * len(probabilities)
+    from lift_jax.inference.deciding import cheapest
+
+    found = cheapest(probabilities, costs, possible)
+    return [Answer(*each) for each in zip(found.labels.tolist(), found.costs.tolist(), strict=True)]
 
 
 def _known(index: int, paths: Sequence[str], best: dict[int, Prediction], problems: Mapping[int, str]) -> Prediction:
@@ -115,16 +168,43 @@ def write(predictions: Iterable[Prediction], class_names: Sequence[str], style: 
     for the last one.
     """
     if style == "csv":
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "rank", "label", "class", "probability"])
-        for path, labels, probabilities, _ in predictions:
-            for rank, (label, probability) in enumerate(zip(labels, probabilities, strict=True), start=1):
-                writer.writerow([path, rank, label, class_names[label], f"{probability:.6g}"])
+        _write_csv(predictions, class_names, file)
     elif style == "jsonl":
         for prediction in predictions:
             file.write(_json_line(_as_json(prediction, class_names), file))
     else:
         file.writelines(f"{line}\n" for line in _table(predictions, class_names))
+
+
+def _write_csv(predictions: Iterable[Prediction], class_names: Sequence[str], file: IO[str]) -> None:
+    """Writes a line for each image and rank; what was decided of the image stands in each of its lines."""
+    writer = csv.writer(file, lineterminator="\n")
+    header = ["path", "rank", "label", "class", "probability"]
+    has_header = False
+    for prediction in predictions:
+        if prediction.problem is not None:
+            continue
+        decided = _decided(prediction, class_names)
+        if not has_header:
+            writer.writerow([*header, *decided])
+            has_header = True
+        ranked = zip(prediction.labels, prediction.probabilities, strict=True)
+        for rank, (label, p) in enumerate(ranked, start=1):
+            writer.writerow([prediction.path, rank, label, class_names[label], f"{p:.6g}", *decided.values()])
+    if not has_header:
+        writer.writerow(header)
+
+
+def _decided(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+    """Gives the columns that a decision adds to a CSV file."""
+    columns: dict[str, Any] = {}
+    if prediction.answer is not None:
+        label, cost = prediction.answer
+        columns |= {"answer_label": label, "answer": class_names[label], "expected_cost": f"{cost:.6g}"}
+    if prediction.rollup is not None:
+        rank, name, p = prediction.rollup
+        columns |= {"rollup_rank": rank, "rollup": name, "rollup_probability": f"{p:.6g}"}
+    return columns
 
 
 def _json_line(content: dict, file: IO[str]) -> str:
@@ -142,7 +222,13 @@ def _as_json(prediction: Prediction, class_names: Sequence[str]) -> dict:
         return {"path": prediction.path, "error": prediction.problem}
     ranked = zip(prediction.labels, prediction.probabilities, strict=True)
     classes = [{"label": label, "class": class_names[label], "probability": p} for label, p in ranked]
-    return {"path": prediction.path, "predictions": classes}
+    content: dict[str, Any] = {"path": prediction.path, "predictions": classes}
+    if prediction.answer is not None:
+        label, cost = prediction.answer
+        content["answer"] = {"label": label, "class": class_names[label], "expected_cost": cost}
+    if prediction.rollup is not None:
+        content["rollup"] = prediction.rollup._asdict()
+    return content
 
 
 def _table(predictions: Iterable[Prediction], class_names: Sequence[str]) -> Iterator[str]:
@@ -150,11 +236,21 @@ def _table(predictions: Iterable[Prediction], class_names: Sequence[str]) -> Ite
         [
             printable(p.path),
             *(f"{printable(class_names[c])} {100 * x:.1f} %" for c, x in zip(p.labels, p.probabilities, strict=True)),
+            *_decided_cells(p, class_names),
         ]
         for p in predictions
         if p.problem is None
     ]
     yield from aligned(rows, right=False).splitlines() if rows else ()
+
+
+def _decided_cells(prediction: Prediction, class_names: Sequence[str]) -> Iterator[str]:
+    if prediction.answer is not None:
+        label, cost = prediction.answer
+        yield f"answer: {printable(class_names[label])} (expected cost {cost:.3g})"
+    if prediction.rollup is not None:
+        rank, name, p = prediction.rollup
+        yield f"{printable(rank)}: {printable(name)} {100 * p:.1f} %" if rank else f"no rank is sure ({100 * p:.1f} %)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,7 +263,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
     parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
-    parser.add_argument("--top_k", type=int, default=5, metavar="K", help="classes for each image (default 5)")
+    parser.add_argument(
+        "--top", "--top_k", type=int, default=5, dest="top_k", metavar="K", help="classes for each image (default 5)"
+    )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the output (default table)")
     parser.add_argument("--output", metavar="FILE", help="instead of standard output")
     parser.add_argument(
@@ -177,9 +275,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--prior",
-        choices=("uniform", "training"),
         default="uniform",
-        help="how frequent the classes are beforehand: all alike (default), or as in the training set",
+        metavar="PRIOR",
+        help="how frequent the classes are beforehand: uniform (all alike, the default), training (as in the training "
+        "set), estimate (as the images themselves suggest), or a FILE with a class and its weight in each line",
+    )
+    parser.add_argument("--only", metavar="FILE", help="the classes that can occur, one a line")
+    parser.add_argument(
+        "--costs",
+        metavar="FILE",
+        help="lines of true class, answer and cost (1 for other mistakes); adds the cheapest answer",
+    )
+    parser.add_argument(
+        "--rollup",
+        metavar="FILE",
+        help="lines of class, genus, family (or other ranks, named in the first line); adds the most specific rank "
+        "that is sure enough",
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help=f"the probability of a rank that is sure (default {THRESHOLD})"
     )
     parser.add_argument("--num_workers", type=int, default=0, metavar="N", help="processes that decode images")
     return parser
@@ -196,8 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.top_k < 1:
-        raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
+    _check(given)
     output = None if given.output is None else Path(expand(given.output, "--output"))
     if output is not None and not _is_device(output):
         check_file(output, "name another file with --output")
@@ -209,14 +322,42 @@ def _run(given: argparse.Namespace) -> int:
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
     predictions = stream_files(
-        model, paths, top_k=given.top_k, tte=given.tte, prior=given.prior, num_workers=given.num_workers
-    )
+        model, paths, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
+        **_decision(given, model.class_names),
+    )  # fmt: skip
     come: list[Prediction] = []
     if output is None:
         _print(_reported(predictions, come), model.class_names, given.format)
     else:
         _write_file(_reported(predictions, come), come, model.class_names, given.format, output)
     return 0 if any(prediction.problem is None for prediction in come) else 1
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Checks what can be checked before anything is loaded."""
+    if given.top_k < 1:
+        raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
+    if given.threshold is not None and given.rollup is None:
+        raise UserError(f"--threshold is {given.threshold}, but it belongs to --rollup; name the taxonomy, too.")
+    if given.threshold is not None and not 0 < given.threshold <= 1:
+        raise UserError(f"--threshold is {given.threshold}; it is a probability above 0 and at most 1, such as 0.8.")
+    if given.prior not in PRIORS and not Path(expand(given.prior, "--prior")).exists():
+        raise UserError(
+            f"--prior is {given.prior}, which is no file; write {', '.join(PRIORS)}, or the name of a file with a "
+            "class and its weight in each line."
+        )
+
+
+def _decision(given: argparse.Namespace, class_names: Sequence[str]) -> dict[str, Any]:
+    """Reads the tables of a decision: the arguments of `stream_files` that they give."""
+    from lift_jax.inference import decision_files as files
+
+    only = None if given.only is None else files.read_only(given.only, class_names)
+    prior = given.prior if given.prior in PRIORS else files.read_prior(given.prior, class_names, only)
+    costs = None if given.costs is None else files.read_costs(given.costs, class_names)
+    threshold = THRESHOLD if given.threshold is None else given.threshold
+    rollup = None if given.rollup is None else files.read_rollup(given.rollup, class_names, threshold)
+    return {"only": only, "prior": prior, "costs": costs, "rollup": rollup}
 
 
 def _reported(predictions: Iterable[Prediction], come: list[Prediction]) -> Iterator[Prediction]:

@@ -19,7 +19,7 @@ from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
 from lift_jax.data import RunData, load_run_data
 from lift_jax.errors import UserError
-from lift_jax.evaluation import metrics
+from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
 from lift_jax.files import replacing_together, write_json
 from lift_jax.models import partition
@@ -334,6 +334,15 @@ def _report(job: Job, workdir: Path, logs: Logs) -> None:
         logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
+def _per_class(job: Job, predictions: dict[str, Predictions]) -> dict[str, Any]:
+    """Measures each class in each section."""
+    names = job.data.train.class_names
+    measured = {
+        section: per_class.measure(rows.label, rows.prediction, len(names)) for section, rows in predictions.items()
+    }
+    return per_class.content(measured, names)
+
+
 def _write_results(job: Job, workdir: Path, results: Results, predictions: dict[str, Predictions]) -> None:
     """Writes eval.json and predictions.npz with the config and the record that they belong to.
 
@@ -349,7 +358,7 @@ def _write_results(job: Job, workdir: Path, results: Results, predictions: dict[
     names = config_file.FILE, record.FILE, "eval.json", "predictions.npz"
     with replacing_together([workdir / name for name in names]) as (config, run, evaluation, rows):
         job.write_down(config, run)
-        write_json(evaluation, results)
+        write_json(evaluation, {**results, per_class.KEY: _per_class(job, predictions)})
         with rows.open("wb") as opened:
             np.savez_compressed(opened, **columns)
 

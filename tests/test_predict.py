@@ -221,3 +221,56 @@ def test_a_backbone_that_is_not_where_it_was(photographs, workdir, tiny_folder, 
     said = capsys.readouterr().err
     assert "./models/tiny" in said and "--backbone" in said and said.count("\n") == 1
     assert predict.main([*arguments, "--backbone", tiny_folder]) == 0
+
+
+class TestDecisions:
+    """The tables that change the answer."""
+
+    def test_all_of_them_from_the_command_line(self, photographs, workdir, tmp_path, capsys):
+        (tmp_path / "prior.csv").write_text("class,weight\ncat,3\ndog,1\n")
+        (tmp_path / "costs.csv").write_text("cat,dog,1000\n")
+        (tmp_path / "taxonomy.csv").write_text("species,kind\ncat,animal\ndog,animal\n")
+        arguments = ["--workdir", str(workdir), str(photographs / "test"), "--format"]
+        assert predict.main([*arguments, "jsonl"]) == 0
+        before = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        options = ["--prior", str(tmp_path / "prior.csv"), "--costs", str(tmp_path / "costs.csv")]
+        options += ["--rollup", str(tmp_path / "taxonomy.csv"), "--threshold", "1"]
+        assert predict.main([*arguments, "jsonl", *options]) == 0
+        after = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        for old, new in zip(before, after, strict=True):
+            uniform, weighted = ({each["class"]: each["probability"] for each in x["predictions"]} for x in (old, new))
+            expected = 3 * uniform["cat"] / (3 * uniform["cat"] + uniform["dog"])
+            assert weighted["cat"] == pytest.approx(expected, rel=1e-4)
+            assert new["answer"]["class"] == "cat"
+            assert new["answer"]["expected_cost"] == pytest.approx(weighted["dog"], rel=1e-4)
+            assert new["rollup"]["rank"] == "kind" and new["rollup"]["name"] == "animal"
+        assert predict.main([*arguments, "csv", *options]) == 0
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert len(rows) == 12 and rows[0]["answer"] == "cat" and rows[0]["rollup_rank"] == "kind"
+        assert predict.main([*arguments, "table", *options]) == 0
+        first = capsys.readouterr().out.splitlines()[0]
+        assert "answer: cat (expected cost" in first and first.endswith("kind: animal 100.0 %")
+
+    def test_only_one_class(self, photographs, workdir, tmp_path, capsys):
+        (tmp_path / "only.txt").write_text("Dog\n")
+        assert predict.main(["--workdir", str(workdir), "--only", str(tmp_path / "only.txt"), str(photographs)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 15 and all(line.endswith("dog 100.0 %") and "cat " not in line for line in lines)
+
+    def test_an_estimated_prior_is_told(self, photographs, workdir, capsys):
+        assert predict.main(["--workdir", str(workdir), "--prior", "estimate", "--top", "1", str(photographs)]) == 0
+        told = capsys.readouterr()
+        assert "The prior estimated in" in told.err and "cat" in told.err and len(told.out.splitlines()) == 15
+
+    def test_mistakes(self, photographs, workdir, tmp_path, capsys):
+        (tmp_path / "only.txt").write_text("dgo\n")
+        for options, words in (
+            (["--prior", "flat"], "--prior is flat, which is no file; write uniform, training, estimate"),
+            (["--only", str(tmp_path / "only.txt")], "'dgo' (the nearest is 'dog')"),
+            (["--only", str(tmp_path / "none.txt")], "none.txt"),
+            (["--threshold", "0.5"], "--threshold is 0.5, but it belongs to --rollup"),
+            (["--rollup", "taxonomy.csv", "--threshold", "80"], "--threshold is 80.0; it is a probability"),
+        ):
+            assert predict.main(["--workdir", str(workdir), *options, str(photographs)]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith("error: ") and said.count("\n") == 1 and words in said

@@ -10,12 +10,12 @@ for row in probabilities:
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import ml_collections
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
@@ -26,6 +26,8 @@ from lift_jax.data.given_images import GivenImages, ImageLike
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import extract_features
 from lift_jax.evaluation.predictor import Predictor
+from lift_jax.inference import deciding, named_classes
+from lift_jax.inference.named_classes import SomeClasses
 from lift_jax.models.heads import Classifier
 from lift_jax.models.partition import BACKBONE
 from lift_jax.models.text_head import with_features
@@ -34,6 +36,9 @@ from lift_jax.training.priors import LogitPrior, Prior
 from lift_jax.weights import Backbone
 from lift_jax.workdir import record
 from lift_jax.workdir.logs import Logs
+
+AnyPrior = Prior | Literal["estimate"] | Mapping[str, float] | Float[np.ndarray, " classes"]
+"""How frequent the classes are expected to be; see `Model.predict`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +65,9 @@ class Model:
         return self.network.class_names
 
     def predict(
-        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tte: bool | None = None, prior: Prior = "uniform"
-    ) -> Float[np.ndarray, "n classes"]:
+        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tte: bool | None = None,
+        prior: AnyPrior = "uniform", only: SomeClasses | None = None,
+    ) -> Float[np.ndarray, "n classes"]:  # fmt: skip
         """Gives each image's probability of each class.
 
         The prior says how frequent the classes are expected to be among the images (`lift_jax.training.priors` has the
@@ -69,7 +75,12 @@ class Model:
 
             "uniform":   every class is equally likely beforehand, as in the paper's evaluation;
             "training":  the classes are as frequent as in the training set, which suits images that come from where
-                         the training images came from.
+                         the training images came from;
+            "estimate":  the classes are as frequent as the images themselves suggest (see
+                         `lift_jax.inference.deciding.estimate_prior`), which takes some hundred images;
+            weights:     the classes are as frequent as you say.
+
+        `lift_jax.inference.deciding` makes other answers of the probabilities than the most probable class.
 
         Args:
             images: one image or several; each a PIL image, a uint8 array [height, width, 3] or [height, width] of
@@ -78,18 +89,20 @@ class Model:
                 3]. They may differ in size, and are resized and cropped as the test images were; those of PIL and of
                 files are turned by their EXIF tag if the run's were (`config.data.exif_rotate`).
             tte: whether the views of test-time ensembling are averaged; None does as the run did.
-            prior: "uniform" or "training".
+            prior: "uniform", "training" or "estimate"; or the weight of each class, as a dict by class name or as an
+                array [classes], at least 0 and of any sum.
+            only: the names or labels of the classes that can occur, None for all. The others have a probability of 0.
 
         Returns:
             Rows in the order of the images, columns in that of `class_names`.
 
         Raises:
-            UserError: if an image cannot be read or is of no such kind, or the prior is not known.
+            UserError: if an image cannot be read or is of no such kind, or the prior or a class is not known.
         """
         source = GivenImages(images)
         probabilities = np.zeros((len(source), len(self.class_names)), np.float32)
         loader = self.loader(self.dataset(source, "images"), tte=tte)
-        for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior):
+        for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior, only=only):
             probabilities[index] = rows
         for problem in loader.problems.values():
             raise UserError(problem)
@@ -115,17 +128,34 @@ class Model:
         )  # fmt: skip
 
     def stream(
-        self, loader: TestLoader, logs: Logs, *, prior: Prior = "uniform", desc: str = "prediction"
-    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+        self, loader: TestLoader, logs: Logs, *, prior: AnyPrior = "uniform", only: SomeClasses | None = None,
+        desc: str = "prediction",
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:  # fmt: skip
         """Yields indices and probabilities batch by batch: this is `predict` for more images than fit into memory.
+
+        A prior that is estimated needs the probabilities of all images first, and they stay in memory.
 
         Args:
             loader: see `loader`.
-            logs: for the progress bar.
-            prior: see `predict`.
+            logs: for the progress bar, and for the sentence about an estimated prior.
+            prior, only: see `predict`.
             desc: what the bar is called.
         """
-        return self._predictor(prior)(self.params, loader, logs, desc)
+        batches = self._predictor(prior, only)(self.params, loader, logs, desc)
+        is_estimated = isinstance(prior, str) and prior == "estimate"
+        return self._with_estimated_prior(batches, logs) if is_estimated else batches
+
+    def _with_estimated_prior(
+        self, batches: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]], logs: Logs
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+        """Puts the prior that all batches together suggest in the place of the uniform one."""
+        known = list(batches)
+        if not known:
+            return
+        found = deciding.estimate_prior(np.concatenate([rows for _, rows in known]))
+        logs.info(found.sentence(self.class_names))
+        for index, rows in known:
+            yield index, deciding.reweighted(rows, found.prior)
 
     def features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool = True) -> Float[np.ndarray, "n d"]:
         """Gives the features of images in plain views, float32; rows of images that cannot be read are NaN.
@@ -155,6 +185,44 @@ class Model:
             return LogitPrior("uniform")
         return losses.spec(self.config.loss).prior(self.config.tau)
 
+    def possible(self, prior: AnyPrior, only: SomeClasses | None = None) -> Bool[np.ndarray, " classes"]:
+        """Says which classes have a probability above 0 beforehand (see `predict` for the arguments).
+
+        Raises:
+            UserError: if a class or prior is not known, or there is no such class.
+        """
+        possible = np.ones(len(self.class_names), bool)
+        if only is not None:
+            possible[:] = False
+            possible[named_classes.labels(only, self.class_names, "The list of possible classes")] = True
+        if not isinstance(prior, str):
+            possible &= deciding.prior_weights(prior, self.class_names, possible) > 0
+        if not possible.any():
+            raise UserError(
+                "No class of the run can occur, by the classes and the prior that are given; name at least one class "
+                "that has a weight above 0."
+            )
+        return possible
+
+    def _shift(self, prior: AnyPrior, only: SomeClasses | None) -> Float[np.ndarray, " classes"] | None:
+        """Gives what is added to the logits for a prior among the possible classes, None for nothing.
+
+        A prior that is estimated is put in later, in the place of the uniform one.
+        """
+        possible = self.possible(prior, only)
+        if isinstance(prior, str):
+            shift = self.log_prior_shift("uniform" if prior == "estimate" else prior)
+            if only is None:
+                return shift
+        else:
+            shift = self.log_prior_shift("uniform")
+            weights = deciding.prior_weights(prior, self.class_names, possible)
+            with np.errstate(divide="ignore"):
+                log_weights = np.log(weights / weights.sum())
+            shift = log_weights if shift is None else shift + log_weights
+        shift = np.zeros(len(possible)) if shift is None else shift
+        return np.where(possible, shift, -np.inf).astype(np.float32)
+
     def log_prior_shift(self, prior: Prior) -> Float[np.ndarray, " classes"] | None:
         """Gives what is added to the logits for a prior (see `predict`), None for nothing."""
         factor = self.logit_prior.shift(prior)
@@ -174,14 +242,16 @@ class Model:
         return losses.log_prior(self.record.train_counts)
 
     @functools.cached_property
-    def _predictors(self) -> dict[str, Predictor]:
+    def _predictors(self) -> dict[bytes | None, Predictor]:
         return {}
 
-    def _predictor(self, prior: Prior) -> Predictor:
-        if prior not in self._predictors:
-            shift = self.log_prior_shift(prior)
-            self._predictors[prior] = Predictor(self.network.classifier, self.network.input, shift)
-        return self._predictors[prior]
+    def _predictor(self, prior: AnyPrior, only: SomeClasses | None) -> Predictor:
+        """Gives the predictor for a shift of the logits, which is compiled once for each shift."""
+        shift = self._shift(prior, only)
+        key = None if shift is None else shift.tobytes()
+        if key not in self._predictors:
+            self._predictors[key] = Predictor(self.network.classifier, self.network.input, shift)
+        return self._predictors[key]
 
 
 def assemble(

@@ -10,7 +10,8 @@ import pydantic
 from etils import epath
 
 from lift_jax.errors import UserError, reason
-from lift_jax.evaluation import metrics
+from lift_jax.evaluation import metrics, per_class
+from lift_jax.evaluation.per_class import PerClass
 from lift_jax.report import predictions_file
 from lift_jax.workdir import config_file, metrics_file, record, schema
 from lift_jax.workdir.record import Count, Record
@@ -44,12 +45,38 @@ class _Section(pydantic.BaseModel):
     num_examples: Count
 
 
+_Interval = Annotated[list[_Percent | None], pydantic.Field(min_length=2, max_length=2)]
+
+
+class _Class(pydantic.BaseModel):
+    """What eval.json says of a class; null where it is 0 of 0."""
+
+    model_config = schema.STRICT
+    name: str = pydantic.Field(alias="class")
+    precision: _Percent | None
+    recall: _Percent | None
+    precision_interval: _Interval
+    recall_interval: _Interval
+
+
+class _Classes(pydantic.BaseModel):
+    """The classes in eval.json, by section, and how their intervals were made."""
+
+    model_config = schema.STRICT
+    resamples: Count
+    coverage: _Percent
+    seed: Count
+    plain: list[_Class]
+    tte: list[_Class] | None = None
+
+
 class _Results(pydantic.BaseModel):
-    """The schema of eval.json."""
+    """The schema of eval.json; that of an older version has no classes."""
 
     model_config = schema.STRICT
     plain: _Section
     tte: _Section | None = None
+    classes: _Classes | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +116,11 @@ class RunFiles:
         correct = np.bincount(labels[self.right], minlength=num_classes)
         return np.where(total > 0, 100 * correct / np.maximum(total, 1), np.nan)
 
+    def per_class(self) -> PerClass:
+        """Measures precision and recall of each class, as eval.json has them for the headline."""
+        columns = self.predictions
+        return per_class.measure(columns["label"], columns["prediction"], len(self.record.class_names))
+
     def group_names(self) -> np.ndarray:
         """Gives the name of each class's group: many, medium or few."""
         return np.array(["many", "medium", "few"])[self.record.class_groups]
@@ -123,10 +155,11 @@ def read_results(workdir: epath.PathLike) -> dict[str, dict[str, float]]:
     Raises:
         UserError: if the file cannot be read or is damaged.
     """
-    results = schema.read(epath.Path(workdir) / "eval.json", _Results, _REMEDY).model_dump(exclude_unset=True)
+    results = schema.read(epath.Path(workdir) / "eval.json", _Results, _REMEDY)
+    sections = results.model_dump(exclude_unset=True, exclude={per_class.KEY})
     return {
         section: {key: np.nan if value is None else value for key, value in values.items()}
-        for section, values in results.items()
+        for section, values in sections.items()
         if values is not None
     }
 
@@ -147,6 +180,11 @@ def _lines(file: epath.Path) -> list[dict[str, Any]]:
 def percent(value: float) -> str:
     """Formats a number with one decimal, or as a dash where it is NaN."""
     return "–" if np.isnan(value) else f"{value:.1f}"
+
+
+def interval(ends: np.ndarray) -> str:
+    """Formats the two ends of an interval, or a dash where there is none."""
+    return "–" if np.isnan(ends).any() else f"{ends[0]:.1f} to {ends[1]:.1f}"
 
 
 def _classes(count: int) -> str:

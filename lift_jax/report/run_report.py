@@ -4,9 +4,10 @@ import numpy as np
 from etils import epath
 
 from lift_jax.data import Dataset
+from lift_jax.evaluation import per_class
 from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
-from lift_jax.report.files import RunFiles, percent
+from lift_jax.report.files import RunFiles, interval, percent
 from lift_jax.workdir.logs import Logs
 
 PAGE = "report.html"
@@ -163,6 +164,7 @@ def _class_table(run: RunFiles) -> str:
         order = order[np.argsort(np.nan_to_num(accuracy[order], nan=101), kind="stable")][:_CLASSES_SHOWN]
         note = page.paragraph(f"The {_CLASSES_SHOWN:,} classes with the lowest accuracy.", "muted")
     names, train, test = run.record.class_names, run.record.train_counts, run.record.test_counts
+    measured = run.per_class()
     rows = [
         [
             names[c],
@@ -170,10 +172,15 @@ def _class_table(run: RunFiles) -> str:
             f"{train[c]:,}",
             f"{test[c]:,}",
             percent(float(accuracy[c])) if test[c] else "no test images",
+            interval(measured.recall_interval[c]),
+            percent(float(measured.precision[c])),
+            interval(measured.precision_interval[c]),
         ]
         for c in order.tolist()
     ]
-    table = page.table(["class", "group", "training images", "test images", "accuracy, %"], rows)
+    within = f"{per_class.COVERAGE:.0f} % interval"
+    header = ["class", "group", "training images", "test images", "accuracy, %", within, "precision, %", within]
+    table = page.table(header, rows)
     body = note + table if len(order) <= 20 else page.folded(f"{len(order):,} classes", note + table)
     return page.section("All classes", body, "wide long")
 

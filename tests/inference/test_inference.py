@@ -171,3 +171,36 @@ class TestFolders:
 def test_importing_the_package_does_not_import_jax():
     code = "import sys, lift_jax; assert lift_jax.__version__; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+class TestDecisions:
+    """Other priors, and fewer classes than the run has."""
+
+    def test_only_some_classes_are_renormalised(self, model, digits):
+        whole = model.predict(digits[:32]).astype(np.float64)
+        part = model.predict(digits[:32], only=["three", 7])
+        expected = whole[:, [3, 7]] / whole[:, [3, 7]].sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(part[:, [3, 7]], expected, rtol=1e-4)
+        assert np.count_nonzero(part) == 64 and part.dtype == np.float32
+
+    def test_weights_as_in_the_training_set_give_the_training_prior(self, trained, model, digits):
+        counts = json.loads((trained / "run.json").read_text())["train_counts"]
+        training = model.predict(digits[:32], prior="training")
+        np.testing.assert_allclose(model.predict(digits[:32], prior=np.array(counts)), training, rtol=1e-4)
+        by_name = dict(zip(DIGIT_NAMES, counts, strict=True))
+        np.testing.assert_allclose(model.predict(digits[:32], prior=by_name), training, rtol=1e-4)
+
+    def test_the_estimated_prior_is_a_fixed_point(self, model, digits):
+        found = model.predict(digits, prior="estimate")
+        prior = found.mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+        weighted = model.predict(digits).astype(np.float64) * prior
+        # The mean of the posteriors is the prior that they were made with.
+        np.testing.assert_allclose((weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0), prior, atol=1e-4)
+        assert np.count_nonzero(model.predict(digits[:32], prior="estimate", only=["one", "two"]).any(axis=0)) <= 2
+
+    def test_no_class_can_occur(self, model, digits):
+        with pytest.raises(UserError, match="No class of the run can occur"):
+            model.predict(digits[:2], only=["one"], prior={"one": 0})
+        with pytest.raises(UserError, match=r"'tow' .the nearest is 'two'"):
+            model.predict(digits[:2], only=["tow"])

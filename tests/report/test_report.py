@@ -98,6 +98,20 @@ def test_names_are_text_and_a_class_without_test_images_is_no_zero(workdir):
     assert np.isnan(accuracy[2]) and not np.isnan(accuracy[:2]).any()
 
 
+def test_precision_and_recall_of_each_class_are_in_the_results_and_on_the_page(workdir):
+    results, run_files = json.loads((workdir / "eval.json").read_text()), files.read(workdir)
+    found = results["classes"][run_files.headline]
+    assert [each["class"] for each in found] == run_files.record.class_names
+    recalls = [np.nan if each["recall"] is None else each["recall"] for each in found]
+    np.testing.assert_allclose(recalls, run_files.class_accuracy())
+    # The page draws the same numbers again from the predictions.
+    again = run_files.per_class().recall_interval
+    ends = np.array([each["recall_interval"] for each in found], float)
+    np.testing.assert_array_equal(ends, again)
+    text = (workdir / "report.html").read_text(encoding="utf-8")
+    assert "precision, %" in text and f"{ends[0, 0]:.1f} to {ends[0, 1]:.1f}" in text
+
+
 def test_the_classes_accuracies_are_those_of_the_evaluation(workdir):
     run_files = files.read(workdir)
     np.testing.assert_allclose(np.nanmean(run_files.class_accuracy()), run_files.results["plain"]["mean_acc"])

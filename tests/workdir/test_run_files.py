@@ -50,7 +50,22 @@ CONTENTS: dict[str, Any] = {
             "med_acc": 0.0,
             "few_acc": None,
             "num_examples": 6,
-        }
+        },
+        "classes": {
+            "resamples": 1000,
+            "coverage": 95.0,
+            "seed": 0,
+            "plain": [
+                {
+                    "class": name,
+                    "precision": 75.0,
+                    "recall": None,
+                    "precision_interval": [50, 100.0],
+                    "recall_interval": [None, None],
+                }
+                for name in CLASSES
+            ],
+        },
     },
 }
 COLUMNS: dict[str, np.ndarray] = {
@@ -133,6 +148,16 @@ EDITS: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "an accuracy of 200 %": ("eval.json", lambda c: c["plain"].update(accuracy=200.0), "plain.accuracy"),
     "a metric is a text": ("eval.json", lambda c: c["plain"].update(many_acc="75"), "plain.many_acc"),
     "without a metric": ("eval.json", lambda c: c["plain"].pop("error_rate"), "plain.error_rate"),
+    "a precision of 200 %": (
+        "eval.json",
+        lambda c: c["classes"]["plain"][1].update(precision=200.0),
+        "classes.plain.1.precision",
+    ),
+    "an interval with one end": (
+        "eval.json",
+        lambda c: c["classes"]["plain"][0]["recall_interval"].pop(),
+        "classes.plain.0.recall_interval",
+    ),
     "an unknown section": ("eval.json", lambda c: c.update(other={}), "other"),
 }
 
@@ -295,3 +320,12 @@ def test_names_that_are_hard_to_draw(folder, classes):
         assert shown in text
     assert {file.name for file in (folder / "report").iterdir()} >= {"classes.png", "confusion.png"}
     assert list((folder / "report").glob("worst_01_*"))
+
+
+def test_a_run_without_classes_in_its_results_is_read_as_before(folder):
+    content = copy.deepcopy(CONTENTS["eval.json"])
+    whole = files.read(folder).results
+    assert set(whole) == {"plain"}
+    del content["classes"]
+    (folder / "eval.json").write_text(json.dumps(content))
+    assert str(files.read(folder).results) == str(whole)
