@@ -45,7 +45,8 @@ def groups() -> list[str]:
 
 @pytest.mark.parametrize("method", groups())
 def test_gradients_reach_all_that_a_tuner_trains(dino, method):
-    tuned = tune(dino, method, noise=0.1, **(dict(mask_ratio=0.3) if "mask" in method else {}))
+    options = dict(mask_ratio=0.3) if "mask" in method else {}
+    tuned = tune(dino, method, noise=0.1, **options | (dict(dim=8) if "lora" in method else {}))
     frozen, tuner, head = tuned.parts
 
     @jax.jit
