@@ -15,7 +15,7 @@ _HEADER = ("name", "model", "parameters", "pixels", "licence", "head_init", "hub
 
 def rows() -> list[tuple[str, ...]]:
     """The table's cells, the header first; parameters in millions, after the stroke with the text tower."""
-    cells = [_HEADER]
+    cells: list[tuple[str, ...]] = [_HEADER]
     for known in BACKBONES:
         parameters = f"{known.image}" if known.both is None else f"{known.image} / {known.both}"
         cells.append((known.short, known.label, parameters, str(known.pixels), known.licence, known.start, known.hub))

@@ -71,11 +71,18 @@ class VisionTransformer(nn.Module):
         angles = self._angles(images.shape[1], images.shape[2], length)
         block = rematerialised(self.remat)
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
-        options = dict(layer_scale=self.layer_scale, gated=self.gated)
         for i in range(self.depth):
             # Of the last block's tokens no more than the class token is looked at.
             first = 1 if self.pool == "class" and i == self.depth - 1 else None
-            x = block(*size, **options, first=first, tuners=self.tuners(i), name=f"block_{i}")(x, length, angles)
+            made = block(
+                *size,
+                first=first,
+                layer_scale=self.layer_scale,
+                gated=self.gated,
+                tuners=self.tuners(i),
+                name=f"block_{i}",
+            )
+            x = made(x, length, angles)
         ln_post = LayerNorm(self.epsilon, name="ln_post")
         if self.pool == "class":
             return ln_post(x[:, 0])

@@ -73,9 +73,11 @@ def _v2(c: Settings, registers: bool) -> Layout:
     if gated:  # two thirds, rounded up to a multiple of 8
         inner = (inner * 2 // 3 + 7) // 8 * 8
     size = transformer_size(Settings({**c, "intermediate_size": inner}, c.place))
+    if gated:
+        size["activation"] = "silu"
     vision = VisionTransformer(
         patch_size,
-        **size | (dict(activation="silu") if gated else {}),
+        **size,
         pre_norm=False,
         patch_bias=True,
         layer_scale=True,

@@ -1,5 +1,7 @@
 """Every tuner in a transformer with all options of the families: gated MLP, layer scales, registers, rotation."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def dino() -> Backbone:
     shapes = jax.eval_shape(vision.init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
     generator = np.random.default_rng(0)
     params = jax.tree.map(lambda x: generator.normal(0.2, 0.3, x.shape).astype(np.float32), shapes)
-    return Backbone("dino", vision, {"vision": params}, SIDE, (0.5,) * 3, (0.5,) * 3, None, None, "")
+    return Backbone("dino", vision, {"vision": params}, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), None, None, "")
 
 
 def images() -> np.ndarray:
@@ -45,8 +47,9 @@ def groups() -> list[str]:
 
 @pytest.mark.parametrize("method", groups())
 def test_gradients_reach_all_that_a_tuner_trains(dino, method):
-    options = dict(mask_ratio=0.3) if "mask" in method else {}
-    tuned = tune(dino, method, noise=0.1, **options | (dict(dim=8) if "lora" in method else {}))
+    options: dict[str, Any] = dict(mask_ratio=0.3) if "mask" in method else {}
+    options |= dict(dim=8) if "lora" in method else {}
+    tuned = tune(dino, method, noise=0.1, **options)
     frozen, tuner, head = tuned.parts
 
     @jax.jit
