@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.rotary import rotate
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def scaled_dot_product(
@@ -51,7 +53,11 @@ scaled_dot_product.defvjp(_forward, _backward)
 
 
 def multi_head_attention(
-    qkv: Float[Array, "b t d3"], num_heads: int, causal: bool = False, first: int | None = None
+    qkv: Float[Array, "b t d3"],
+    num_heads: int,
+    causal: bool = False,
+    first: int | None = None,
+    angles: Float[Array, "n r"] | None = None,
 ) -> Float[Array, "b s d"]:
     """Multi-head attention of tokens over tokens, up to the output projection (Vaswani et al. 2017, section 3.2.2).
 
@@ -60,9 +66,12 @@ def multi_head_attention(
         num_heads: number of heads; divides the width.
         causal: whether a token sees those before it and itself alone.
         first: number of tokens whose result is asked for, from the first; all if absent.
+        angles: rotary positions, by which the queries and keys of the first n tokens are turned; none if absent.
     """
     b, t, d3 = qkv.shape
     d = d3 // (3 * num_heads)
     q, k, v = qkv.reshape(b, t, 3, num_heads, d).transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
+    if angles is not None:
+        q, k = rotate(q, angles), rotate(k, angles)
     y: Array = scaled_dot_product(q[:, :first], k, v, causal)  # pyright: ignore[reportAssignmentType]
     return y.reshape(b, num_heads, -1, d).transpose(0, 2, 1, 3).reshape(b, -1, num_heads * d)

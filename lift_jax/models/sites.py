@@ -11,6 +11,9 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 LinearName = Literal["attn_in", "attn_out", "mlp_in", "mlp_out"]
+"""`attn_in` projects to queries, keys and values side by side, and in a gated MLP `mlp_in` to the gate and what it
+multiplies."""
+
 NormName = Literal["ln_1", "ln_2"]
 
 
@@ -18,7 +21,13 @@ class Tuner(nn.Module):
     """The identity at every site. A tuner overrides the methods of the sites at which it acts."""
 
     def tokens(self, x: Float[Array, "b t d"], length: int) -> Float[Array, "b s d"]:
-        """Before the block. `length` is the number of the model's own tokens (class and patches), which come first."""
+        """Before the block.
+
+        Args:
+            x: the tokens, those included that an earlier block's tuners put in.
+            length: the number of the model's own tokens: class, registers and patches. In a model with rotary
+                positions they have to stay in front.
+        """
         return x
 
     def norm(self, name: NormName, y: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
@@ -36,7 +45,7 @@ class Tuner(nn.Module):
         return y
 
     def mlp(self, x: Float[Array, "b t d"], h: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        """After the MLP branch, given the residual stream before `ln_2` and the branch's output."""
+        """After the MLP branch and its layer scale, given the residual stream before `ln_2` and the branch's output."""
         return h
 
 

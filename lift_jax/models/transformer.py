@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.attention import multi_head_attention
@@ -30,6 +31,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "quick_gelu": quick_gelu,
     "gelu": _gelu,
     "gelu_pytorch_tanh": _gelu_tanh,
+    "silu": jax.nn.silu,
 }
 
 
@@ -41,13 +43,19 @@ outputs of linear layers, that is attention, norms and activations; or all but t
 class Block(nn.Module):
     """A pre-norm transformer block: x + attn(ln_1(x)), then x + mlp(ln_2(x)) (Dosovitskiy et al. 2021, eq. 2 and 3).
 
+    The MLP is mlp_out(act(mlp_in(h))); a gated one is mlp_out(act(g) * u), g and u being the halves of the output of
+    `mlp_in`, in this order (Shazeer 2020, arXiv 2002.05202, eq. 6; with "silu" it is SwiGLU).
+
     Attributes:
         num_heads: attention heads.
-        mlp_dim: hidden width of the MLP.
+        mlp_dim: hidden width of the MLP; the output of `mlp_in` is twice as wide where it is gated.
         activation: a key of `ACTIVATIONS`.
         epsilon: of the layer norms.
         causal: whether a token sees those before it and itself alone.
         first: number of tokens whose result is asked for, from the first; all if absent.
+        layer_scale: whether each branch is multiplied by a learnt scale for each channel before it is added (Touvron
+            et al. 2021, arXiv 2103.17239, eq. 4). It belongs to the branch: the tuners of the MLP branch come after it.
+        gated: whether the MLP is gated.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -57,24 +65,46 @@ class Block(nn.Module):
     epsilon: float
     causal: bool = False
     first: int | None = None
+    layer_scale: bool = False
+    gated: bool = False
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b t d"], length: int | None = None) -> Float[Array, "b s d"]:
-        """`length`: the number of the model's own tokens; all of `x` if absent."""
+    def __call__(
+        self, x: Float[Array, "b t d"], length: int | None = None, angles: Float[Array, "n r"] | None = None
+    ) -> Float[Array, "b s d"]:
+        """Tokens to tokens.
+
+        Args:
+            x: the tokens.
+            length: the number of the model's own tokens; all of `x` if absent.
+            angles: rotary positions of the model's own tokens, which come first (see `lift_jax.models.rotary`).
+        """
         width = x.shape[-1]
         sites = Sites([make(name=f"tuner_{name}") for name, make in self.tuners.items()])
 
         x = sites.tokens(x, x.shape[1] if length is None else length)
         h = sites.norm("ln_1", LayerNorm(self.epsilon, name="ln_1")(x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first)
-        x = x[:, : self.first] + Linear(width, name="attn_out")(h, sites)
+        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles)
+        x = x[:, : self.first] + self._scaled("layer_scale_1", Linear(width, name="attn_out")(h, sites))
 
         h = sites.norm("ln_2", LayerNorm(self.epsilon, name="ln_2")(x))
-        h = Linear(self.mlp_dim, name="mlp_in")(h, sites)
-        h = Linear(width, name="mlp_out")(ACTIVATIONS[self.activation](h), sites)
+        h = Linear(2 * self.mlp_dim if self.gated else self.mlp_dim, name="mlp_in")(h, sites)
+        h = self._scaled("layer_scale_2", Linear(width, name="mlp_out")(self._activated(h), sites))
         return x + sites.mlp(x, h)
+
+    def _activated(self, h: Float[Array, "b t i"]) -> Float[Array, "b t m"]:
+        activation = ACTIVATIONS[self.activation]
+        if not self.gated:
+            return activation(h)
+        gate, up = jnp.split(h, 2, axis=-1)
+        return activation(gate) * up
+
+    def _scaled(self, name: str, y: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        if not self.layer_scale:
+            return y
+        return y * self.param(name, nn.initializers.ones, y.shape[-1:]).astype(y.dtype)
 
 
 def rematerialised(remat: Remat) -> type[Block]:

@@ -1,4 +1,7 @@
-"""The vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929), in CLIP's form (2103.00020) and in others."""
+"""The vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929), in CLIP's form (2103.00020) and in others.
+
+What the families differ by are options of one network; `lift_jax.weights` knows which options a file asks for.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,6 +12,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.pooling import AttentionPooling
+from lift_jax.models.rotary import axial_angles
 from lift_jax.models.sites import BlockTuners, no_tuners
 from lift_jax.models.transformer import Remat, rematerialised
 
@@ -27,6 +31,12 @@ class VisionTransformer(nn.Module):
         pre_norm: a layer norm between the embeddings and the first block (CLIP has it, the ImageNet-21K ViT does not).
         patch_bias: whether the patch embedding has a bias (the ImageNet-21K ViT has one, CLIP does not).
         pool: "class" for the class token; "attention" for SigLIP's head, whose transformer has no class token.
+        layer_scale: whether each branch of a block is scaled before it is added (DINOv2 and DINOv3 have it).
+        gated: whether the MLP is a gated one, such as SwiGLU (see `lift_jax.models.transformer.Block`).
+        num_registers: learnt tokens between the class token and the patches (Darcet et al. 2024, arXiv 2309.16588).
+        rope_theta: the base of the patches' rotary positions (DINOv3 has 100); None for learnt absolute positions.
+        antialias: whether absolute positions that are resized are antialiased (see
+            `lift_jax.weights.positions.resize_positions`); only DINOv2 without registers has it otherwise.
         dtype: of the activations. Layer norm and softmax statistics are float32 in any case.
         remat: what the backward pass computes anew (see `lift_jax.models.transformer.Remat`).
         tuners: gives the tuners of block i (see `lift_jax.models.sites`).
@@ -42,6 +52,11 @@ class VisionTransformer(nn.Module):
     pre_norm: bool = True
     patch_bias: bool = False
     pool: Literal["class", "attention"] = "class"
+    layer_scale: bool = False
+    gated: bool = False
+    num_registers: int = 0
+    rope_theta: float | None = None
+    antialias: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
     remat: Remat = "none"
     tuners: Callable[[int], BlockTuners] = no_tuners
@@ -53,12 +68,21 @@ class VisionTransformer(nn.Module):
         if self.pre_norm:
             x = LayerNorm(self.epsilon, name="ln_pre")(x)
         length = x.shape[1]
+        angles = self._angles(images.shape[1], images.shape[2], length)
         block = rematerialised(self.remat)
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         for i in range(self.depth):
             # Of the last block's tokens no more than the class token is looked at.
             first = 1 if self.pool == "class" and i == self.depth - 1 else None
-            x = block(*size, first=first, tuners=self.tuners(i), name=f"block_{i}")(x, length)
+            made = block(
+                *size,
+                first=first,
+                layer_scale=self.layer_scale,
+                gated=self.gated,
+                tuners=self.tuners(i),
+                name=f"block_{i}",
+            )
+            x = made(x, length, angles)
         ln_post = LayerNorm(self.epsilon, name="ln_post")
         if self.pool == "class":
             return ln_post(x[:, 0])
@@ -79,5 +103,20 @@ class VisionTransformer(nn.Module):
         if self.pool == "class":
             token = self.param("class_embedding", normal, (self.width,)).astype(self.dtype)
             x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, self.width)), x], axis=1)
-        positions = self.param("position_embedding", normal, (x.shape[1], self.width))
-        return x + positions.astype(self.dtype)
+        if self.rope_theta is None:
+            positions = self.param("position_embedding", normal, (x.shape[1], self.width))
+            x = x + positions.astype(self.dtype)
+        if not self.num_registers:
+            return x
+        registers = self.param("register_tokens", normal, (self.num_registers, self.width)).astype(self.dtype)
+        registers = jnp.broadcast_to(registers, (b, *registers.shape))
+        first = int(self.pool == "class")
+        return jnp.concatenate([x[:, :first], registers, x[:, first:]], axis=1)
+
+    def _angles(self, height: int, width: int, length: int) -> Float[Array, "t r"] | None:
+        """The rotary positions of the tokens; the class token and the registers, which come first, are not turned."""
+        if self.rope_theta is None:
+            return None
+        p = self.patch_size
+        angles = axial_angles(height // p, width // p, self.width // self.num_heads, self.rope_theta)
+        return jnp.pad(angles, ((length - len(angles), 0), (0, 0)))

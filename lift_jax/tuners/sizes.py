@@ -40,6 +40,8 @@ def sizes_in_vit(method: Method, vision: VisionTransformer, num_classes: int, tu
         scale=options.scale,
         down_init=kaiming_uniform if method.plus else kaiming_normal,
         prompt_init=prompt_normal if method.plus else prompt_uniform(vision.patch_size, vision.width),
+        # Where positions are rotary, a block has to know where its own tokens are: in front.
+        prompts_after_class=method.plus and vision.rope_theta is None,
         plus=method.plus,
     )
 
@@ -58,5 +60,6 @@ def sizes_in_text(method: Method, tower: TextTransformer, num_classes: int) -> S
         scale=options.scale,
         down_init=kaiming_uniform,
         prompt_init=prompt_normal,
+        prompts_after_class=True,
         plus=True,
     )

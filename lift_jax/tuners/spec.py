@@ -28,7 +28,8 @@ class Sizes:
         scale: fixed scale of AdaptFormer; None for a learnable one.
         down_init: initialiser of a bottleneck's down projection.
         prompt_init: initialiser of a prompt.
-        plus: whether LIFT+'s conventions hold (place of the prompts, shares of a mask).
+        prompts_after_class: whether VPT's prompts come after the class token, as in LIFT+, or after all tokens.
+        plus: whether LIFT+'s conventions hold for the shares of a mask.
     """
 
     dim: int
@@ -40,6 +41,7 @@ class Sizes:
     scale: float | None
     down_init: nn.initializers.Initializer
     prompt_init: nn.initializers.Initializer
+    prompts_after_class: bool
     plus: bool
 
 

@@ -50,7 +50,7 @@ class VPT(Tuner):
 
 
 def _maker(sizes: Sizes, block: int) -> Callable[..., VPT]:
-    return functools.partial(VPT, sizes.prompt_length, sizes.prompt_init, sizes.plus)
+    return functools.partial(VPT, sizes.prompt_length, sizes.prompt_init, sizes.prompts_after_class)
 
 
 VPT_SHALLOW = TunerSpec(

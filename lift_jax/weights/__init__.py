@@ -85,9 +85,11 @@ def resize(backbone: Backbone, resolution: int) -> Backbone:
             f"take a multiple of {patch}, such as {near}."
         )
     vision = dict(backbone.params["vision"])
-    parent = vision
+    parent, has_extra, antialias = vision, True, True
     if isinstance(backbone.vision, ResNet):
         parent = vision["attn_pool"] = dict(vision["attn_pool"])
-    has_extra = isinstance(backbone.vision, ResNet) or backbone.vision.pool == "class"
-    parent["position_embedding"] = resize_positions(parent["position_embedding"], resolution // patch, int(has_extra))
+    else:
+        has_extra, antialias = backbone.vision.pool == "class", backbone.vision.antialias
+    if (positions := parent.get("position_embedding")) is not None:  # rotary ones are computed for any resolution
+        parent["position_embedding"] = resize_positions(positions, resolution // patch, int(has_extra), antialias)
     return dataclasses.replace(backbone, params={**backbone.params, "vision": vision}, resolution=resolution)

@@ -1,7 +1,8 @@
 """Foreign arrays to our tree and back, by a table in which every array is accounted for."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -130,7 +131,7 @@ def norm(path: str, name: str, width: int) -> list[Entry]:
     return [same(f"{path}/scale", f"{name}.weight", width), same(f"{path}/bias", f"{name}.bias", width)]
 
 
-def joined(path: str, names: Sequence[str], inputs: int, outputs: int) -> list[Entry]:
+def joined(path: str, names: Sequence[str], inputs: int, outputs: int, unbiased: Collection[str] = ()) -> list[Entry]:
     """Linear layers of equal size, stored apart, that are side by side in ours: queries, keys, values.
 
     Args:
@@ -138,8 +139,15 @@ def joined(path: str, names: Sequence[str], inputs: int, outputs: int) -> list[E
         names: what stands before `weight` and `bias` in the names of each, with the separator.
         inputs: the width of the input.
         outputs: the width of each layer's output.
+        unbiased: those of `names` that have no bias in the file; in our tree it is zero.
     """
     n = len(names)
+    biased = [name not in unbiased for name in names]
+
+    def read_bias(*stored: np.ndarray) -> np.ndarray:
+        parts = iter(stored)
+        return np.concatenate([next(parts) if has else np.zeros(outputs, np.float32) for has in biased])
+
     kernel = Entry(
         f"{path}/kernel",
         tuple(f"{name}weight" for name in names),
@@ -149,10 +157,10 @@ def joined(path: str, names: Sequence[str], inputs: int, outputs: int) -> list[E
     )
     bias = Entry(
         f"{path}/bias",
-        tuple(f"{name}bias" for name in names),
-        ((outputs,),) * n,
-        lambda *parts: np.concatenate(parts),
-        lambda x: np.split(x, n),
+        tuple(f"{name}bias" for name in itertools.compress(names, biased)),
+        ((outputs,),) * sum(biased),
+        read_bias,
+        lambda x: list(itertools.compress(np.split(x, n), biased)),
     )
     return [kernel, bias]
 
@@ -165,6 +173,9 @@ class BlockNames(NamedTuple):
         qkv: the prefixes of the projections to queries, keys and values, one if they are fused and three if not.
         attn_out: the projection after the attention.
         mlp_in, mlp_out: the two layers of the MLP.
+        mlp_up: the second input projection of a gated MLP where it is not fused with the first, which is the gate's.
+        layer_scales: the scales of both branches, if there are any.
+        unbiased: the linear layers, by the names above, that have no bias; in our tree it is zero.
     """
 
     ln_1: str
@@ -173,6 +184,9 @@ class BlockNames(NamedTuple):
     ln_2: str
     mlp_in: str
     mlp_out: str
+    mlp_up: str = ""
+    layer_scales: tuple[str, ...] = ()
+    unbiased: tuple[str, ...] = ()
 
 
 def block_numbers(depth: int) -> range:
@@ -186,7 +200,9 @@ def block_numbers(depth: int) -> range:
     return range(depth)
 
 
-def blocks(path: str, theirs: str, names: BlockNames, depth: int, width: int, mlp_dim: int) -> list[Entry]:
+def blocks(
+    path: str, theirs: str, names: BlockNames, depth: int, width: int, mlp_dim: int, gated: bool = False
+) -> list[Entry]:
     """The blocks of a transformer.
 
     Args:
@@ -196,18 +212,26 @@ def blocks(path: str, theirs: str, names: BlockNames, depth: int, width: int, ml
         depth: the number of blocks.
         width: the width of the tokens.
         mlp_dim: the hidden width of a block's MLP.
+        gated: whether the MLP is gated.
     """
+    mlp_in = [f"{name}." for name in (names.mlp_in, names.mlp_up) if name]
+    inner = mlp_dim * (2 if gated else 1) // len(mlp_in)
     entries = []
     for i in block_numbers(depth):
         ours, prefix = f"{path}/block_{i}", f"{theirs}.{i}"
-        fused = 3 // len(names.qkv)
+        unbiased = [f"{prefix}.{name}" for name in names.unbiased]
+
+        def layer(name: str, parts: Sequence[str], inputs: int, outputs: int) -> list[Entry]:
+            return joined(f"{ours}/{name}", [f"{prefix}.{part}" for part in parts], inputs, outputs, unbiased)  # noqa: B023
+
         entries += [
             *norm(f"{ours}/ln_1", f"{prefix}.{names.ln_1}", width),
-            *joined(f"{ours}/attn_in", [f"{prefix}.{name}" for name in names.qkv], width, fused * width),
-            *linear(f"{ours}/attn_out", f"{prefix}.{names.attn_out}", width, width),
+            *layer("attn_in", names.qkv, width, 3 * width // len(names.qkv)),
+            *layer("attn_out", [f"{names.attn_out}."], width, width),
             *norm(f"{ours}/ln_2", f"{prefix}.{names.ln_2}", width),
-            *linear(f"{ours}/mlp_in", f"{prefix}.{names.mlp_in}", width, mlp_dim),
-            *linear(f"{ours}/mlp_out", f"{prefix}.{names.mlp_out}", mlp_dim, width),
+            *layer("mlp_in", mlp_in, width, inner),
+            *layer("mlp_out", [f"{names.mlp_out}."], mlp_dim, width),
+            *(same(f"{ours}/layer_scale_{n}", f"{prefix}.{s}", width) for n, s in enumerate(names.layer_scales, 1)),
         ]
     return entries
 

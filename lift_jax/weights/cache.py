@@ -34,7 +34,7 @@ _NETWORKS = {"VisionTransformer": VisionTransformer, "ResNet": ResNet, "TextTran
 _DTYPES = ("float32", "float16", "bfloat16")
 _NOT_STORED = {"parent", "name", "dtype", "tuners", "remat"}
 _SIZES = {"patch_size", "width", "num_heads", "mlp_dim", "vocab_size", "context_length", "stem_width"}
-_FLAGS = {"pre_norm", "patch_bias", "causal"}
+_FLAGS = {"pre_norm", "patch_bias", "causal", "layer_scale", "gated", "antialias"}
 
 
 def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike = np.float32) -> None:
@@ -175,6 +175,10 @@ def _network(fields: Settings, *kinds: str) -> Any:
         fields.number("epsilon", 0, 0.1)
         fields.whole("depth", high=DEEPEST)
         check_heads(fields["width"], fields["num_heads"], f"num_heads in {fields.place}")
+    if "num_registers" in fields:
+        fields.whole("num_registers", 0)
+    if fields.get("rope_theta") is not None:
+        fields.number("rope_theta", 1, 1e9)
     if fields.get("end_of_text") is not None:
         fields.whole("end_of_text", 0, fields["vocab_size"] - 1)
     values = {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}

@@ -19,6 +19,7 @@ from lift_jax.weights import (
     safetensors_files,
     siglip_tokenizer,
     transformers_clip,
+    transformers_dino,
     transformers_siglip,
     transformers_vit,
 )
@@ -40,12 +41,19 @@ MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
     "siglip": transformers_siglip.layout,
     "siglip_vision_model": transformers_siglip.vision_layout,
     "vit": transformers_vit.layout,
+    "dinov2": transformers_dino.v2_layout,
+    "dinov2_with_registers": transformers_dino.v2_registers_layout,
+    "dinov3_vit": transformers_dino.v3_layout,
 }
 """The values of `model_type` in config.json that we read."""
 
 _TOWER = "vision_model."
-_FIRST_WEIGHTS = (f"{_TOWER}embeddings.patch_embedding.weight", "embeddings.patch_embeddings.projection.weight")
-"""What transformers calls the first weight of an image tower, of a CLIP and a SigLIP, and of a ViT."""
+_FIRST_WEIGHTS = (
+    f"{_TOWER}embeddings.patch_embedding.weight",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.weight",
+)
+"""What transformers calls the first weight of an image tower: of CLIP and SigLIP, of ViT and DINOv2, and of DINOv3."""
 
 
 def read_layout(folder: Path) -> Layout:
@@ -102,9 +110,11 @@ def aligned(foreign: Foreign, source: str) -> Foreign | None:
     Raises:
         UserError: if the file holds several models.
     """
-    clip, vit = _FIRST_WEIGHTS
-    named = names.aligned(foreign, clip, _TOWER, source)
-    return names.aligned(foreign, vit, "", source) if named is None else named
+    for first in _FIRST_WEIGHTS:
+        tower = _TOWER if first.startswith(_TOWER) else ""
+        if (named := names.aligned(foreign, first, tower, source)) is not None:
+            return named
+    return None
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
@@ -177,6 +187,8 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
         )
     if vision.pool == "attention":
         config, processor = transformers_siglip.config(backbone), "SiglipImageProcessor"
+    elif vision.layer_scale:
+        config, processor = transformers_dino.config(backbone), "BitImageProcessor"
     elif vision.pre_norm:
         config, processor = transformers_clip.config(backbone), "CLIPImageProcessor"
     else:
@@ -186,7 +198,7 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     settings = dict(
         image_processor_type=processor,
         do_resize=True,
-        **(crop if processor == "CLIPImageProcessor" else dict(size=side)),
+        **(dict(size=side) if processor in ("ViTImageProcessor", "SiglipImageProcessor") else crop),
         do_normalize=True,
         image_mean=list(backbone.mean),
         image_std=list(backbone.std),

@@ -8,7 +8,7 @@ from lift_jax.errors import UserError, first_line
 from lift_jax.files import parse_json
 from lift_jax.text import printable
 
-_TAKE = "give a CLIP, a SigLIP or an ImageNet-21K ViT of those in docs/backbones.md"
+_TAKE = "give a CLIP, a SigLIP, a DINO or an ImageNet-21K ViT of those in docs/backbones.md"
 
 _PARTS = (
     # Parts that a model with an image tower may have and that are not known here.
@@ -19,8 +19,12 @@ _PARTS = (
     ),
     (r"\bfc_norm\.", "a ViT that averages its tokens (global_pool is avg)", "take one with a class token"),
     (r"\battn_pool\.|\bvision_model\.head\.", "a ViT with attention pooling", "take it in the layout of transformers"),
-    (r"\b(ls1|layer_scale1|lambda_?1)\b|\bgamma_1$", "a ViT with layer scales, as DINOv2 has them", _TAKE),
-    (r"\b(reg_token|register_tokens)$", "a ViT with register tokens", _TAKE),
+    (
+        r"\b(ls1|layer_scale1|lambda_?1)\b|\bgamma_1$",
+        "a ViT with layer scales in a layout that is not known here",
+        _TAKE,
+    ),
+    (r"\b(reg_token|register_tokens)$", "a ViT with register tokens in a layout that is not known here", _TAKE),
     (r"\b(dist_token|distillation_token)$", "a distilled DeiT, which has two class tokens", _TAKE),
     (r"\b(q_norm|k_norm)\.", "a ViT that normalises queries and keys", _TAKE),
     (r"relative_position_bias", "a ViT with relative positions, as BEiT and Swin have them", _TAKE),

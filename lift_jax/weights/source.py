@@ -44,7 +44,8 @@ def plain_name(name: str) -> str:
     """A backbone's name without what other programs put around a hub id.
 
     `hf-hub:OWNER/NAME` (open_clip, timm), `hf://OWNER/NAME` and the address of a model's page become `OWNER/NAME`, with
-    `@REVISION` where the address has one. Other names are as they were.
+    `@REVISION` where the address has one. A short name of a well-known model, such as `dinov2-b`, becomes its hub id,
+    unless there is a file or folder of this name. Other names are as they were.
 
     Args:
         name: `config.backbone`.
@@ -70,6 +71,8 @@ def plain_name(name: str) -> str:
                 f"config.backbone is {printable(name)}, which is no model's page on the hub; write OWNER/NAME."
             )
         name = page[1] if page[2] in (None, "main") else f"{page[1]}@{page[2]}"
+    if name.lower() in known.SHORT and not Path(name).exists():
+        return known.SHORT[name.lower()]
     return name
 
 

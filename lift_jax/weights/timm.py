@@ -1,4 +1,7 @@
-"""timm's ViTs: a folder of the hub, such as timm/vit_base_patch16_224.augreg_in21k, or a .pth file of arrays alone."""
+"""timm's ViTs: a folder of the hub, such as timm/vit_base_patch16_224.augreg_in21k, or a .pth file of arrays alone.
+
+The .pth files of DINOv2's authors have nearly the same names and are read here, too.
+"""
 
 import logging
 import math
@@ -7,18 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import activations, misplaced, names, preprocessing
-from lift_jax.weights.arrays import BlockNames, Entry, Foreign, blocks, convolution, norm, read, reshaped, same
+from lift_jax.weights.arrays import BlockNames, Entry, Foreign, blocks, convolution, norm, read, reshaped, same, unused
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.folder import read_json, stored_arrays
-from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, HALF, check_heads
+from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD, check_heads
 from lift_jax.weights.settings import LARGEST, Settings, shown
 
 _log = logging.getLogger(__name__)
 
 _BLOCK = BlockNames("norm1", ("attn.qkv.",), "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+_LAYER_SCALES = ("ls1.gamma", "ls2.gamma")
+
+_DINO_NAMES = ((r"^register_tokens$", "reg_token"), (r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2."))
+"""What DINOv2's authors call arrays otherwise than timm."""
 
 NUM_HEADS = {1280: 16, 1408: 16, 1664: 16}
 """The number of heads of the widths huge, giant and gigantic, whose heads are not 64 wide."""
@@ -27,7 +36,7 @@ _FIRST_WEIGHT = "patch_embed.proj.weight"
 
 
 def load(folder: Path) -> Backbone:
-    """A ViT with a class token: pre-trained on ImageNet-21K (Steiner et al. 2021, arXiv 2106.10270), or a CLIP's.
+    """A ViT with a class token: pre-trained on ImageNet-21K (Steiner et al. 2021, arXiv 2106.10270), DINOv2 or CLIP.
 
     The classification head, or a CLIP's projection, is left out.
 
@@ -57,7 +66,14 @@ def aligned(foreign: Foreign, source: str) -> Foreign | None:
             f"{source} holds a CLIP of open_clip's with an image tower of timm's (visual.trunk), which is not known "
             "here; if the model has a folder in the layout of transformers (SigLIP has), give that one."
         )
-    return names.aligned(foreign, _FIRST_WEIGHT, "", source)
+    named = names.aligned(foreign, _FIRST_WEIGHT, "", source)
+    return named and {_timm_name(name): array for name, array in named.items()}
+
+
+def _timm_name(name: str) -> str:
+    for theirs, ours in _DINO_NAMES:
+        name = re.sub(theirs, ours, name)
+    return name
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
@@ -80,7 +96,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
     quick = "quickgelu" in name or _was_quick(name, pretrained, config.place)
     vision = _network(foreign, num_heads, "quick_gelu" if quick else "gelu", source)
     resolution = _side(settings)
-    params = read(_table(vision, resolution), foreign, source, config.place)
+    params = read(_table(vision, resolution, _places_class(foreign)), foreign, source, config.place)
     mean, std = preprocessing.of_keys(settings, "mean", "std", HALF, HALF)
     return Backbone(str(folder), vision, params, resolution, mean, std, None, None, content_hash(params))
 
@@ -105,14 +121,16 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
     if not (known or activation):
         raise activations.unknown(source)
     vision = _network(foreign, None, known or activation, source)
-    positions = tuple(foreign["pos_embed"].shape) if "pos_embed" in foreign else ()
-    side = math.isqrt(max(positions[1] - 1, 0)) if len(positions) == 3 else 0
-    params = read(_table(vision, side * vision.patch_size), foreign, source)
-    mean, std = (CLIP_MEAN, CLIP_STD) if is_clip else (HALF, HALF)
+    places_class = _places_class(foreign)
+    side = math.isqrt(max(_num_positions(foreign) - places_class, 0))
+    params = read(_table(vision, side * vision.patch_size, places_class), foreign, source)
+    mean, std, who = (HALF, HALF, "timm's ViTs of ImageNet-21K")
+    if is_clip or vision.layer_scale:
+        mean, std, who = (CLIP_MEAN, CLIP_STD, "CLIPs") if is_clip else (IMAGENET_MEAN, IMAGENET_STD, "DINOv2s")
     _log.warning(
         "%s does not tell how its images are normalised; mean %s and std %s are taken, as %s have them. If others are "
         "right, put the model's config.json beside the file.",
-        source, mean, std, "CLIPs" if is_clip else "timm's ViTs of ImageNet-21K",
+        source, mean, std, who,
     )  # fmt: skip
     resolution = side * vision.patch_size
     return Backbone(source, vision, params, resolution, mean, std, None, None, content_hash(params))
@@ -168,7 +186,7 @@ def _was_quick(name: str, pretrained: Settings, place: str) -> bool:
 def _network(foreign: Foreign, num_heads: int | None, activation: str, source: str) -> VisionTransformer:
     try:
         width, _, patch_size, _ = foreign[_FIRST_WEIGHT].shape
-        mlp_dim = foreign["blocks.0.mlp.fc1.weight"].shape[0]
+        inner, mlp_dim = foreign["blocks.0.mlp.fc1.weight"].shape[0], foreign["blocks.0.mlp.fc2.weight"].shape[1]
     except (KeyError, ValueError, IndexError) as error:
         raise misplaced.arrays(foreign, source) from error
     if "cls_token" not in foreign:
@@ -176,18 +194,35 @@ def _network(foreign: Foreign, num_heads: int | None, activation: str, source: s
         raise UserError(f"{source} holds a ViT without a class token (cls_token is missing); take one that has it.")
     num_heads = num_heads or heads_of(width, source)
     check_heads(width, num_heads, f"The number of heads of {source}")
-    is_clip = "norm_pre.weight" in foreign
+    is_clip, gated = "norm_pre.weight" in foreign, inner == 2 * mlp_dim
+    registers = foreign["reg_token"].shape if "reg_token" in foreign else ()
+    num_registers = registers[1] if len(registers) == 3 else 0
     return VisionTransformer(
         patch_size=patch_size,
         width=width,
         depth=depth(foreign, "blocks"),
         num_heads=num_heads,
         mlp_dim=mlp_dim,
-        activation=activation,
+        activation="silu" if gated else activation,
         epsilon=1e-5 if is_clip else 1e-6,
         pre_norm=is_clip,
         patch_bias="patch_embed.proj.bias" in foreign,
+        layer_scale=all(f"blocks.0.{name}" in foreign for name in _LAYER_SCALES),
+        gated=gated,
+        num_registers=num_registers,
+        # The file of DINOv2's authors, which alone has the token of the pre-training's masked patches.
+        antialias=num_registers > 0 or "mask_token" not in foreign,
     )
+
+
+def _num_positions(foreign: Foreign) -> int:
+    shape = foreign["pos_embed"].shape if "pos_embed" in foreign else ()
+    return shape[1] if len(shape) == 3 else 0
+
+
+def _places_class(foreign: Foreign) -> bool:
+    """Whether the class token has a position: the patches of a square image are a square number."""
+    return math.isqrt(_num_positions(foreign)) ** 2 != _num_positions(foreign)
 
 
 def heads_of(width: int, source: str) -> int:
@@ -219,18 +254,32 @@ def depth(foreign: Mapping[str, Any], blocks: str) -> int:
     return 1 + max((int(match[1]) for match in numbers if match), default=-1)
 
 
-def _table(vision: VisionTransformer, resolution: int) -> list[Entry]:
-    width, p = vision.width, vision.patch_size
-    positions = (resolution // p) ** 2 + 1
+def _table(vision: VisionTransformer, resolution: int, places_class: bool = True) -> list[Entry]:
+    width, p, registers = vision.width, vision.patch_size, vision.num_registers
+    patches = (resolution // p) ** 2
+    names = _BLOCK._replace(layer_scales=_LAYER_SCALES) if vision.layer_scale else _BLOCK
     table = [
         convolution("vision/patch_embedding", _FIRST_WEIGHT, p, 3, width),
         reshaped("vision/class_embedding", "cls_token", (1, 1, width), (width,)),
-        reshaped("vision/position_embedding", "pos_embed", (1, positions, width), (positions, width)),
-        *blocks("vision", "blocks", _BLOCK, vision.depth, width, vision.mlp_dim),
+        _positions(patches, width, places_class),
+        *blocks("vision", "blocks", names, vision.depth, width, vision.mlp_dim, vision.gated),
         *norm("vision/ln_post", "norm", width),
+        unused("mask_token", 1, width),
     ]
     if vision.patch_bias:
         table.append(same("vision/patch_bias", "patch_embed.proj.bias", width))
     if vision.pre_norm:
         table += norm("vision/ln_pre", "norm_pre", width)
+    if registers:
+        table.append(reshaped("vision/register_tokens", "reg_token", (1, registers, width), (registers, width)))
     return table
+
+
+def _positions(patches: int, width: int, places_class: bool) -> Entry:
+    """The position embedding; if the class token has none in the file, its position in our tree is zero."""
+    path, name = "vision/position_embedding", "pos_embed"
+    if places_class:
+        return reshaped(path, name, (1, patches + 1, width), (patches + 1, width))
+    return Entry(
+        path, (name,), ((1, patches, width),), lambda x: np.pad(x[0], ((1, 0), (0, 0))), lambda x: (x[None, 1:],)
+    )

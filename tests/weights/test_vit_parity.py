@@ -13,6 +13,7 @@ timm = pytest.importorskip("timm", reason=f"timm {WHERE}")
 pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 SMALL = dict(img_size=32, depth=2, embed_dim=128, num_heads=4)
+DINO = SMALL | dict(img_size=28)
 
 
 def _write(folder, peer, **options):
@@ -28,14 +29,17 @@ def _write(folder, peer, **options):
         ("vit_small_patch32_224", SMALL | dict(num_classes=0)),
         ("vit_base_patch16_clip_quickgelu_224", SMALL | dict(num_classes=24)),
         ("vit_base_patch16_clip_224", SMALL | dict(num_classes=24)),
+        ("vit_small_patch14_dinov2", DINO),
+        ("vit_small_patch14_reg4_dinov2", DINO),
+        ("vit_giant_patch14_dinov2", DINO),
     ],
 )
 def test_timm(tmp_path, name, options):
     peer = randomize(timm.create_model(name, **options))
     _write(tmp_path, peer, **options)
     backbone = weights.load(str(tmp_path))
-    assert backbone.resolution == 32 and backbone.text is None
-    images = random_images(3, 32)
+    assert backbone.resolution == options["img_size"] and backbone.text is None
+    images = random_images(3, backbone.resolution)
     with torch.no_grad():
         assert_close(features(backbone, images), peer.forward_head(peer.forward_features(t(images)), pre_logits=True))
 

@@ -1,0 +1,55 @@
+"""The well-known backbones: `python -m lift_jax.backbones`.
+
+Each is a config.backbone by its short name or its hub id; docs/backbones.md tells what else may be one.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lift_jax.errors import exit_status
+from lift_jax.weights.known import BACKBONES
+
+_HEADER = ("name", "model", "parameters", "pixels", "licence", "head_init", "hub id")
+
+
+def rows() -> list[tuple[str, ...]]:
+    """The table's cells, the header first; parameters in millions, after the stroke with the text tower."""
+    cells: list[tuple[str, ...]] = [_HEADER]
+    for known in BACKBONES:
+        parameters = f"{known.image}" if known.both is None else f"{known.image} / {known.both}"
+        cells.append((known.short, known.label, parameters, str(known.pixels), known.licence, known.start, known.hub))
+    return cells
+
+
+def plain() -> str:
+    """The table for a console."""
+    widths = [max(map(len, column)) for column in zip(*rows(), strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows())
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown() -> str:
+    """The table of docs/backbones.md."""
+    header, *body = rows()
+    code = [[f"`{short}`", *rest, f"`{hub}`"] for short, *rest, hub in body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *code])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        argv: the words after the program's name; None for those of the process.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m lift_jax.backbones", description=__doc__)
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/backbones.md")
+    arguments = parser.parse_args(argv)
+    return exit_status(lambda: print(markdown() if arguments.markdown else plain()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

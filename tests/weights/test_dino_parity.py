@@ -1,0 +1,104 @@
+"""DINOv2 and DINOv3 in transformers' layout against transformers itself, at two resolutions."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from comparison import assert_close, features, random_images, randomize, t
+
+from lift_jax import weights
+from lift_jax.errors import UserError
+from lift_jax.weights import cache, huggingface
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (tests/requirements-parity-light.txt)")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+pytestmark = pytest.mark.parity
+
+TOLERANCE = 1e-5
+SIZE = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=70, patch_size=14)
+BIASES = dict.fromkeys(("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias"), False)
+V3 = SIZE | dict(image_size=64, patch_size=16, intermediate_size=48, num_register_tokens=4)
+KINDS = {
+    "DINOv2": ("Dinov2", SIZE),
+    "DINOv2 with SwiGLU": ("Dinov2", SIZE | dict(use_swiglu_ffn=True, mlp_ratio=3, qkv_bias=False)),
+    "DINOv2 with registers": ("Dinov2WithRegisters", SIZE | dict(num_register_tokens=4)),
+    "DINOv3": ("DINOv3ViT", V3),
+    "DINOv3 with SwiGLU": ("DINOv3ViT", V3 | dict(use_gated_mlp=True, hidden_act="silu", key_bias=True)),
+    "DINOv3 without biases": ("DINOv3ViT", V3 | BIASES | dict(num_register_tokens=0, rope_theta=50.0)),
+}
+
+
+def _peer(kind, head="Model"):
+    name, options = KINDS[kind]
+    peer = getattr(transformers, name + head)(getattr(transformers, name + "Config")(**options))
+    return randomize(peer)
+
+
+def _compare(backbone, peer):
+    images = random_images(2, backbone.resolution)
+    with torch.no_grad():
+        assert_close(features(backbone, images), peer(t(images)).pooler_output, TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features(tmp_path, kind):
+    peer = _peer(kind)
+    peer.save_pretrained(tmp_path / "theirs")
+    backbone = weights.load(str(tmp_path / "theirs"))
+    assert backbone.text is None and backbone.mean == (0.485, 0.456, 0.406) and backbone.std == (0.229, 0.224, 0.225)
+    assert backbone.resolution == KINDS[kind][1]["image_size"]
+    _compare(backbone, peer)
+    # Fewer patches, where antialiasing tells.
+    _compare(weights.load(str(tmp_path / "theirs"), 3 * backbone.vision.patch_size), peer)
+    # transformers reads what we write, and so do we.
+    huggingface.save_backbone(tmp_path / "ours", backbone)
+    _compare(backbone, getattr(transformers, KINDS[kind][0] + "Model").from_pretrained(tmp_path / "ours").eval())
+    cache.save(tmp_path / "cached", backbone)
+    for folder in "ours", "cached":
+        again = weights.load(str(tmp_path / folder))
+        assert again.hash == backbone.hash and again.vision == backbone.vision
+
+
+@pytest.mark.parametrize("kind", ["DINOv2", "DINOv2 with registers"])
+def test_the_head_of_a_classifier_is_left_out(tmp_path, caplog, kind):
+    caplog.set_level(logging.INFO)
+    peer = _peer(kind, "ForImageClassification")
+    peer.save_pretrained(tmp_path)
+    backbone = weights.load(str(tmp_path))
+    assert (
+        "The classification head in" in caplog.text and "is left out: classifier.bias, classifier.weight" in caplog.text
+    )
+    stored = dict(peer.named_parameters())[f"{peer.base_model_prefix}.layernorm.weight"]
+    np.testing.assert_array_equal(backbone.params["vision"]["ln_post"]["scale"], stored)
+
+
+def test_there_is_no_text_to_start_from(tmp_path):
+    _peer("DINOv2").save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"has no text tower, .*config\.head_init=class_mean"):
+        weights.load(str(tmp_path)).clip()
+
+
+@pytest.mark.parametrize(
+    "kind, change, words",
+    [
+        ("DINOv2", dict(use_swiglu_ffn="yes"), "use_swiglu_ffn in .*config.json is 'yes', .*true or false"),
+        ("DINOv2", dict(mlp_ratio=0), "mlp_ratio in .*config.json is 0, .*from 0.01 to 1000"),
+        ("DINOv2", dict(mlp_ratio=2), r"mlp\.fc1\.weight is \(128, 32\) instead of \(64, 32\)"),
+        (
+            "DINOv2 with registers",
+            dict(num_register_tokens=2),
+            r"register_tokens is \(1, 4, 32\) instead of \(1, 2, 32\)",
+        ),
+        ("DINOv3", dict(rope_theta=-1), "rope_theta in .*config.json is -1, .*from 1 to"),
+        ("DINOv3", dict(num_attention_heads=16), "attention heads in .*config.json are 2 wide, .*multiple of 4"),
+        ("DINOv3", dict(key_bias=True), r"attention\.k_proj\.bias is missing"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path, kind, change, words):
+    _peer(kind).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match=words):
+        weights.load(str(tmp_path))
