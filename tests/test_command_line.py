@@ -78,7 +78,8 @@ def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
     results = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert results["tte"]["num_examples"] == 9
     assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 0.01
-    assert "mean class" in (tmp_path / "run" / "console.log").read_text()
+    log = (tmp_path / "run" / "console.log").read_text()
+    assert "mean class" in log and "classes: 0 = " in log and "; names from " in log
 
     evaluated = start(*arguments, "--mode=eval")
     assert evaluated.returncode == 0, evaluated.stderr
