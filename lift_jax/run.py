@@ -17,7 +17,7 @@ from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
-from lift_jax.data import RunData, load_run_data
+from lift_jax.data import RunData, groups, load_run_data
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
@@ -96,6 +96,7 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     resolved = lift_config.resolve(config)
     objective.check(resolved)
     head_start.check(resolved.head_init)
+    groups.check(resolved.class_groups)
     return resolved
 
 
@@ -317,6 +318,8 @@ def evaluate(job: Job, network: Network, workdir: Path, logs: Logs) -> Results:
         logs.resume(steps, without=modes)
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     logs.info(metrics.table(results))
+    if advice := groups.advice(config.class_groups, job.data.train.class_counts):
+        logs.info(advice)
     if processes.is_first():
         _write_results(job, workdir, results, predictions)
         if config.report:

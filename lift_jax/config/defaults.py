@@ -43,7 +43,9 @@ def default() -> ml_collections.ConfigDict:
     config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
     config.data = data_defaults()
-    config.class_groups = ""  # many, medium, few: by the training counts; or "imbalance_100", as published for CIFAR-LT
+    # How many, medium and few divide the classes by their training images. "" or paper: above 100, below 20; or thirds,
+    # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT
+    config.class_groups = ""
 
     # How. None takes the recipe's value (below): lift_plus's where it is part of config.method ("lift_plus+ln_tuning")
     # or config.tuner.rules, else lift's.
