@@ -46,6 +46,10 @@ def default() -> ml_collections.ConfigDict:
     # How many, medium and few divide the classes by their training images. "" or paper: above 100, below 20; or thirds,
     # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT
     config.class_groups = ""
+    # Training images that are held out, by which the best checkpoint is chosen, one for each epoch: balanced:K (of each
+    # class with more than K), fraction:0.1, a file that names an image a line, or "" for none
+    config.validation = ""
+    config.patience = 0  # epochs without a gain on the held-out images after which the training ends; 0: never
 
     # How. None takes the recipe's value (below): lift_plus's where it is part of config.method ("lift_plus+ln_tuning")
     # or config.tuner.rules, else lift's.

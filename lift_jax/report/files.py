@@ -18,7 +18,7 @@ from lift_jax.workdir.record import Count, Record
 _LOGGER = logging.getLogger(__name__)
 _REMEDY = "evaluate the run again with --mode eval"
 
-SECTIONS = {"plain": "plain", "tte": "test-time ensembling"}
+SECTIONS = {"plain": "plain", "tte": "test-time ensembling", "validation": "held-out images"}
 """The sections of eval.json, and what a reader calls them."""
 
 
@@ -41,6 +41,7 @@ class _Results(pydantic.BaseModel):
     model_config = schema.STRICT
     plain: _Section
     tte: _Section | None = None
+    validation: _Section | None = None
 
 
 @dataclasses.dataclass(frozen=True)
