@@ -17,7 +17,7 @@ from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
-from lift_jax.data import RunData, load_run_data
+from lift_jax.data import RunData, groups, load_run_data, validation
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
@@ -27,7 +27,8 @@ from lift_jax.training import head_start, objective, step
 from lift_jax.training.hooks import RunHooks
 from lift_jax.training.loop import fit
 from lift_jax.training.objective import Objective
-from lift_jax.training.state import initial_state
+from lift_jax.training.state import TrainState, initial_state
+from lift_jax.training.validation import Validation
 from lift_jax.weights import Backbone, reference
 from lift_jax.workdir import changes, config_file, record, storage
 from lift_jax.workdir import checkpoints as ckpt
@@ -37,6 +38,9 @@ from lift_jax.workdir.logs import Logs
 
 Mode = Literal["train", "eval"]
 Results = dict[str, dict[str, float]]
+
+VALIDATION = "validation"
+"""The section of eval.json, and the split of metrics.jsonl, that tell of the held-out images."""
 
 
 def run(
@@ -55,14 +59,15 @@ def run(
             tensorboard/, checkpoints/, eval.json, predictions.npz, and, with config.report, report.html and report/.
         mode: "train" goes on from the newest checkpoint in the workdir if there is one, and evaluates at the end;
             "eval" restores and evaluates.
-        checkpoint: the one to evaluate, instead of the newest: a folder, or the reference implementation's
-            checkpoint.pth.tar.
+        checkpoint: the one to evaluate, instead of the newest, or of the best where images are held out: a folder, or
+            the reference implementation's checkpoint.pth.tar.
         launched: when the program was (see `lift_jax.workdir.logs.process_start`), for the line that says how long
             the start took; None takes the present.
         loaded: data and backbones that earlier runs of this process have loaded.
 
     Returns:
-        The sections of eval.json: `plain`, and `tte` where test-time ensembling is enabled.
+        The sections of eval.json: `plain`, `tte` where test-time ensembling is enabled, and `validation` where images
+        are held out.
 
     Raises:
         UserError: for any mistake in what the user gave. A workdir that was made for the run is then removed, unless
@@ -82,9 +87,10 @@ def run(
         preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
     ):
         job, saved = _prepare(resolved, folder, mode, checkpoint, logs, loaded or Loaded())
-        network = _train(job, saved, folder, logs) if job.trains else job.network
+        evaluator = Evaluator(job.network.classifier, job.network.input)
+        network = _train(job, saved, folder, evaluator, logs) if job.trains else job.network
         with preemption.leaving(logs.info), processes.connected():
-            return evaluate(job, network, folder.local, logs)
+            return evaluate(job, network, folder.local, evaluator, logs)
 
 
 def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
@@ -96,6 +102,8 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     resolved = lift_config.resolve(config)
     objective.check(resolved)
     head_start.check(resolved.head_init)
+    groups.check(resolved.class_groups)
+    validation.check(resolved.validation, resolved.patience)
     return resolved
 
 
@@ -135,7 +143,7 @@ class Loaded:
 
     def data(self, config: ml_collections.FrozenConfigDict) -> RunData:
         """Gives the data of a run; what does not depend on the config's other keys is loaded once."""
-        key = (config.data.to_json(), config.class_groups, config.seed)
+        key = (config.data.to_json(), config.class_groups, config.validation, config.seed)
         found = self._once("data", key, lambda: load_run_data(config))
         return dataclasses.replace(found, config=config)
 
@@ -169,7 +177,7 @@ def _prepare(
         changes.check(folder.local, config, evaluates=mode == "eval")
     data = _load_data(config, loaded, logs)
     with processes.together():
-        changes.check_data(folder.local, data.train.class_names, data.train.class_counts.tolist())
+        changes.check_data(folder.local, data.train.class_names, data.train_counts.tolist(), _held_out_counts(data))
     goal = objective.make(config, data.train.class_counts)
     network, backbone = _load_network(config, data, loaded, logs)
     identity = identify(
@@ -197,12 +205,18 @@ def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Lo
     with processes.together():
         data = loaded.data(config)
     logs.stage("data")
-    train, counts = data.train, data.train.class_counts
+    counts = data.train_counts
     logs.info(
-        f"{config.data.name}: {len(train):,} training images of {train.num_classes:,} classes "
+        f"{config.data.name}: {counts.sum():,} training images of {len(counts):,} classes "
         f"({counts.max():,} to {counts.min():,} a class), {len(data.test):,} test images."
     )
+    if data.held_out is not None:
+        logs.info(data.held_out.sentence)
     return data
+
+
+def _held_out_counts(data: RunData) -> list[int] | None:
+    return None if data.validation is None else data.validation.class_counts.tolist()
 
 
 def _load_network(
@@ -218,7 +232,8 @@ def _load_network(
         f"Backbone {backbone.name}: {partition.count(backbone.params['vision']):,} parameters, "
         f"{backbone.resolution} x {backbone.resolution} pixels, loaded in {time.monotonic() - start:.1f} s."
     )
-    split = [(each.class_names, each.labels.tobytes()) for each in (data.train, data.test)]
+    splits = (each for each in (data.train, data.test, data.validation) if each is not None)
+    split = [(each.class_names, each.labels.tobytes()) for each in splits]
     processes.agree(data=split, backbone=backbone.hash)
     if not method.zero_shot:  # which trains nothing, its head neither
         logs.info(tuners.summary(network.tuning, network.parts))
@@ -244,7 +259,7 @@ def _restore(
     if checkpoint is not None:
         saved = ckpt.restore(checkpoint, like, job.identity)
     else:
-        saved = ckpt.restore_newest(folder.path, like, job.identity, logs)
+        saved = ckpt.restore_chosen(folder.path, like, job.identity, logs)
     if saved is None:
         raise UserError(f"There is no checkpoint in {folder.path}; train first, or name one with --checkpoint.")
     logs.info(f"Evaluating the checkpoint of step {int(saved.state.step)}.")
@@ -266,14 +281,15 @@ def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, 
         },
         trainable=[row._asdict() for row in trained],
         class_names=list(data.train.class_names),
-        train_counts=data.train.class_counts.tolist(),
+        train_counts=data.train_counts.tolist(),
         test_counts=data.test.class_counts.tolist(),
         class_groups=np.asarray(data.groups).tolist(),
+        validation_counts=_held_out_counts(data),
     )
 
 
-def _train(job: Job, saved: Saved | None, folder: storage.Folder, logs: Logs) -> Network:
-    """Trains from the checkpoint, or from the start, to the last epoch."""
+def _train(job: Job, saved: Saved | None, folder: storage.Folder, evaluator: Evaluator, logs: Logs) -> Network:
+    """Trains from the checkpoint, or from the start, to the end; gives the network that the results are of."""
     network, mesh = job.network, placement.make_mesh()
     loader = job.data.train_loader(network.input.resolution)
     if saved is not None:
@@ -281,25 +297,46 @@ def _train(job: Job, saved: Saved | None, folder: storage.Folder, logs: Logs) ->
         logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
     state = saved.state if saved is not None else initial_state(network.parts, job.objective.tx(), mesh)
     unread = saved.unread if saved is not None else ()
+    judge = _judge(job, saved, evaluator, logs) if job.data.held_out is not None else None
     with ckpt.Checkpoints(folder.path, job.identity, job.config.keep, loader.step) as checkpoints:
         state = fit(
             network,
             job.objective,
             loader,
-            RunHooks(job.config, job.objective, loader, logs, checkpoints, unread),
+            RunHooks(job.config, job.objective, loader, logs, checkpoints, unread, judge),
             step=step.make(job.config, network, job.objective, mesh),
             state=state,
             key=placement.replicated_key(job.config.seed, mesh),
         )
-    logs.info(f"Of the checkpoints that were kept, that of step {checkpoints.best} has the lowest training loss.")
-    return network.with_trained(state.trainable)
+    if judge is None:
+        logs.info(f"Of the checkpoints that were kept, that of step {checkpoints.best} has the lowest training loss.")
+        return network.with_trained(state.trainable)
+    best = ckpt.restore_chosen(folder.path, state, job.identity, logs)
+    assert best is not None
+    logs.info(f"The checkpoint of step {int(best.state.step)} is the best on the held-out images, and is evaluated.")
+    return network.with_trained(best.state.trainable)
 
 
-def evaluate(job: Job, network: Network, workdir: Path, logs: Logs) -> Results:
+def _judge(job: Job, saved: Saved | None, evaluator: Evaluator, logs: Logs) -> Validation:
+    """Makes what looks at the held-out images in the training."""
+
+    def measure(state: TrainState) -> dict[str, float]:
+        return _validate(job, job.network.with_trained(state.trainable), evaluator, logs)
+
+    return Validation(measure, job.config.patience, saved.scores if saved is not None else ())
+
+
+def _validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
+    """Evaluates a network on the held-out images."""
+    loader = job.data.validation_loader(network.input.resolution)
+    counts, _ = evaluator(network.params, loader, logs, "evaluation, validation")
+    return metrics.summarize(counts, class_groups=job.data.groups)
+
+
+def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, logs: Logs) -> Results:
     """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results together."""
     config, resolution = job.config, network.input.resolution
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
-    evaluator = Evaluator(network.classifier, network.input)
     results: Results = {}
     predictions: dict[str, Predictions] = {}
     for section, mode in modes.items():
@@ -316,7 +353,11 @@ def evaluate(job: Job, network: Network, workdir: Path, logs: Logs) -> Results:
     if not job.trains:  # then these results take the place of earlier ones
         logs.resume(steps, without=modes)
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
+    if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
+        results[VALIDATION] = _validate(job, network, evaluator, logs)
     logs.info(metrics.table(results))
+    if advice := groups.advice(config.class_groups, job.data.train_counts):
+        logs.info(advice)
     if processes.is_first():
         _write_results(job, workdir, results, predictions)
         if config.report:

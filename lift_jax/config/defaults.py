@@ -50,7 +50,13 @@ def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
     config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
     config.data = data_defaults()
-    config.class_groups = ""  # many, medium, few: by the training counts; or "imbalance_100", as published for CIFAR-LT
+    # How many, medium and few divide the classes by their training images. "" or paper: above 100, below 20; or thirds,
+    # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT
+    config.class_groups = ""
+    # Training images that are held out, by which the best checkpoint is chosen, one for each epoch: balanced:K (of each
+    # class with more than K), fraction:0.1, a file that names an image a line, or "" for none
+    config.validation = ""
+    config.patience = 0  # epochs without a gain on the held-out images after which the training ends; 0: never
 
 
 def _optimization(config: ml_collections.ConfigDict) -> None:

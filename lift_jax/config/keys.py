@@ -120,6 +120,8 @@ KEYS: Mapping[str, Key] = {
     "data.skip_bad_images": Key("evaluation"),
     "data.exif_rotate": Key(),
     "class_groups": Key("evaluation"),
+    "validation": Key(),
+    "patience": _whole(0, 10**6),
     "lr": _LR,
     "num_epochs": _EPOCHS,
     "interpolation": _INTERPOLATION,

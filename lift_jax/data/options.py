@@ -15,7 +15,9 @@ def data_defaults() -> ConfigDict:
     data.imbalance = 0  # largest over smallest class of a CIFAR-LT style training subset; 0 trains on all images
     data.permute_classes = 0  # digits: 0 makes classes rarer in label order, another number seeds another order
     data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species
-    data.val_fraction = 0.0  # share of each class held out as test split where the data set has none (folder, csv)
+    data.val_fraction = (
+        0.0  # share of each class that becomes the test split (not config.validation) where there is none
+    )
     data.sampler = "shuffle"  # or "balanced", "square_root", "class_aware": see samplers.EpochOrder
     data.randaugment = 0  # operations of RandAugment on each training crop; 0 for none, as in the papers
     data.randaugment_magnitude = 9  # from 0 to 30

@@ -15,6 +15,7 @@ from lift_jax.data.loader import TrainLoader, train_loader
 from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.sources import load
 from lift_jax.data.transforms import RandomResizedCrop, SquareCrop
+from lift_jax.data.validation import HeldOut, hold_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +24,23 @@ class RunData:
 
     Attributes:
         config: the resolved config.
-        train, test: the splits.
+        train, test: the images that are trained on and those that are tested.
         groups: the group of each class, as an index into `lift_jax.data.groups.GROUPS`.
+        train_counts: training images of each class, with those that are held out.
+        held_out: what `config.validation` took from the training images; None without it.
     """
 
     config: ml_collections.FrozenConfigDict
     train: Dataset
     test: Dataset
     groups: Int[np.ndarray, " classes"]
+    train_counts: Int[np.ndarray, " classes"]
+    held_out: HeldOut | None = None
+
+    @property
+    def validation(self) -> Dataset | None:
+        """The images by which the training is judged, if there are any."""
+        return None if self.held_out is None else self.held_out.validation
 
     def train_loader(self, resolution: int) -> TrainLoader:
         """Makes the loader of this host's training batches, of square crops with sides of `resolution` pixels."""
@@ -51,19 +61,29 @@ class RunData:
         """Makes the loader of this host's test images, with the views of an evaluation mode (`views.MODES`)."""
         return evaluation_loader(self.config, self.test, resolution, mode)
 
+    def validation_loader(self, resolution: int) -> TestLoader:
+        """Makes the loader of this host's held-out images, with one view each; there must be such images."""
+        assert self.validation is not None
+        return evaluation_loader(self.config, self.validation, resolution, "plain")
+
     def features_loader(self, resolution: int, indices: Int[np.ndarray, " images"]) -> TestLoader:
         """Makes the loader of this host's part of some training images, resized and cropped at the centre."""
         return evaluation_loader(self.config, self.train.subset(indices), resolution, "center", expand=0)
 
 
 def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
-    """Loads the splits that a resolved config names.
+    """Loads the splits that a resolved config names, and holds out what is for validation.
 
     Raises:
         UserError: if something is wrong with the data section or with what it names.
     """
     train, test = load(config.data, config.seed)
-    return RunData(config, train, test, class_groups(config.class_groups, train.class_counts))
+    counts = train.class_counts
+    groups = class_groups(config.class_groups, counts)
+    if not config.validation:
+        return RunData(config, train, test, groups, counts)
+    held_out = hold_out(config.validation, train, config.seed)
+    return RunData(config, held_out.train, test, groups, counts, held_out)
 
 
 def evaluation_loader(

@@ -32,8 +32,9 @@ def load(
     Args:
         workdir: the run's folder, on a disk or in a bucket; or the file that `python -m lift_jax.export --format
             safetensors` made of it.
-        checkpoint: a checkpoint's folder, instead of the newest of the run; or a checkpoint.pth.tar of the reference
-            implementation, which `--mode eval --checkpoint` has evaluated in the run's folder.
+        checkpoint: a checkpoint's folder, instead of the run's newest, or of its best where images were held out; or a
+            checkpoint.pth.tar of the reference implementation, which `--mode eval --checkpoint` has evaluated in the
+            run's folder.
         backbone: where the backbone is now, if no longer where config.json says.
 
     Raises:
@@ -71,7 +72,7 @@ def _checkpoint(folder: epath.Path, given: str | os.PathLike[str] | None) -> epa
     """
     if given is not None:
         return given_checkpoint.find(given)
-    saved = checkpoints.newest(folder)
+    saved = checkpoints.chosen(folder)
     if saved is None:
         raise UserError(f"The run {folder} has no checkpoint yet; train it to the end of an epoch first.")
     return saved

@@ -24,6 +24,11 @@ def draw(run: RunFiles) -> Figure | None:
         axes.plot(steps, values, color=color, linewidth=1.6, marker="o" if len(steps) < 12 else "", markersize=3)
         axes.set_title(title)
         axes.set_ylim(bottom=0)
+    steps, values = run.curve("mean_acc", "validation")
+    if steps:
+        panels[1].plot(steps, values, color=FEW, linewidth=1.6, marker="o", markersize=3, label="held-out images")
+        panels[1].set_title("accuracy on the training images, and mean over classes on the held-out ones, %")
+        panels[1].legend(loc="lower right")
     panels[1].set_ylim(0, 100)
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))

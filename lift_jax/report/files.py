@@ -19,7 +19,7 @@ from lift_jax.workdir.record import Count, Record
 _LOGGER = logging.getLogger(__name__)
 _REMEDY = "evaluate the run again with --mode eval"
 
-SECTIONS = {"plain": "plain", "tte": "test-time ensembling"}
+SECTIONS = {"plain": "plain", "tte": "test-time ensembling", "validation": "held-out images"}
 """The sections of eval.json, and what a reader calls them."""
 
 
@@ -77,6 +77,7 @@ class _Results(pydantic.BaseModel):
     plain: _Section
     tte: _Section | None = None
     classes: _Classes | None = None
+    validation: _Section | None = None
 
 
 @dataclasses.dataclass(frozen=True)

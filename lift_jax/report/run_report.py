@@ -104,6 +104,9 @@ def _intro(run: RunFiles) -> str:
         f"{', with test-time ensembling' if run.headline == 'tte' else ''}. "
         f"Trained on {counts.sum():,} images of {len(counts):,} classes, {sizes} a class."
     )
+    if run.record.validation_counts:
+        held_out = sum(run.record.validation_counts)
+        text += f" {held_out:,} of these were held out, and the checkpoint that is the best on them is the one shown."
     if untested:
         text += f" {untested} class{'es have' if untested > 1 else ' has'} no test images and count in no mean."
     return page.paragraph(text)

@@ -16,6 +16,7 @@ from lift_jax.training.objective import Objective
 from lift_jax.training.running import RunningMetrics
 from lift_jax.training.state import TrainState
 from lift_jax.training.step import StepMetrics
+from lift_jax.training.validation import Validation
 from lift_jax.workdir.checkpoints import Checkpoints, Saved
 from lift_jax.workdir.logs import Logs
 
@@ -33,6 +34,7 @@ class RunHooks:
         checkpoints: gets a checkpoint every `config.checkpoint_every` steps or `config.checkpoint_minutes`, and at the
             end.
         unread: metrics of steps that a run which goes on has not logged yet.
+        validation: looks at the held-out images at the end of each epoch, which is then saved with its score.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class RunHooks:
         logs: Logs,
         checkpoints: Checkpoints,
         unread: Sequence[Sequence[float]] = (),
+        validation: Validation | None = None,
     ):
         self._config, self._objective, self._loader = config, objective, loader
-        self._logs, self._checkpoints = logs, checkpoints
+        self._logs, self._checkpoints, self._validation = logs, checkpoints, validation
         self._running = RunningMetrics(unread)
         self._every = config.checkpoint_every or loader.steps_per_epoch
         self._first = loader.step + 1
@@ -66,6 +69,11 @@ class RunHooks:
             self._bar.close()
         self._context.__exit__(*error)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the patience with the held-out images is at its end."""
+        return self._validation is not None and self._validation.exhausted
+
     def after_step(self, state: TrainState, metrics: StepMetrics, examples: int) -> None:
         """Logs and saves what is due.
 
@@ -82,8 +90,11 @@ class RunHooks:
             self._log(step, examples)
         else:
             self._bar.update(1, images=examples, running=step != self._first)
+        validates = ends_epoch and self._validation is not None
+        if validates:
+            self._validate(step, state)
         stops = self._told_to_stop(step)
-        if self._save_is_due(step, reads) or stops:
+        if self._save_is_due(step, reads) or validates or stops:
             self._save(state)
         if stops:
             self._checkpoints.wait()
@@ -107,6 +118,18 @@ class RunHooks:
         values = {"train/loss": loss, "train/accuracy": accuracy, "train/lr": lr}
         self._logs.scalars(step, values, epoch=(step - 1) // self._loader.steps_per_epoch + 1)
 
+    def _validate(self, step: int, state: TrainState) -> None:
+        assert self._validation is not None
+        self._bar.close()  # that of the evaluation takes its place
+        values = self._validation(step, state)
+        epoch = step // self._loader.steps_per_epoch
+        self._logs.scalars(step, {f"validation/{key}": value for key, value in values.items()}, epoch=epoch)
+        self._logs.info(f"Epoch {epoch}: {values['mean_acc']:.1f} % of the held-out images, on average over classes.")
+        if self.finished and step < self._loader.num_steps:
+            self._logs.info(
+                f"The training ends here: {self._config.patience} epochs have brought no gain (config.patience)."
+            )
+
     def _check_finite(self, loss: float, step: int) -> None:
         """Stops a training that has diverged, before it is saved."""
         if not math.isfinite(loss):
@@ -127,5 +150,6 @@ class RunHooks:
         unread, loss = self._running.save()
         self._check_finite(float(loss), self._loader.step)
         self._logs.flush()  # before the checkpoint is there, so that what it continues is
-        self._checkpoints.save(Saved(state, self._loader.get_state(), unread), float(loss))
+        scores = self._validation.scores if self._validation is not None else ()
+        self._checkpoints.save(Saved(state, self._loader.get_state(), unread, tuple(scores)), float(loss))
         self._saved_at = time.monotonic()

@@ -25,6 +25,11 @@ class Hooks(Protocol):
         """Is called after the last step, or when an error ends the training."""
         ...
 
+    @property
+    def finished(self) -> bool:
+        """Whether the training ends before its last step."""
+        ...
+
     def after_step(self, state: TrainState, metrics: StepMetrics, examples: int) -> None:
         """Is called after every step.
 
@@ -58,7 +63,7 @@ def fit(
         key: random key of the run, on all devices.
 
     Returns:
-        The state after the last step.
+        The state after the last step that was taken.
 
     Raises:
         UserError: if an image cannot be read.
@@ -67,7 +72,7 @@ def fit(
     lr = placement.replicate(np.float32(objective.lr), step.mesh)
     update = jax.jit(step, donate_argnums=0)
     with hooks:
-        while loader.step < loader.num_steps:
+        while loader.step < loader.num_steps and not hooks.finished:
             batch = next(loader)
             sharded = placement.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, step.mesh)
             with jax.transfer_guard("disallow"):

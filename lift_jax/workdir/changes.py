@@ -42,11 +42,16 @@ def check(workdir: epath.PathLike, config: ml_collections.FrozenConfigDict, eval
     raise UserError(f"The run in {workdir} was made with {said}{more}; {remedy}.")
 
 
-def check_data(workdir: epath.PathLike, class_names: Sequence[str], train_counts: Sequence[int]) -> None:
+def check_data(
+    workdir: epath.PathLike,
+    class_names: Sequence[str],
+    train_counts: Sequence[int],
+    validation_counts: Sequence[int] | None = None,
+) -> None:
     """Refuses data that are not those of the run in a workdir, where the folder that they lie in is another one.
 
     Raises:
-        UserError: if the classes or the numbers of their training images differ.
+        UserError: if the classes, or the numbers of their training or held-out images, differ.
     """
     if not used(workdir) or not (epath.Path(workdir) / record.FILE).is_file():
         return
@@ -57,6 +62,8 @@ def check_data(workdir: epath.PathLike, class_names: Sequence[str], train_counts
         what = f"it had {sum(known.train_counts):,} training images, and here are {sum(train_counts):,}"
         if sum(known.train_counts) == sum(train_counts):
             what = "its classes had other numbers of training images than here"
+    elif known.validation_counts != (None if validation_counts is None else list(validation_counts)):
+        what = "other training images were held out than config.validation holds out here"
     else:
         return
     raise UserError(

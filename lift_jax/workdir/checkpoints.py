@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from logging import LogRecord
 from typing import Any, NamedTuple
 
@@ -31,11 +31,14 @@ class Saved(NamedTuple):
         state: what training changes, a pytree with the attribute `step`.
         iterator: the state of the data iterator.
         unread: loss, right answers and examples of the steps that no line of metrics.jsonl tells of yet.
+        scores: the steps so far at which the held-out images were looked at, each with the mean class accuracy on them
+            in percent; empty without validation.
     """
 
     state: Any
     iterator: dict[str, int]
     unread: Sequence[Sequence[float]] = ()
+    scores: Sequence[tuple[int, float]] = ()
 
 
 class DamagedError(UserError):
@@ -45,9 +48,10 @@ class DamagedError(UserError):
 class Checkpoints:
     """Saves the checkpoints of one workdir; use it as a context manager, or call `close`.
 
-    The newest `keep` stay, and the best: that of the lowest mean training loss since the checkpoint before it. There
-    are no images beside those of training and test, and the test set chooses nothing: a run's results are those of its
-    last step.
+    The newest `keep` stay, and the best. With held-out images that is the one of the highest score on them, of equal
+    ones the earliest, and a run's results are those of this checkpoint (see `chosen`). Without, it is the one of the
+    lowest mean training loss since the checkpoint before it, and a run's results are those of its last step. The test
+    set chooses nothing.
 
     Args:
         workdir: the run's folder.
@@ -65,10 +69,10 @@ class Checkpoints:
                 aside = next(p for p in (folder / f"{damaged}.{ending}" for ending in endings) if not p.exists())
                 (folder / str(damaged)).rename(aside)
         processes.wait_for_all("damaged checkpoints are put aside")
-        best = policies.BestN(get_metric_fn=_loss, reverse=True, n=1)
+        best = policies.BestN(get_metric_fn=_rank, reverse=True, n=1)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-            best_fn=_loss,
+            best_fn=_rank,
             best_mode="min",
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
@@ -103,9 +107,10 @@ class Checkpoints:
 
         Args:
             content: of the checkpoint.
-            loss: by which the best checkpoint is found.
+            loss: by which the best checkpoint is found, unless `content` has a score of its step.
         """
         step = int(content.state.step)
+        score = dict(content.scores).get(step)
         if step in self._manager.all_steps():
             return
         run = {
@@ -114,12 +119,15 @@ class Checkpoints:
             "identity": self._identity,
             "checksum": _checksum(jax.device_get(content.state)),
         }
+        if content.scores:
+            run["scores"] = [list(each) for each in content.scores]
         items = ocp.args.Composite(state=ocp.args.StandardSave(content.state), run=ocp.args.JsonSave(run))
         with self._writing():
             self._manager.wait_until_finished()  # then those that are to go are gone
             # A disk that fills up while arrays are written leaves a trace for each of them, by tensorstore's threads.
             storage.require_room(self._manager.directory, sum(x.nbytes for x in jax.tree.leaves(content.state)))
-            self._manager.save(step, args=items, metrics={"loss": loss})
+            metrics = {"loss": loss} | ({} if score is None else {"score": score, "step": step})
+            self._manager.save(step, args=items, metrics=metrics)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -145,6 +153,44 @@ def newest(workdir: epath.PathLike) -> epath.Path | None:
     """Finds the folder of the newest complete checkpoint of a run; None if there is none."""
     found = steps(workdir)
     return _folder(workdir) / str(found[-1]) if found else None
+
+
+def chosen(workdir: epath.PathLike) -> epath.Path | None:
+    """The folder of the checkpoint that a run's results are of; None if it has no checkpoint.
+
+    With held-out images it is the best on them of those that are there, without the newest.
+
+    Raises:
+        UserError: if the newest checkpoint, which knows the scores of all, is damaged.
+    """
+    last = newest(workdir)
+    if last is None:
+        return None
+    step = best(_run(last)["scores"], steps(workdir))
+    return last if step is None else last.parent / str(step)
+
+
+def best(scores: Sequence[tuple[int, float]], among: Collection[int]) -> int | None:
+    """The step of the highest score, of equal ones the earliest; None if there is none.
+
+    Args:
+        scores: steps and their scores.
+        among: the steps that may be chosen.
+    """
+    return min(((-score, step) for step, score in scores if step in among), default=(0, None))[1]
+
+
+def restore_chosen(workdir: epath.PathLike, like: Any, identity: dict[str, Any], logs: Logs) -> Saved | None:
+    """The checkpoint that a run's results are of (see `chosen`), or None; for the arguments see `restore_newest`.
+
+    Raises:
+        UserError: if that checkpoint is damaged: another one would give other results.
+    """
+    last = restore_newest(workdir, like, identity, logs)
+    step = best(last.scores, steps(workdir)) if last is not None else None
+    if step is None or last is None or step == int(last.state.step):
+        return last
+    return restore(_folder(workdir) / str(step), like, identity)
 
 
 def restore_newest(workdir: epath.PathLike, like: Any, identity: dict[str, Any], logs: Logs) -> Saved | None:
@@ -187,6 +233,7 @@ def restore(folder: epath.PathLike, like: Any, identity: dict[str, Any]) -> Save
             template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
             arrays = ocp.args.Composite(state=ocp.args.StandardRestore(template))
             state = reader.restore(folder, args=arrays)["state"]
+            scores = _scores(run)
             if _checksum(state) != run["checksum"]:
                 problem = "its arrays are not those that were saved"
         except UserError:
@@ -200,7 +247,10 @@ def restore(folder: epath.PathLike, like: Any, identity: dict[str, Any]) -> Save
             f"The checkpoint {folder} is damaged or incomplete ({problem}); delete it to go on from the one before."
         )
     return Saved(
-        jax.tree.map(lambda x, place: jax.device_put(x, place.sharding), state, like), run["iterator"], run["unread"]
+        jax.tree.map(lambda x, place: jax.device_put(x, place.sharding), state, like),
+        run["iterator"],
+        run["unread"],
+        scores,
     )
 
 
@@ -210,10 +260,19 @@ def identity(folder: epath.PathLike) -> dict[str, Any]:
     Raises:
         UserError: if it is damaged or incomplete.
     """
-    folder = epath.Path(folder).resolve()
+    return _run(epath.Path(folder).resolve())["identity"]
+
+
+def _run(folder: epath.Path) -> dict[str, Any]:
+    """What the checkpoint in `folder` holds besides its arrays.
+
+    Raises:
+        UserError: if it is damaged or incomplete.
+    """
     with _reader() as reader:
         try:
-            return reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]["identity"]
+            run = reader.restore(folder, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+            return {**run, "identity": run["identity"], "scores": _scores(run)}
         except Exception as error:  # see `restore`
             _check_readable(folder, error)
             raise DamagedError(f"The checkpoint {folder} is damaged or incomplete ({first_line(error)}).") from error
@@ -268,5 +327,12 @@ def _is_news(record: LogRecord) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
 
 
-def _loss(metrics: dict[str, float]) -> float:
-    return metrics["loss"] if math.isfinite(metrics["loss"]) else math.inf
+def _scores(run: dict[str, Any]) -> list[tuple[int, float]]:
+    return [(int(step), float(score)) for step, score in run.get("scores", ())]
+
+
+def _rank(metrics: dict[str, float]) -> Any:
+    """Sorts checkpoints, the best first: those with a score by it and the step, the others after them by the loss."""
+    if "score" in metrics:
+        return -metrics["score"], metrics["step"]
+    return 1.0, metrics["loss"] if math.isfinite(metrics["loss"]) else math.inf

@@ -59,11 +59,13 @@ class _File(pydantic.BaseModel):
     train_counts: list[Positive]
     test_counts: list[Count]
     class_groups: list[Annotated[int, pydantic.Field(ge=0, le=2)]]
+    validation_counts: list[Count] | None = None
 
     @pydantic.model_validator(mode="after")
     def _has_one_entry_for_each_class(self) -> "_File":
-        for key in "train_counts", "test_counts", "class_groups":
-            if (length := len(getattr(self, key))) != len(self.class_names):
+        for key in "train_counts", "test_counts", "class_groups", "validation_counts":
+            values = getattr(self, key)
+            if values is not None and (length := len(values)) != len(self.class_names):
                 raise ValueError(f"its {key} has {length} entries for {len(self.class_names)} class_names")
         return self
 
@@ -81,6 +83,7 @@ class Record:
         class_names: the names of the classes in label order.
         train_counts, test_counts: how many images each class has.
         class_groups: the group of each class, as an index into `lift_jax.evaluation.metrics.GROUPS`.
+        validation_counts: how many of its training images were held out of each class; None without validation.
     """
 
     command: str
@@ -92,6 +95,7 @@ class Record:
     train_counts: list[int]
     test_counts: list[int]
     class_groups: list[int]
+    validation_counts: list[int] | None = None
 
     @property
     def trainable_parameters(self) -> int:
@@ -123,7 +127,8 @@ def known_command(workdir: epath.PathLike) -> str | None:
 
 def content(record: Record) -> dict[str, Any]:
     """Gives the record as run.json has it."""
-    return {"format": _FORMAT, **dataclasses.asdict(record)}
+    values = dataclasses.asdict(record)
+    return {"format": _FORMAT, **{key: value for key, value in values.items() if value is not None}}
 
 
 def read(workdir: epath.PathLike) -> Record:

@@ -48,7 +48,11 @@ KEYS: dict[str, Key] = {
     "prompt": Key("a bad photo of a {}.", _PROMPT),
     "backbone": Key(None, (*_PATH, "", "ViT-B/16?", "hf-hub:nobody/nothing", "https://huggingface.co/nobody/nothing")),
     "resolution": Key(64, (*_WHOLE, "100000", "33", "1000000000")),
-    "class_groups": Key("", _WORD),
+    "class_groups": Key("thirds", (*_WORD, "thresholds:", "thresholds:20,100", "thresholds:1.5,1", "thirds,")),
+    "validation": Key(
+        "fraction:0.3", (*_PATH, "balanced:", "balanced:0", "balanced:1000000", "fraction:1", "fraction:nan")
+    ),
+    "patience": Key(0, (*_WHOLE, "3")),
     "lr": Key(0.02, (*_REAL, "1e30")),
     "num_epochs": Key(3, (*_WHOLE, "0")),
     "interpolation": Key("bicubic", _WORD),

@@ -1,0 +1,166 @@
+"""Held-out images: those training images by which a training is judged, and on which nothing is trained."""
+
+import dataclasses
+import math
+import posixpath
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Int
+
+from lift_jax.data import text
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.shown import shown, some
+from lift_jax.errors import UserError
+from lift_jax.files import expand
+
+_STREAM = 0x76616C  # keeps the choice apart from the others that are made by the same seed
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """A training set without the images that were held out of it.
+
+    Attributes:
+        train: the images that are trained on.
+        validation: the images that were held out, ascending by their index in the whole training set.
+        whole: labels of the classes of which nothing was held out.
+    """
+
+    train: Dataset
+    validation: Dataset
+    whole: Int[np.ndarray, " classes"]
+
+    @property
+    def sentence(self) -> str:
+        """Says what was held out, and names the classes of which nothing was."""
+        counts = self.validation.class_counts
+        tested = counts[counts > 0]
+        each = f"{tested.max():,} to {tested.min():,}" if tested.max() > tested.min() else f"{tested.max():,}"
+        said = f"Held out for validation: {counts.sum():,} training images of {len(tested):,} classes ({each} a class)"
+        if not len(self.whole):
+            return f"{said}."
+        names = some([self.train.class_names[label] for label in self.whole])
+        plural = "classes have" if len(self.whole) > 1 else "class has"
+        return f"{said}; {len(self.whole):,} {plural} none and stay{'' if len(self.whole) > 1 else 's'} whole: {names}."
+
+
+def check(rule: str, patience: int) -> None:
+    """Refuses a `config.validation` that is no rule; whether a list file is there is seen when it is read.
+
+    Args:
+        rule: see `hold_out`, or "" for none.
+        patience: `config.patience`.
+
+    Raises:
+        UserError: if a number of the rule is missing or out of its range, or patience is asked for without a rule.
+    """
+    _parse(rule)
+    if patience and not rule:
+        raise UserError(
+            f"config.patience is {patience}, but there are no held-out images to judge by; write config.validation=\
+fraction:0.1, or leave config.patience out."
+        )
+
+
+def hold_out(rule: str, train: Dataset, seed: int) -> HeldOut:
+    """Holds out a part of the training images. Every class keeps at least one image.
+
+    Args:
+        rule: "balanced:K" for K images of each class that has more than K; "fraction:F" for the share F of each class,
+            rounded; or a text file that names an image in each line.
+        train: the training images.
+        seed: chooses the images, the same ones whatever the number of processes.
+
+    Raises:
+        UserError: if the rule is none, holds out nothing, or takes all images of a class; or if the file cannot be read
+            or names an image that there is not.
+    """
+    held_out = _listed(rule, train) if _parse(rule) is None else _drawn(rule, train, seed)
+    kept = np.setdiff1d(np.arange(len(train)), held_out)
+    name = f"{train.name} (held out)"
+    rest, validation = train.subset(kept), train.subset(held_out, name)
+    return HeldOut(rest, validation, np.flatnonzero(validation.class_counts == 0))
+
+
+def _parse(rule: str) -> tuple[str, float] | None:
+    """Reads the kind and the number of a rule; None if it is the name of a file."""
+    kind, colon, value = rule.partition(":")
+    if not colon or kind not in ("balanced", "fraction"):
+        return None
+    if kind == "balanced" and re.fullmatch("[0-9]{1,9}", value) and int(value) > 0:
+        return kind, int(value)
+    if kind == "fraction" and re.fullmatch(r"[0-9.]{1,20}", value) and value.count(".") < 2 and 0 < float(value) < 1:
+        return kind, float(value)
+    raise UserError(
+        f"config.validation is {rule!r}; write balanced:K with a whole number from 1, such as balanced:5, or "
+        "fraction:F with a number between 0 and 1, such as fraction:0.1."
+    )
+
+
+def _drawn(rule: str, train: Dataset, seed: int) -> Int[np.ndarray, " images"]:
+    """Draws the images of a rule with a number; the indices are ascending."""
+    spared = _spared(rule, train.class_counts)
+    if not spared.any():
+        largest = train.class_counts.max()
+        raise UserError(
+            f"config.validation={rule} holds out no image at all, since the largest class has {largest:,} training "
+            "images; write a number that leaves some to train on and some to hold out."
+        )
+    generator = np.random.default_rng([_STREAM, seed])
+    drawn = [generator.permutation(np.flatnonzero(train.labels == label))[:count] for label, count in enumerate(spared)]
+    return np.sort(np.concatenate(drawn))
+
+
+def _spared(rule: str, counts: Int[np.ndarray, " classes"]) -> Int[np.ndarray, " classes"]:
+    """Gives the number of images that each class spares under a rule with a number."""
+    parsed = _parse(rule)
+    assert parsed is not None
+    kind, value = parsed
+    if kind == "balanced":
+        return np.where(counts > value, int(value), 0)
+    return np.array([min(math.floor(value * count + 0.5), count - 1) for count in counts.tolist()])
+
+
+def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:
+    """Finds the images that a file names; the indices are ascending."""
+    path = expand(file, "config.validation")
+    lines = [(n, line.strip()) for n, line in enumerate(text.read(path, keep_bytes=True).split("\n"), start=1)]
+    lines = [(n, line) for n, line in lines if line]
+    if not lines:
+        raise UserError(f"{path} names no images to hold out; write an image's path in each line.")
+    by_name: dict[str, list[int]] = {}
+    for index in range(len(train)):
+        by_name.setdefault(posixpath.basename(_slashes(train.path(index))), []).append(index)
+    held_out = np.unique([_find(line, by_name, train, f"{path} line {n}") for n, line in lines])
+    left = train.class_counts - np.bincount(train.labels[held_out], minlength=train.num_classes)
+    if not left.all():
+        names = some([train.class_names[label] for label in np.flatnonzero(left == 0)])
+        raise UserError(
+            f"{path} holds out all training images of {names}; leave at least one of each class to train on."
+        )
+    return held_out
+
+
+def _find(line: str, by_name: Mapping[str, list[int]], train: Dataset, where: str) -> int:
+    """Finds the image whose path is a line of a file, or ends in it."""
+    wanted = posixpath.normpath(_slashes(line))
+    candidates = by_name.get(posixpath.basename(wanted), [])
+    paths = {index: f"/{_slashes(train.path(index))}" for index in candidates}
+    found = [index for index, path in paths.items() if path.endswith(f"/{wanted.lstrip('/')}")]
+    if not found:
+        raise UserError(
+            f"{where} is '{shown(line)}', which is no training image; write the image's path, such as "
+            f"{shown(train.path(0))}."
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{where} is '{shown(line)}', which {len(found):,} training images are called, for example "
+            f"{shown(train.path(found[0]))} and {shown(train.path(found[1]))}; write the whole path."
+        )
+    return found[0]
+
+
+def _slashes(path: str) -> str:
+    return path.replace("\\", "/")
