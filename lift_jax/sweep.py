@@ -1,15 +1,18 @@
 """A grid of runs: every combination of some keys' values, with means and standard deviations over seeds."""
 
 import ast
+import contextlib
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import ml_collections
 from etils import epath
+from jax.experimental.compilation_cache import compilation_cache
 
 from lift_jax import config as lift_config
 from lift_jax.config import keys as config_keys
@@ -86,13 +89,45 @@ def run(
             done[folder] = _results(folder)
     results: dict[str, list[Results]] = {}
     loaded = Loaded()
-    for folder, (name, one) in plan.items():
-        result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint, loaded=loaded)
-        results.setdefault(name, []).append(result)
+    with programs_compiled_once():
+        for folder, (name, one) in plan.items():
+            result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint, loaded=loaded)
+            results.setdefault(name, []).append(result)
     if jax.process_index() == 0:
         print(summary(results))
     if config.report and jax.process_index() == 0:
         _compare([folder.name for folder in plan], workdir)
+
+
+_PROGRAMS = {
+    "jax_compilation_cache_dir": "",  # a folder for the time of the sweep
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
+@contextlib.contextmanager
+def programs_compiled_once() -> Iterator[None]:
+    """Lets runs share what is compiled: each traces its own programs, but equal ones, of two seeds say, compile once.
+
+    JAX's cache of compiled programs does this, in a temporary folder unless the user has set one.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        yield
+        return
+    before = {key: jax.config.values[key] for key in _PROGRAMS}
+    with tempfile.TemporaryDirectory(prefix="lift_jax-programs-") as folder:
+        try:
+            _configure(_PROGRAMS | {"jax_compilation_cache_dir": folder})
+            yield
+        finally:
+            _configure(before)
+
+
+def _configure(values: Mapping[str, Any]) -> None:
+    compilation_cache.reset_cache()  # which else stays where it was first asked for
+    for key, value in values.items():
+        jax.config.update(key, value)
 
 
 def _results(folder: epath.Path) -> Results:
