@@ -112,7 +112,7 @@ def read_table(path: str) -> list[Row]:
     lines, columns = _json_columns(content, path) if is_json else _csv_columns(content, path)
     file_column, label_column, name_column = _roles(columns, path)
     if not lines:
-        raise UserError(f"{path} has no rows.")
+        raise UserError(f"{path} has no rows; write a line for each image below the one that names the columns.")
     blank = [""] * len(lines)
     used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split")]
     rows = []

@@ -1,5 +1,7 @@
 """Lists, folders and records at gs:// paths, where a bucket is files in memory."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from etils import epath
@@ -76,3 +78,11 @@ def test_records_go_into_a_bucket_and_what_is_there_is_not_copied_again(root, tm
     assert prepare.main(arguments) == 0
     assert (copied / "dataset_info.json").read_bytes() == (made / "dataset_info.json").read_bytes()
     assert not any((copied / records).read_bytes())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
+def test_a_bucket_without_its_package_says_what_to_install():
+    data = data_defaults()
+    data.update(format="folder", root="gs://bucket/photos")
+    with pytest.raises(UserError, match=r"gs://bucket/photos.* cannot be read: .*pip install gcsfs\.$"):
+        load(data)
