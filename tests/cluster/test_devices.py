@@ -62,6 +62,7 @@ def assert_same_run(workdir: Path, other: Path) -> None:
     np.testing.assert_allclose([x["loss"] for x in other_lines if x["split"] == "train"], losses, rtol=1e-6)
     np.testing.assert_array_equal(other_predictions["index"], predictions["index"])
     np.testing.assert_array_equal(other_predictions["prediction"], predictions["prediction"])
+    assert other_results.pop("classes") == results.pop("classes")
     for section in results:
         for key in results[section]:
             assert other_results[section][key] == pytest.approx(results[section][key], abs=1e-4), (section, key)

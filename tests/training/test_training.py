@@ -183,7 +183,7 @@ def test_what_a_run_writes_agrees_with_itself(tiny_folder, tmp_path):
     config = small_config(tiny_folder)
     results = run(config, tmp_path / "run")
     _, written, predictions = files_of(tmp_path / "run")
-    assert set(written) == {"plain", "tte"}
+    assert set(written) == {"plain", "tte", "classes"}
     for section, prefix in ("tte", ""), ("plain", "plain_"):
         right = predictions[f"{prefix}prediction"] == predictions["label"]
         np.testing.assert_allclose(written[section]["accuracy"], 100 * right.mean())
