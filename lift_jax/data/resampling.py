@@ -32,7 +32,7 @@ def check_fidelity(fidelity: str) -> None:
     """Raises a UserError unless this is one of `FIDELITIES`."""
     if fidelity not in FIDELITIES:
         raise UserError(
-            f"config.data.fidelity or data.test_fidelity is {fidelity!r}; write one of {', '.join(FIDELITIES)}."
+            f"config.data.fidelity or config.data.test_fidelity is {fidelity!r}; write one of {', '.join(FIDELITIES)}."
         )
 
 
