@@ -5,6 +5,7 @@ import pytest
 from lift_jax.bench import kills
 
 
+@pytest.mark.slow
 def test_three_kills(capsys):
     assert kills.main(["--count", "3"]) == 0, capsys.readouterr().out
     lines = capsys.readouterr().out.splitlines()

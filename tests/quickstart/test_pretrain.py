@@ -36,6 +36,7 @@ def tiny(tokenizer) -> CLIP:
     return CLIP(vision, text, 16)
 
 
+@pytest.mark.slow
 def test_a_seed_decides_the_parameters(tiny, tokenizer):
     source = CaptionedGlyphs(glyphs.atlas(FACES, CHARACTERS), FACES)
 
