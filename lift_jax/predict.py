@@ -19,62 +19,28 @@ is 1 if there was no image that could be read.
 
 import argparse
 import contextlib
-import csv
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from lift_jax.errors import UserError, exit_status, reason
 from lift_jax.files import check_file, expand, replacing
-from lift_jax.text import aligned, printable
+from lift_jax.inference.predictions import Answer, Prediction, write
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from lift_jax.inference.deciding import RolledUp, Rollup
+    from lift_jax.inference.deciding import Rollup
     from lift_jax.inference.model import AnyPrior, Model
     from lift_jax.inference.named_classes import SomeClasses
 
 FORMATS = ("table", "jsonl", "csv")
 PRIORS = ("uniform", "training", "estimate")
 THRESHOLD = 0.8
-
-
-class Answer(NamedTuple):
-    """The class that is expected to cost least.
-
-    Attributes:
-        label: its label.
-        expected_cost: what it is expected to cost.
-    """
-
-    label: int
-    expected_cost: float
-
-
-class Prediction(NamedTuple):
-    """An image's most probable classes, in descending order.
-
-    Attributes:
-        path: the image's file.
-        labels: the classes' labels.
-        probabilities: the classes' probabilities, 0 to 1.
-        problem: why the file could not be read; labels and probabilities are empty then.
-        answer: the cheapest answer, where costs are given.
-        rollup: the most specific rank that is sure enough, where a taxonomy is given.
-    """
-
-    path: str
-    labels: list[int]
-    probabilities: list[float]
-    problem: str | None = None
-    answer: Answer | None = None
-    rollup: "RolledUp | None" = None
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
@@ -159,98 +125,6 @@ def _known(index: int, paths: Sequence[str], best: dict[int, Prediction], proble
     if index in problems:
         return Prediction(paths[index], [], [], problems[index])
     return best.pop(index)
-
-
-def write(predictions: Iterable[Prediction], class_names: Sequence[str], style: str, file: IO[str]) -> None:
-    """Writes predictions as a table, as JSON lines, or as CSV with a line for each image and rank.
-
-    The last two are written as the predictions come. A table, whose columns are as wide as their content, has to wait
-    for the last one.
-    """
-    if style == "csv":
-        _write_csv(predictions, class_names, file)
-    elif style == "jsonl":
-        for prediction in predictions:
-            file.write(_json_line(_as_json(prediction, class_names), file))
-    else:
-        file.writelines(f"{line}\n" for line in _table(predictions, class_names))
-
-
-def _write_csv(predictions: Iterable[Prediction], class_names: Sequence[str], file: IO[str]) -> None:
-    """Writes a line for each image and rank; what was decided of the image stands in each of its lines."""
-    writer = csv.writer(file, lineterminator="\n")
-    header = ["path", "rank", "label", "class", "probability"]
-    has_header = False
-    for prediction in predictions:
-        if prediction.problem is not None:
-            continue
-        decided = _decided(prediction, class_names)
-        if not has_header:
-            writer.writerow([*header, *decided])
-            has_header = True
-        ranked = zip(prediction.labels, prediction.probabilities, strict=True)
-        for rank, (label, p) in enumerate(ranked, start=1):
-            writer.writerow([prediction.path, rank, label, class_names[label], f"{p:.6g}", *decided.values()])
-    if not has_header:
-        writer.writerow(header)
-
-
-def _decided(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-    """Gives the columns that a decision adds to a CSV file."""
-    columns: dict[str, Any] = {}
-    if prediction.answer is not None:
-        label, cost = prediction.answer
-        columns |= {"answer_label": label, "answer": class_names[label], "expected_cost": f"{cost:.6g}"}
-    if prediction.rollup is not None:
-        rank, name, p = prediction.rollup
-        columns |= {"rollup_rank": rank, "rollup": name, "rollup_probability": f"{p:.6g}"}
-    return columns
-
-
-def _json_line(content: dict, file: IO[str]) -> str:
-    """Writes a line of JSON, whose characters are escaped as JSON does it where the file cannot have them."""
-    line = json.dumps(content, ensure_ascii=False) + "\n"
-    try:
-        line.encode(getattr(file, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(content) + "\n"
-    return line
-
-
-def _as_json(prediction: Prediction, class_names: Sequence[str]) -> dict:
-    if prediction.problem is not None:
-        return {"path": prediction.path, "error": prediction.problem}
-    ranked = zip(prediction.labels, prediction.probabilities, strict=True)
-    classes = [{"label": label, "class": class_names[label], "probability": p} for label, p in ranked]
-    content: dict[str, Any] = {"path": prediction.path, "predictions": classes}
-    if prediction.answer is not None:
-        label, cost = prediction.answer
-        content["answer"] = {"label": label, "class": class_names[label], "expected_cost": cost}
-    if prediction.rollup is not None:
-        content["rollup"] = prediction.rollup._asdict()
-    return content
-
-
-def _table(predictions: Iterable[Prediction], class_names: Sequence[str]) -> Iterator[str]:
-    rows = [
-        [
-            printable(p.path),
-            *(f"{printable(class_names[c])} {100 * x:.1f} %" for c, x in zip(p.labels, p.probabilities, strict=True)),
-            *_decided_cells(p, class_names),
-        ]
-        for p in predictions
-        if p.problem is None
-    ]
-    yield from aligned(rows, right=False).splitlines() if rows else ()
-
-
-def _decided_cells(prediction: Prediction, class_names: Sequence[str]) -> Iterator[str]:
-    if prediction.answer is not None:
-        label, cost = prediction.answer
-        yield f"answer: {printable(class_names[label])} (expected cost {cost:.3g})"
-    if prediction.rollup is not None:
-        rank, name, p = prediction.rollup
-        yield f"{printable(rank)}: {printable(name)} {100 * p:.1f} %" if rank else f"no rank is sure ({100 * p:.1f} %)"
 
 
 def _parser() -> argparse.ArgumentParser:
