@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from logging import LogRecord
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers where a disk, a quota or a file is full."""
@@ -59,3 +60,8 @@ def first_line(error: Exception) -> str:
     """Gives what a library's exception says, as far as it fits into a sentence; its type if it says nothing."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if len(line) <= 300 else f"{line[:300]}…"
+
+
+def is_news(record: LogRecord) -> bool:
+    """Leaves out of a log the exceptions of orbax's threads, which it logs at length and raises as well."""
+    return not (record.exc_info and "orbax" in record.pathname)

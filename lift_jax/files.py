@@ -1,6 +1,7 @@
 """Paths as people write them, JSON that is no JSON, and results that are there whole or not at all."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -14,7 +15,6 @@ from typing import Any
 from etils import epath
 
 from lift_jax.errors import UserError, reason
-from lift_jax.text import printable
 
 SCHEMES = ("gs", "s3", "az")
 """The kinds of buckets that paths may name."""
@@ -74,7 +74,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _TwiceError(f"its key {printable(repr(twice), 60)} is there twice")
+        raise _TwiceError(f"its key {twice[:60]!r} is there twice")
     return made
 
 
@@ -186,6 +186,19 @@ def check_file(file: epath.PathLike, remedy: str) -> None:
 
 class _Checked(Exception):
     """Leaves `replacing` without a change."""
+
+
+def require_room(folder: epath.PathLike, size: int) -> None:
+    """Sees to it that so many bytes fit on the disk that the folder is on; a bucket has room.
+
+    Raises:
+        OSError: of a disk without space, before anything is written.
+    """
+    if "://" in str(folder):
+        return
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < size:  # some network file systems do not know, and say 0
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager

@@ -311,8 +311,7 @@ def _train(job: Job, saved: Saved | None, folder: storage.Folder, evaluator: Eva
     if judge is None:
         logs.info(f"Of the checkpoints that were kept, that of step {checkpoints.best} has the lowest training loss.")
         return network.with_trained(state.trainable)
-    best = ckpt.restore_chosen(folder.path, state, job.identity, logs)
-    assert best is not None
+    best = ckpt.restore_best(folder.path, Saved(state, loader.get_state(), (), judge.scores), job.identity)
     logs.info(f"The checkpoint of step {int(best.state.step)} is the best on the held-out images, and is evaluated.")
     return network.with_trained(best.state.trainable)
 

@@ -1,12 +1,13 @@
 """Paths as people write them, JSON that is no JSON, and files that are never half written."""
 
 import json
+import shutil
 
 import pytest
 from etils import epath
 
 from lift_jax.errors import UserError
-from lift_jax.files import expand, parse_json, replacing, write_json
+from lift_jax.files import expand, parse_json, replacing, require_room, write_json
 
 
 def test_paths_are_expanded(monkeypatch):
@@ -68,3 +69,10 @@ def test_files_in_buckets_are_replaced(bucket):
     write_json(file, [1])
     write_json(file, [2])
     assert json.loads(file.read_text()) == [2]
+
+
+def test_more_than_the_disk_has_room_for_is_refused(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    require_room(tmp_path, free // 2)
+    with pytest.raises(OSError, match="No space left on device"):
+        require_room(tmp_path, 2 * free)

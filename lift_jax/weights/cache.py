@@ -15,8 +15,8 @@ import tokenizers
 from etils import epath
 from flax import traverse_util
 
-from lift_jax.errors import UserError, first_line
-from lift_jax.files import parse_json
+from lift_jax.errors import UserError, first_line, is_news
+from lift_jax.files import parse_json, require_room
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.transformer import ACTIVATIONS
@@ -48,6 +48,8 @@ def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike 
         raise UserError(f"{folder} is not empty; name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     params = jax.tree.map(lambda x: x.astype(dtype, copy=False), dict(backbone.params))
+    # A disk that fills up while arrays are written leaves traces of tensorstore's threads.
+    require_room(folder, sum(x.nbytes for x in jax.tree.leaves(params)))
     with _quiet(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if backbone.tokenizer is not None:
@@ -71,11 +73,11 @@ def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike 
 def _quiet() -> Iterator[None]:
     """Keeps orbax from logging the tracebacks of an error that it raises as well."""
     logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
+    logger.addFilter(is_news)
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.removeFilter(is_news)
 
 
 def load(folder: epath.PathLike) -> Backbone:

@@ -7,7 +7,6 @@ import math
 import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from logging import LogRecord
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,8 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from lift_jax.cluster import processes
-from lift_jax.errors import UserError, first_line, reason
+from lift_jax.errors import UserError, first_line, is_news, reason
+from lift_jax.files import require_room
 from lift_jax.workdir import storage
 from lift_jax.workdir.identity import check as check_identity
 from lift_jax.workdir.logs import Logs
@@ -78,7 +78,7 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
         self._manager = ocp.CheckpointManager(folder, options=options)
-        logging.get_absl_logger().addFilter(_is_news)
+        logging.get_absl_logger().addFilter(is_news)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -95,7 +95,7 @@ class Checkpoints:
         """Waits, and ends the threads that save."""
         with self._writing():
             self._manager.close()
-        logging.get_absl_logger().removeFilter(_is_news)
+        logging.get_absl_logger().removeFilter(is_news)
 
     @property
     def best(self) -> int | None:
@@ -125,7 +125,7 @@ class Checkpoints:
         with self._writing():
             self._manager.wait_until_finished()  # then those that are to go are gone
             # A disk that fills up while arrays are written leaves a trace for each of them, by tensorstore's threads.
-            storage.require_room(self._manager.directory, sum(x.nbytes for x in jax.tree.leaves(content.state)))
+            require_room(self._manager.directory, sum(x.nbytes for x in jax.tree.leaves(content.state)))
             metrics = {"loss": loss} | ({} if score is None else {"score": score, "step": step})
             self._manager.save(step, args=items, metrics=metrics)
 
@@ -187,10 +187,24 @@ def restore_chosen(workdir: epath.PathLike, like: Any, identity: dict[str, Any],
         UserError: if that checkpoint is damaged: another one would give other results.
     """
     last = restore_newest(workdir, like, identity, logs)
-    step = best(last.scores, steps(workdir)) if last is not None else None
-    if step is None or last is None or step == int(last.state.step):
+    return None if last is None else restore_best(workdir, last, identity)
+
+
+def restore_best(workdir: epath.PathLike, last: Saved, identity: dict[str, Any]) -> Saved:
+    """Restores the checkpoint that is the best by the scores of the last one, unless it is the last one itself.
+
+    Args:
+        workdir: the run's folder.
+        last: the last checkpoint, or what it was made of; it is given back if it is the best, or has no scores.
+        identity: see `restore`.
+
+    Raises:
+        UserError: if the best checkpoint is damaged.
+    """
+    step = best(last.scores, steps(workdir))
+    if step is None or step == int(last.state.step):
         return last
-    return restore(_folder(workdir) / str(step), like, identity)
+    return restore(_folder(workdir) / str(step), last.state, identity)
 
 
 def restore_newest(workdir: epath.PathLike, like: Any, identity: dict[str, Any], logs: Logs) -> Saved | None:
@@ -320,11 +334,6 @@ def _checksum(state: Any) -> int:
     for array in jax.tree.leaves(state):
         total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
     return total
-
-
-def _is_news(record: LogRecord) -> bool:
-    """Leaves out the exceptions of orbax's threads, which it logs at length and raises as well."""
-    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _scores(run: dict[str, Any]) -> list[tuple[int, float]]:

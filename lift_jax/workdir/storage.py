@@ -1,9 +1,6 @@
 """A run's folder, on a disk or in a bucket."""
 
 import contextlib
-import errno
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,19 +104,6 @@ def opened(path: epath.PathLike) -> Iterator[Folder]:
                 f"The workdir {path} cannot be written to ({reason(error)}); make room and start the same command "
                 "again, which goes on from the newest checkpoint."
             ) from error
-
-
-def require_room(folder: epath.PathLike, size: int) -> None:
-    """Sees to it that so many bytes fit on the disk that the folder is on; a bucket has room.
-
-    Raises:
-        OSError: of a disk without space, before anything is written.
-    """
-    if "://" in str(folder):
-        return
-    disk = shutil.disk_usage(folder)
-    if disk.total and disk.free < size:  # some network file systems do not know, and say 0
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _probe(path: epath.Path) -> None:
