@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lift_jax.errors import exit_status
+from lift_jax.text import aligned
 from lift_jax.weights.known import BACKBONES
 
 _HEADER = ("name", "model", "parameters", "pixels", "licence", "head_init", "hub id")
@@ -24,9 +25,7 @@ def rows() -> list[tuple[str, ...]]:
 
 def plain() -> str:
     """The table for a console."""
-    widths = [max(map(len, column)) for column in zip(*rows(), strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows())
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned(rows(), right=False)
 
 
 def markdown() -> str:

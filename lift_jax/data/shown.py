@@ -1,6 +1,6 @@
 """Text from a person's files, as it can stand in a message: on one line, printable and not too long."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 
@@ -19,5 +19,9 @@ def shown(text: object) -> str:
 
 def some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:
     """Lists the first few of the items, and says how many more there are."""
-    first = ", ".join(shown(item) for item in items[:limit])
-    return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"
+    return ", ".join(shown(item) for item in items[:limit]) + and_more(items, limit)
+
+
+def and_more(items: Sized, limit: int) -> str:
+    """Says how many items there are beyond the first, as the end of a list; "" for none."""
+    return f" and {len(items) - limit:,} more" if len(items) > limit else ""

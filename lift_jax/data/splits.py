@@ -1,5 +1,7 @@
 """Splitting one set of labelled images into training and test."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
 
@@ -30,12 +32,22 @@ def hold_out(
             f"There is no test split and config.data.val_fraction is {fraction}; name a test split, or the "
             f"share of the images to hold out, for example 0.2."
         )
-    generator = np.random.default_rng(seed)
-    test = []
-    for label in np.unique(labels):
-        indices = generator.permutation(np.flatnonzero(labels == label))
-        test.append(indices[: min(round(fraction * len(indices)), len(indices) - 1)])
-    held_out = np.sort(np.concatenate(test))
+    counts = [max(0, min(round(fraction * count), count - 1)) for count in np.bincount(labels).tolist()]
+    held_out = draw(labels, counts, np.random.default_rng(seed))
     if not held_out.size:
         raise UserError(f"config.data.val_fraction={fraction} holds out no image at all; give a larger share.")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def draw(
+    labels: Int[np.ndarray, " images"], counts: Sequence[int], generator: np.random.Generator
+) -> Int[np.ndarray, " drawn"]:
+    """Draws so many images of each class; the indices are ascending.
+
+    Args:
+        labels: the class of each image.
+        counts: how many images of each class are drawn [classes].
+        generator: draws them.
+    """
+    drawn = [generator.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
+    return np.sort(np.concatenate(drawn))

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from lift_jax.data import text
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.shown import shown, some
+from lift_jax.data.splits import draw
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 
@@ -108,9 +109,7 @@ def _drawn(rule: str, train: Dataset, seed: int) -> Int[np.ndarray, " images"]:
             f"config.validation={rule} holds out no image at all, since the largest class has {largest:,} training "
             "images; write a number that leaves some to train on and some to hold out."
         )
-    generator = np.random.default_rng([_STREAM, seed])
-    drawn = [generator.permutation(np.flatnonzero(train.labels == label))[:count] for label, count in enumerate(spared)]
-    return np.sort(np.concatenate(drawn))
+    return draw(train.labels, spared.tolist(), np.random.default_rng([_STREAM, seed]))
 
 
 def _spared(rule: str, counts: Int[np.ndarray, " classes"]) -> Int[np.ndarray, " classes"]:

@@ -78,6 +78,7 @@ def _intervals(
 
 def _ends(values: Float[np.ndarray, "resamples classes"]) -> Float[np.ndarray, "classes 2"]:
     """Gives the percentiles between which an interval lies, of the values that are no NaN; NaN where there are none."""
+    # As NumPy's nanpercentile, which goes through the classes one by one and takes ten times as long.
     ordered = np.sort(values.T, axis=1)  # NaN stands last
     last = np.maximum(np.count_nonzero(~np.isnan(ordered), axis=1) - 1, 0)
     outside = (100 - COVERAGE) / 200

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lift_jax.data.shown import shown
+from lift_jax.data.shown import and_more, shown
 from lift_jax.errors import UserError
 from lift_jax.inference import named_classes
 
@@ -26,6 +26,7 @@ def prior_weights(
     prior: Mapping[str, float] | Float[np.ndarray, " classes"],
     class_names: Sequence[str],
     possible: Bool[np.ndarray, " classes"],
+    what: str = "The prior",
 ) -> Float[np.ndarray, " classes"]:
     """Gives the weight of each class, float64; those that are not possible have a weight of 0.
 
@@ -33,30 +34,30 @@ def prior_weights(
         prior: a weight for each possible class, by its name or in label order; NaN stands for none.
         class_names: the names of all classes, in label order.
         possible: the classes that can occur.
+        what: how an error message begins, such as the file.
 
     Raises:
         UserError: if a possible class has no weight, or one that is below 0 or infinite; or a name is no class.
     """
     if isinstance(prior, Mapping):
         weights = np.full(len(class_names), np.nan)
-        weights[named_classes.find(list(prior), class_names, "The prior")] = list(prior.values())
+        weights[named_classes.find(list(prior), class_names, what)] = list(prior.values())
     else:
         weights = np.asarray(prior, np.float64)
     if weights.shape != (len(class_names),):
         raise UserError(
-            f"The prior has the shape {list(weights.shape)}, but the run has {len(class_names)} classes; give a weight "
+            f"{what} has the shape {list(weights.shape)}, but the run has {len(class_names)} classes; give a weight "
             "for each class."
         )
     weights = np.where(possible, weights, 0)
     if (absent := np.flatnonzero(np.isnan(weights))).size:
-        more = f" and {absent.size - 1:,} more" if absent.size > 1 else ""
         raise UserError(
-            f"The prior has no weight for the class '{shown(class_names[absent[0]])}'{more}; write one for each class, "
-            "0 where it cannot occur."
+            f"{what} has no weight for the class '{shown(class_names[absent[0]])}'{and_more(absent, 1)}; write one for "
+            "each class, 0 where it cannot occur."
         )
     if (wrong := np.flatnonzero((weights < 0) | np.isinf(weights))).size:
         raise UserError(
-            f"The prior has the weight {weights[wrong[0]]} for the class '{shown(class_names[wrong[0]])}'; give a "
+            f"{what} has the weight {weights[wrong[0]]} for the class '{shown(class_names[wrong[0]])}'; give a "
             "number of at least 0."
         )
     return weights

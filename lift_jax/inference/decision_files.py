@@ -13,11 +13,11 @@ from jaxtyping import Float
 from lift_jax.data import delimited, text
 from lift_jax.data.labels import whole_number
 from lift_jax.data.matching import fold
-from lift_jax.data.shown import shown
+from lift_jax.data.shown import and_more, shown
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 from lift_jax.inference import named_classes
-from lift_jax.inference.deciding import Rank, Rollup
+from lift_jax.inference.deciding import Rank, Rollup, prior_weights
 
 _CLASS_HEADERS = ("class", "name", "class_name", "label", "species")
 _LARGEST = 64 << 20
@@ -85,22 +85,12 @@ def read_prior(
     """
     table = _table(expand(os.fspath(path), "The prior"))
     rows = _with_cells(table, 2, class_names, "a class and its weight, such as: cat, 12")
-    labels = named_classes.find([row.cells[0] for row in rows], class_names, table.where)
     weights = np.full(len(class_names), np.nan)
-    for label, row in zip(labels, rows, strict=True):
-        if not np.isnan(weights[label]):
-            raise UserError(
-                f"{table.where} line {row.line} has the class '{shown(class_names[label])}' a second time; write it in "
-                "one line."
-            )
-        weights[label] = _amount(row, table.where, "weight")
-    needed = range(len(class_names)) if only is None else only
-    if absent := [class_names[label] for label in needed if np.isnan(weights[label])]:
-        raise UserError(
-            f"{table.where} has no weight for the class '{shown(absent[0])}'{_others(absent)}; write one for each "
-            "class, 0 where it cannot occur."
-        )
-    if not np.any(weights[list(needed)] > 0):
+    for label, row in _by_class(table.where, rows, class_names).items():
+        weights[label] = _amount(row, row.cells[1], table.where, "weight")
+    possible = np.full(len(class_names), only is None)
+    possible[[] if only is None else list(only)] = True
+    if not np.any(prior_weights(weights, class_names, possible, table.where) > 0):
         raise UserError(f"{table.where} has no weight above 0; write one for a class that can occur.")
     return weights
 
@@ -134,7 +124,7 @@ def read_costs(path: str | os.PathLike[str], class_names: Sequence[str]) -> Floa
                 "second time; write it in one line."
             )
         seen.add(pair)
-        costs[pair] = _amount(row, table.where, "cost")
+        costs[pair] = _amount(row, row.cells[2], table.where, "cost")
     return costs
 
 
@@ -158,14 +148,8 @@ def read_rollup(path: str | os.PathLike[str], class_names: Sequence[str], thresh
             f"{table.where} is no taxonomy; write the columns class,genus,family (or other ranks) in its first line, "
             "and a class and its groups in each of the others."
         )
-    labels = named_classes.find([row.cells[0] for row in rows], class_names, table.where)
     groups: list[list[str]] = [[] for _ in class_names]
-    for label, row in zip(labels, rows, strict=True):
-        if groups[label]:
-            raise UserError(
-                f"{table.where} line {row.line} has the class '{shown(class_names[label])}' a second time; write it in "
-                "one line."
-            )
+    for label, row in _by_class(table.where, rows, class_names).items():
         cells = row.cells[1:]
         if len(cells) != len(header.cells) - 1 or not all(cells):
             raise UserError(
@@ -175,7 +159,8 @@ def read_rollup(path: str | os.PathLike[str], class_names: Sequence[str], thresh
         groups[label] = cells
     if absent := [name for name, found in zip(class_names, groups, strict=True) if not found]:
         raise UserError(
-            f"{table.where} has no line for the class '{shown(absent[0])}'{_others(absent)}; write one for each class."
+            f"{table.where} has no line for the class '{shown(absent[0])}'{and_more(absent, 1)}; write one for each "
+            "class."
         )
     ranks = [
         _rank(name, list(column)) for name, column in zip(header.cells[1:], zip(*groups, strict=True), strict=True)
@@ -188,10 +173,6 @@ def read_rollup(path: str | os.PathLike[str], class_names: Sequence[str], thresh
             "ranks from the most specific to the coarsest, and each group in one group of the next rank."
         )
     return Rollup((classes, *ranks), threshold)
-
-
-def _others(names: Sequence[str]) -> str:
-    return f" and {len(names) - 1:,} more" if len(names) > 1 else ""
 
 
 def _rank(name: str, column: Sequence[str]) -> Rank:
@@ -236,8 +217,21 @@ def _with_cells(table: _Table, count: int, class_names: Sequence[str], form: str
     return rows
 
 
-def _amount(row: delimited.Row, where: str, kind: str) -> float:
-    cell = row.cells[2 if kind == "cost" else 1]
+def _by_class(where: str, rows: Sequence[delimited.Row], class_names: Sequence[str]) -> dict[int, delimited.Row]:
+    """Finds the row of each label by the first cells, each of which names a class that no other row has."""
+    labels = named_classes.find([row.cells[0] for row in rows], class_names, where)
+    found: dict[int, delimited.Row] = {}
+    for label, row in zip(labels, rows, strict=True):
+        if label in found:
+            raise UserError(
+                f"{where} line {row.line} has the class '{shown(class_names[label])}' a second time; write it in one "
+                "line."
+            )
+        found[label] = row
+    return found
+
+
+def _amount(row: delimited.Row, cell: str, where: str, kind: str) -> float:
     value = _number(cell)
     if value is None or not math.isfinite(value) or value < 0:
         raise UserError(

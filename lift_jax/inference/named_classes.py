@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lift_jax.data.labels import whole_number
 from lift_jax.data.matching import SPELLINGS, fold
-from lift_jax.data.shown import shown, some
+from lift_jax.data.shown import and_more, shown, some
 from lift_jax.errors import UserError
 
 _SHOWN = 10
@@ -48,10 +48,9 @@ def find(names: Sequence[str], class_names: Sequence[str], what: str) -> list[in
         listed = ", ".join(
             f"'{shown(name)}' (the nearest is {_nearest(name, class_names)})" for name in missing[:_SHOWN]
         )
-        more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
         raise UserError(
-            f"{what} has names that are no class of the run: {listed}{more}; write the classes' names, or leave these "
-            "out."
+            f"{what} has names that are no class of the run: {listed}{and_more(missing, _SHOWN)}; write the classes' "
+            "names, or leave these out."
         )
     for name, labels in zip(names, found, strict=True):
         if len(labels) > 1:

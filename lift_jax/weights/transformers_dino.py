@@ -37,14 +37,11 @@ _V2_BLOCK = BlockNames(
     mlp_out="mlp.fc2",
     layer_scales=("layer_scale1.lambda1", "layer_scale2.lambda1"),
 )
-_V3_BLOCK = BlockNames(
-    ln_1="norm1",
+_V3_BLOCK = _V2_BLOCK._replace(
     qkv=("attention.q_proj.", "attention.k_proj.", "attention.v_proj."),
     attn_out="attention.o_proj",
-    ln_2="norm2",
     mlp_in="mlp.up_proj",
     mlp_out="mlp.down_proj",
-    layer_scales=("layer_scale1.lambda1", "layer_scale2.lambda1"),
 )
 
 

@@ -1,13 +1,11 @@
 """Formats and what is wrong with files, without peers: every mistake is one sentence that names the thing."""
 
-import contextlib
 import dataclasses
 import gzip
 import importlib.util
 import io
 import json
 import pickle
-import resource
 import shutil
 import zipfile
 from typing import Any
@@ -21,6 +19,7 @@ from comparison import features, outputs, random_images, random_tokens
 from conftest import make_clip
 
 from lift_jax import weights
+from lift_jax.bench.abuse.full_disk import full_disk
 from lift_jax.classifier import text_features
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
@@ -115,20 +114,9 @@ def test_convert_to_where_nothing_can_be_written(folder, capsys):
     assert "cannot be written (" in capsys.readouterr().err
 
 
-@contextlib.contextmanager
-def _full_disk(room):
-    """No file may grow beyond so many bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("form", ["transformers", "open_clip"])
-def test_convert_on_a_full_disk(folder, tmp_path, capsys, form):
-    with _full_disk(1000):
+def test_convert_on_afull_disk(folder, tmp_path, capsys, form):
+    with full_disk(1000):
         assert convert.main([str(folder), str(tmp_path / "new"), "--format", form]) == 1
     said = capsys.readouterr().err
     assert f"{tmp_path / 'new'} cannot be written (File too large)" in said and said.count("\n") == 1
@@ -139,7 +127,7 @@ def test_convert_on_a_full_disk(folder, tmp_path, capsys, form):
 def test_a_backbone_is_written_whole_or_not_at_all(clip, tmp_path, save):
     save(tmp_path, clip)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(OSError, match="File too large"), _full_disk(1000):
+    with pytest.raises(OSError, match="File too large"), full_disk(1000):
         save(tmp_path, clip, np.float16)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
