@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from lift_jax.data import image_kinds, jpeg_xl, wide_pixels
+from lift_jax.data import image_kinds, jpeg_xl, png, wide_pixels
 from lift_jax.errors import UserError, first_line
 
 try:
@@ -74,8 +74,8 @@ def _opened(decoder: Callable[..., Any], kind: image_kinds.Kind, data: bytes, na
     try:
         if kind is image_kinds.JPEG_XL:  # whose decoder does not stop at the header
             check_size(*jpeg_xl.shape(data), name)
-        if kind is image_kinds.PNG:  # whose decoder stops at the last row, before the checksum of the pixels
-            decoder(io.BytesIO(data), "").verify()
+        if kind is image_kinds.PNG:
+            png.check_pixels(data)
         return decoder(io.BytesIO(data), "")
     except UserError:
         raise

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from lift_jax.data.dataset import list_folder, printable
-from lift_jax.data.shown import some
+from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
 
@@ -34,6 +34,9 @@ def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
     folders = _Folders(root)
     found = [path if path in folders else _otherwise(path, folders) for path in paths]
     missing = list(dict.fromkeys(path for path, file in zip(paths, found, strict=True) if file is None))
+    for path in missing:
+        if "://" not in root and os.path.isdir(os.path.join(root, path)):
+            raise UserError(f"{where} names {shown(path)}, which is a folder; write the path of an image in each row.")
     if missing:
         raise UserError(
             f"{where} names {len(missing)} files that are not under {root or 'the current folder'}: "

@@ -121,11 +121,13 @@ def test_backslashes_name_the_same_images_and_classes_as_slashes(config, tmp_pat
 @pytest.mark.parametrize("form, suffix, header", [("lists", "txt", ""), ("csv", "csv", "path,label\n")])
 def test_a_row_that_names_a_folder_is_refused(config, tmp_path, form, suffix, header):
     separator = "," if header else " "
-    for name, paths in [("train", [*TRAIN, "ant"]), ("test", TEST)]:
-        lines = [f"{path}{separator}{CLASSES.index(label(path)) if '/' in path else 0}\n" for path in paths]
+    for name, paths in [("train", [*TRAIN, "train/ant"]), ("test", TEST)]:
+        lines = [f"{path}{separator}{CLASSES.index(label(path)) if path in (*TRAIN, *TEST) else 0}\n" for path in paths]
         (tmp_path / f"{name}.{suffix}").write_text(header + "".join(lines))
     config.update(format=form, train_list=str(tmp_path / f"train.{suffix}"), test_list=str(tmp_path / f"test.{suffix}"))
-    with pytest.raises(UserError, match=r"names 1 files that are not under .*: ant; set config\.data\.root"):
+    with pytest.raises(
+        UserError, match=rf"train\.{suffix} names train/ant, which is a folder; write the path of an image"
+    ):
         load(config)
 
 
