@@ -1,4 +1,4 @@
-"""The paper's point in two minutes: handwritten digits, made long-tailed, and a small CLIP that never saw them.
+"""The paper's point in a few minutes: handwritten digits, made long-tailed, and a small CLIP that never saw them.
 
     python -m lift_jax.main --config configs/quickstart.py
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lift_jax.weights import cache, huggingface
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (tests/requirements-parity-light.txt)")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+safetensors_torch = pytest.importorskip("safetensors.torch")
 
 pytestmark = pytest.mark.parity
 
@@ -59,6 +61,42 @@ def test_features(tmp_path, kind):
     for folder in "ours", "cached":
         again = weights.load(str(tmp_path / folder))
         assert again.hash == backbone.hash and again.vision == backbone.vision
+
+
+AUTHORS = (
+    (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+    (r"^embeddings\.position_embeddings", "pos_embed"),
+    (r"^embeddings\.", ""),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"),
+    (r"attention\.output\.dense", "attn.proj"),
+    (r"mlp\.weights_in", "mlp.w12"),
+    (r"mlp\.weights_out", "mlp.w3"),
+    (r"^layernorm", "norm"),
+)
+"""transformers' names of DINOv2's arrays, and those of the authors' .pth files."""
+
+
+@pytest.mark.parametrize("change", [{}, dict(use_swiglu_ffn=True), dict(num_register_tokens=4)], ids=str)
+def test_a_file_of_the_authors(tmp_path, change):
+    name = "Dinov2WithRegisters" if "num_register_tokens" in change else "Dinov2"
+    size = SIZE | dict(hidden_size=64, num_attention_heads=1) | change  # the file tells no heads; theirs are 64 wide
+    peer = randomize(getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**size)))
+    peer.save_pretrained(tmp_path / "theirs")
+    arrays = safetensors_torch.load_file(tmp_path / "theirs" / "model.safetensors")
+    for layer in range(size["num_hidden_layers"]):
+        for part in "weight", "bias":
+            own = [
+                arrays.pop(f"encoder.layer.{layer}.attention.attention.{x}.{part}") for x in ("query", "key", "value")
+            ]
+            arrays[f"blocks.{layer}.attn.qkv.{part}"] = torch.cat(own)
+    for theirs, ours in AUTHORS:
+        arrays = {re.sub(theirs, ours, key): value for key, value in arrays.items()}
+    torch.save(arrays, tmp_path / "dinov2.pth")
+    backbone = weights.load(str(tmp_path / "dinov2.pth"))
+    assert backbone.mean == (0.485, 0.456, 0.406) and backbone.resolution == 70
+    _compare(backbone, peer)
+    _compare(weights.load(str(tmp_path / "dinov2.pth"), 42), peer)
 
 
 @pytest.mark.parametrize("kind", ["DINOv2", "DINOv2 with registers"])
