@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
         return os.strerror(errno.ENOENT)
     if code := re.search(r"os_error_code='(\d+)'", str(error)):  # tensorstore's
         return os.strerror(int(code[1]))
-    if isinstance(error, ImportError) and (package := re.search(r"install (\w+)", str(error))):  # fsspec's
+    if isinstance(error, ImportError) and (package := re.search(r"[Ii]nstall (\w+)", str(error))):  # fsspec's
         return f"a package is missing: pip install {package[1]}"
     return getattr(error, "strerror", None) or first_line(error)
 

@@ -74,6 +74,7 @@ def test_eight_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, 
     assert_same_run(of_one, tmp_path / "eight")
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_one_device_for_losses_of_every_form_and_weights_in_pieces():
     cases = simulated_devices.printed(sharded_steps.__file__, 4)
     assert sum(" 0 arrays" not in name for name in cases) == 3
@@ -91,7 +92,10 @@ def start_several(folder: str, workdir: Path, *flags: Sequence[str]) -> list[sub
     return [start(folder, workdir, 1, *common, f"--process_id={i}", *own) for i, own in enumerate(flags)]
 
 
-@pytest.mark.parametrize("number, fsdp", [(2, False), (2, True), pytest.param(4, False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number, fsdp",
+    [(2, False), pytest.param(2, True, marks=pytest.mark.slow), pytest.param(4, False, marks=pytest.mark.slow)],
+)
 def test_several_processes_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, number, fsdp):
     flags = [[f"--config.fsdp={fsdp}"]] * number
     first, *others = [finish(process) for process in start_several(tiny_folder, tmp_path / "run", *flags)]

@@ -80,9 +80,9 @@ def test_records_go_into_a_bucket_and_what_is_there_is_not_copied_again(root, tm
     assert not any((copied / records).read_bytes())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")
 def test_a_bucket_without_its_package_says_what_to_install():
     data = data_defaults()
-    data.update(format="folder", root="gs://bucket/photos")
-    with pytest.raises(UserError, match=r"gs://bucket/photos.* cannot be read: .*pip install gcsfs\.$"):
+    data.update(format="folder", root="s3://bucket/photos")
+    with pytest.raises(UserError, match=r"s3://bucket/photos.* cannot be read: .*pip install s3fs\.$"):
         load(data)
