@@ -55,18 +55,15 @@ def calibrate(
     model = load(folder, checkpoint=checkpoint, backbone=backbone, raw=True)
     known = record.read(folder)
     held_out = _held_out(model, images, folder)
+    _check_number(len(held_out), held_out)
     check_file(folder / calibration.FILE, _REMEDY)
     with Logs(None, to_stderr=True) as logs:
         rows = _rows(model, held_out, np.asarray(known.class_groups), logs)
-    if len(rows.labels) < LEAST:
-        raise UserError(
-            f"{held_out.name} has {len(rows.labels)} images that can be read, but a calibration takes at least "
-            f"{LEAST}; name more with --images, or hold more out with config.validation in another run."
-        )
+    _check_number(len(rows.labels), held_out)
     chosen = cross_fitting.choose(rows, model.config.seed)
     made = Calibration(
         owner=calibration.owner(model.config, model.network, model.backbone),
-        held_out=HeldOut(source=held_out.name, counts=_counts(rows)),
+        held_out=_described(held_out.name, chosen.after, rows),
         class_groups=known.class_groups,
         adjustment=chosen.adjustment,
         shared=chosen.shared,
@@ -99,6 +96,20 @@ def _held_out(model: Model, images: str | None, folder: epath.Path) -> Dataset:
     return held_out
 
 
+def _check_number(count: int, held_out: Dataset) -> None:
+    """Refuses too few images.
+
+    Args:
+        count: how many images there are, or how many of them can be read.
+        held_out: the images.
+    """
+    if count < LEAST:
+        raise UserError(
+            f"{held_out.name} has {count} images to calibrate by, and it takes at least {LEAST}; name more with "
+            "--images, or hold more out with config.validation in another run."
+        )
+
+
 def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], logs: Logs) -> Rows:
     """Computes the logits of the images, of those that can be read."""
     loader = model.loader(dataset)
@@ -106,7 +117,7 @@ def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], l
     for problem in loader.problems.values():
         _LOGGER.warning("%s It is left out.", problem)
     if not batches:
-        raise UserError(f"None of the images of {dataset.name} can be read; name others with --images.")
+        _check_number(0, dataset)
     index, logits = (np.concatenate(column) for column in zip(*batches, strict=True))
     to_uniform = model.log_prior_shift("uniform")
     own = logits[:, 0] if to_uniform is None else logits[:, 0] + to_uniform
@@ -114,8 +125,21 @@ def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], l
     return Rows(own, zero_shot, dataset.labels[index].astype(np.int64), model.log_prior, groups)
 
 
-def _counts(rows: Rows) -> list[int]:
-    return np.bincount(rows.labels, minlength=len(rows.groups)).tolist()
+def _described(source: str, log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> HeldOut:
+    """Writes down the held-out images, with the probabilities that thresholds are made of."""
+    predicted = log_probabilities.argmax(axis=1)
+    true = np.take_along_axis(log_probabilities, rows.labels[:, None], axis=1)[:, 0]
+    return HeldOut(
+        source=source,
+        counts=np.bincount(rows.labels, minlength=len(rows.groups)).tolist(),
+        confidences=_sorted(np.exp(log_probabilities.max(axis=1)), rows.groups[predicted]),
+        true_probabilities=_sorted(np.exp(true), rows.groups[rows.labels]),
+    )
+
+
+def _sorted(probabilities: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> list[list[float]]:
+    """Sorts the probabilities of each group; rounding does not take them above 1."""
+    return [np.sort(np.minimum(probabilities[groups == group], 1)).tolist() for group in range(3)]
 
 
 def _steps(chosen: Chosen) -> list[Tried]:
