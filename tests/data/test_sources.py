@@ -145,7 +145,7 @@ def test_paths_from_home_and_the_environment(config, tmp_path, monkeypatch):
     train, _ = load(config)
     assert [train.source[i] for i in range(4)] == [expected.source[i] for i in range(4)]
     assert train.class_names == ("tailed frog", "scorpion", "black widow")
-    for form in "lists", "folder", "csv", "inaturalist", "tfds", "digits":
+    for form in "lists", "folder", "csv", "inaturalist", "tfds", "digits", "letters":
         for key in "root", "train_list", "test_list", "class_names":
             for path, problem in [
                 ("https://example.org/x", "is on the web"),
