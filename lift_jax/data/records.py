@@ -111,8 +111,8 @@ def _of_split(listed: Dataset, builder: Any, split: str, where: str) -> Dataset:
     order = np.array([records.get(key, -1) for key in keys])
     if missing := [path for path, record in zip(paths, order, strict=True) if record < 0]:
         raise UserError(
-            f"{where} names images ({len(missing):,} in all) that {builder.name} {split} lacks, by label and name of the "
-            f"file: {some(missing)}; give the lists of this data set."
+            f"{where} names images ({len(missing):,} in all) that {builder.name} {split} lacks, by label and name of "
+            f"the file: {some(missing)}; give the lists of this data set."
         )
     return dataclasses.replace(listed, source=RecordSource(_records(builder, split), order, names[order]))
 
