@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def entry_point() -> None:
-    """The console command `lift_jax`."""
+    """Runs the console command `lift_jax`."""
     own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
     command_line.run(main, __doc__, own)
 

@@ -25,7 +25,7 @@ from lift_jax.errors import UserError
 
 
 def default() -> ml_collections.ConfigDict:
-    """The locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
+    """Returns the locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
     config = ml_collections.ConfigDict()
     for section in (_trained_parts, _data_and_backbone, _optimization, _evaluation, _run):
         section(config)
@@ -110,7 +110,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
-    """The config with every `None` and `auto` replaced by the value it stands for.
+    """Returns the config with every `None` and `auto` replaced by the value it stands for.
 
     Raises:
         UserError: if a value is none of those that its key has, or out of its range.
@@ -132,7 +132,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
 
 
 def flatten(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
-    """{"data.root": value, ...}: every key with its path."""
+    """Returns every key with its path, as in {"data.root": value, ...}."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, ml_collections.ConfigDict | ml_collections.FrozenConfigDict):

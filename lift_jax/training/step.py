@@ -121,7 +121,7 @@ class TrainingStep:
         return value, StepMetrics(value, correct, jnp.sum(batch["mask"]))
 
     def _over_devices(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
-        """Gradient and metrics of the whole batch."""
+        """Returns the gradient and the metrics of the whole batch."""
         if not self.loss.additive:
             # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
             return self._over_micro_batches(trainable, frozen, batch, normaliser)
@@ -138,7 +138,7 @@ class TrainingStep:
         return sharded(trainable, frozen, batch, normaliser)
 
     def _over_micro_batches(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
-        """Gradient and metrics of some rows, summed over micro-batches."""
+        """Returns the gradient and the metrics of some rows, summed over micro-batches."""
         differentiate = jax.grad(self._forward, has_aux=True)
         count = self._micro_batches(batch["image"].shape)
         if count == 1:
