@@ -86,7 +86,8 @@ class TrainingStep:
         if self.mirrored:
             batch["image"] = flip(batch["image"], jax.random.fold_in(key, state.step))
         normaliser = self.loss.normaliser(batch["label"], batch["mask"])
-        gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
+        with self.input.products():
+            gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
         updates, opt_state = self.tx(lr).update(gradient, state.opt_state, state.trainable)
         trainable: Any = optax.apply_updates(state.trainable, updates)
         return TrainState(state.step + 1, trainable, opt_state), metrics
