@@ -42,9 +42,7 @@ def find_files(root: str, paths: Sequence[str], where: str, remedy: str = _REMED
             raise UserError(f"{where} names {shown(path)}, which is a folder; write the path of an image in each row.")
     if missing:
         files = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
-        raise UserError(
-            f"{where} names {files} not under {root or 'the current folder'}: {some(missing)}; {remedy}."
-        )
+        raise UserError(f"{where} names {files} not under {root or 'the current folder'}: {some(missing)}; {remedy}.")
     return [file for file in found if file is not None]
 
 
