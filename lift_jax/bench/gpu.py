@@ -104,7 +104,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     """Ends a process that has a group of its own, and all that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def run(names: Sequence[str], seconds: float, smoke: bool) -> list[tuple[str, dict[str, str]]]:
