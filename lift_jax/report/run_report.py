@@ -113,12 +113,14 @@ def _intro(run: RunFiles) -> str:
 
 
 def _metrics(run: RunFiles) -> str:
-    sections = [section for section in files.SECTIONS if section in run.results]
+    columns = {title: run.results[section] for section, title in files.SECTIONS.items() if section in run.results}
+    if run.record.zero_shot is not None:
+        columns = {"zero-shot": run.record.zero_shot, **columns}
     rows = [
-        [name, *(percent(run.results[section].get(key, np.nan)) for section in sections)]
+        [name, *(percent(column.get(key, np.nan)) for column in columns.values())]
         for name, key in files.metric_rows(run)
     ]
-    body = page.table(["percent", *(files.SECTIONS[section] for section in sections)], rows, strong=(0, 1))
+    body = page.table(["percent", *columns], rows, strong=(0, 1))
     return page.section("Metrics", body)
 
 
