@@ -23,7 +23,7 @@ from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
 from lift_jax.files import replacing_together, write_json
 from lift_jax.models import partition
-from lift_jax.training import head_start, objective, step
+from lift_jax.training import head_start, objective, step, zero_shot
 from lift_jax.training.hooks import RunHooks
 from lift_jax.training.loop import fit
 from lift_jax.training.objective import Objective
@@ -35,6 +35,7 @@ from lift_jax.workdir import checkpoints as ckpt
 from lift_jax.workdir.checkpoints import Saved
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
+from lift_jax.workdir.progress import duration
 
 Mode = Literal["train", "eval"]
 Results = dict[str, dict[str, float]]
@@ -140,6 +141,7 @@ class Loaded:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Any, Any]] = {}
+        self._zero_shot: dict[Any, dict[str, float] | None] = {}
 
     def data(self, config: ml_collections.FrozenConfigDict) -> RunData:
         """Gives the data of a run; what does not depend on the config's other keys is loaded once."""
@@ -151,6 +153,15 @@ class Loaded:
         """Gives the backbone of a run."""
         key = (config.backbone, config.resolution or None, config.backbone_activation)
         return self._once("backbone", key, lambda: weights.load(*key))
+
+    def zero_shot(self, job: "Job", backbone: Backbone, logs: Logs) -> dict[str, float] | None:
+        """Gives what the backbone of a run can do before its training (see `lift_jax.training.zero_shot`)."""
+        c = job.config
+        key = (c.data.to_json(), c.class_groups, c.validation, c.seed, c.backbone, c.resolution, c.backbone_activation)
+        key += (c.prompt, c.dtype, c.interpolation, c.tte.expand)
+        if key not in self._zero_shot:
+            self._zero_shot[key] = zero_shot.measure(c, job.network, backbone, job.data, logs)
+        return self._zero_shot[key]
 
     def _once(self, kind: str, key: Any, load: Any) -> Any:
         if self._kept.get(kind, (None, None))[0] != key:
@@ -194,6 +205,9 @@ def _prepare(
     elif saved is not None:
         network = network.with_trained(saved.state.trainable)
     job = dataclasses.replace(job, network=network)
+    if saved is None and trains and config.zero_shot:
+        before = loaded.zero_shot(job, backbone, logs)
+        job = dataclasses.replace(job, record=dataclasses.replace(made, zero_shot=before))
     if trains and processes.is_first():
         with replacing_together([folder.local / name for name in (config_file.FILE, record.FILE)]) as parts:
             job.write_down(*parts)
@@ -269,6 +283,7 @@ def _restore(
 def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, mode: Mode) -> record.Record:
     """Makes the record of the run."""
     trained = [] if network.method.zero_shot else tuners.rows(network.tuning, network.parts)
+    test_counts, class_groups = data.test.class_counts.tolist(), np.asarray(data.groups).tolist()
     return record.Record(
         # A run that is merely evaluated again was made by the command that trained it.
         command=(record.known_command(workdir) if mode == "eval" else None) or record.command_line(),
@@ -282,9 +297,10 @@ def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, 
         trainable=[row._asdict() for row in trained],
         class_names=list(data.train.class_names),
         train_counts=data.train_counts.tolist(),
-        test_counts=data.test.class_counts.tolist(),
-        class_groups=np.asarray(data.groups).tolist(),
+        test_counts=test_counts,
+        class_groups=class_groups,
         validation_counts=_held_out_counts(data),
+        zero_shot=record.known_zero_shot(workdir, test_counts, class_groups),
     )
 
 
@@ -338,8 +354,15 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     results: Results = {}
     predictions: dict[str, Predictions] = {}
+    began = time.monotonic()
     for section, mode in modes.items():
         loader = job.data.test_loader(resolution, mode)
+        if section == "tte":
+            seconds = loader.num_views * (time.monotonic() - began)
+            logs.info(
+                f"tte: {loader.num_views} views an image take up to {loader.num_views} times as long, about "
+                f"{duration(seconds)}; --config.tte.enabled=False leaves them out."
+            )
         counts, predictions[section] = evaluator(network.params, loader, logs, f"evaluation, {section}")
         results[section] = metrics.summarize(counts, class_groups=job.data.groups)
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
@@ -354,7 +377,10 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = _validate(job, network, evaluator, logs)
-    logs.info(metrics.table(results))
+    before = job.record.zero_shot if not network.method.zero_shot else None
+    logs.info(metrics.table({**({"zero_shot": before} if before else {}), **results}))
+    if before and (sentence := zero_shot.warning(before, results["plain"])):
+        logs.warning(sentence)
     if advice := groups.advice(config.class_groups, job.data.train_counts):
         logs.info(advice)
     if processes.is_first():

@@ -56,6 +56,7 @@ def run(
     by_hand: Iterable[str] = (),
     mode: Mode = "train",
     checkpoint: epath.PathLike | None = None,
+    launched: float | None = None,
 ) -> None:
     """Runs the grid `config.sweep`, each combination in a folder of its own below `workdir`, and prints the table.
 
@@ -67,6 +68,7 @@ def run(
         by_hand: keys set on the command line; they are taken out of the grid.
         mode: of each run.
         checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
+        launched: when the program was, from which the first run counts; the others count from their own start.
 
     Raises:
         UserError: if a combination is not valid, or was done with other settings, or if what it left is damaged.
@@ -91,7 +93,10 @@ def run(
     loaded = Loaded()
     with programs_compiled_once():
         for folder, (name, one) in plan.items():
-            result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint, loaded=loaded)
+            if folder in done:
+                result = done[folder]
+            else:
+                result, launched = run_one(one, folder, mode, checkpoint, launched, loaded), None
             results.setdefault(name, []).append(result)
     if jax.process_index() == 0:
         print(summary(results))
