@@ -13,8 +13,8 @@ import lift_jax.__main__ as top
 import lift_jax.bench.__main__ as bench
 from lift_jax import config as lift_config
 from lift_jax.config import short_forms
-from lift_jax.configs.run import get_config as run_config
 from lift_jax.errors import UserError
+from lift_jax.workdir.as_config import get_config as run_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,7 +102,7 @@ def test_what_is_given_with_a_folder_stays(tmp_path):
 
 
 def test_a_run_that_is_evaluated_brings_its_config():
-    config = "--config=configs/run.py:runs/a"
+    config = f"--config={ROOT / 'lift_jax/workdir/as_config.py'}:runs/a"
     evaluated = [config, "--mode=eval", "--workdir=runs/a", "--config.tte.enabled=false"]
     assert short_forms.expand(["--mode=eval", "runs/a", "--config.tte.enabled=false"]).words == evaluated
     separate = ["--workdir", "runs/a", "--mode", "eval"]
@@ -136,5 +136,5 @@ def test_the_config_of_a_run_can_be_had_and_changed(tmp_path):
     again.lr = 0.25
     with pytest.raises(AttributeError):
         again.learning_rate = 1
-    with pytest.raises(UserError, match=r"configs/run\.py:RUN"):
+    with pytest.raises(UserError, match="FILE:RUN"):
         run_config()

@@ -17,7 +17,6 @@ import numpy as np
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-import lift_jax
 from lift_jax.bench.jax_step import JaxStep
 from lift_jax.bench.workload import Workload
 from lift_jax.errors import first_line
@@ -74,7 +73,7 @@ def packages() -> Finding:
     if unmet:
         wanted = " ".join(f'"{each}"' for each in unmet)
         return Finding("wrong", f"missing or of another version: {', '.join(unmet)}", f"Run pip install {wanted}.")
-    return Finding("ok", f"lift_jax {lift_jax.__version__}, {versions}")
+    return Finding("ok", versions)
 
 
 def _requirements() -> list[Requirement]:

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from lift_jax.data.split_folders import find_splits
 from lift_jax.errors import UserError
 
-_FOLDER, _RUN = "configs/folder.py", "configs/run.py"
+_FOLDER = "configs/folder.py"
+_RUN = Path(__file__).parents[1] / "workdir" / "as_config.py"
 
 
 class Words(NamedTuple):
