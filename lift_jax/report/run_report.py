@@ -108,7 +108,8 @@ def _intro(run: RunFiles) -> str:
         held_out = sum(run.record.validation_counts)
         text += f" {held_out:,} of these were held out, and the checkpoint that is the best on them is the one shown."
     if untested:
-        text += f" {untested} class{'es have' if untested > 1 else ' has'} no test images and count in no mean."
+        have, count = ("es have", "count") if untested > 1 else (" has", "counts")
+        text += f" {untested} class{have} no test images and {count} in no mean."
     return page.paragraph(text)
 
 
