@@ -14,6 +14,7 @@ from etils import epath
 import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import tuners, weights
+from lift_jax.classifier import frozen
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
@@ -237,6 +238,8 @@ def _load_network(
     processes.agree(data=split, backbone=backbone.hash)
     if not method.zero_shot:  # which trains nothing, its head neither
         logs.info(tuners.summary(network.tuning, network.parts))
+    for sentence in frozen.remarks(network.parts, config.frozen_dtype, jax.devices()[0]):
+        logs.info(sentence)
     network = network.placed(placement.make_mesh(), config.fsdp)
     logs.stage("backbone")
     return network, backbone

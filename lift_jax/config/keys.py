@@ -136,6 +136,7 @@ KEYS: Mapping[str, Key] = {
     "tau": Key(low=0, high=100),
     "seed": _whole(0, _SEED),
     "dtype": Key("evaluation", choices=("auto", "float32", "bfloat16")),
+    "frozen_dtype": Key(choices=("auto", "bfloat16", "fp8", "int8")),
     "remat": Key("free", choices=("none", "minimal", "full")),
     **{
         f"recipes.{name}.{key}": dataclasses.replace(value, kind="free")  # lr, num_epochs and so on have their values
