@@ -10,6 +10,7 @@ the features that the head sees, and the head's gradient.
 """
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def crops(
     """Cuts random squares of half to all of an image's short side, resized to `side` pixels."""
     squares = []
     for _ in range(count):
-        image = photographs[generator.integers(len(photographs))]
+        image = photographs[int(generator.integers(len(photographs)))]
         length = int(min(image.size) * generator.uniform(0.5, 1))
         left, top = (int(generator.integers(0, size - length + 1)) for size in image.size)
         square = image.resize((side, side), Image.Resampling.BICUBIC, (left, top, left + length, top + length))
@@ -139,6 +140,12 @@ def photographs(files: Sequence[str]) -> list[Image.Image]:
     return opened
 
 
+def _order(name: str) -> tuple[str, int]:
+    """Sorts blocks by their numbers."""
+    match = re.fullmatch(r"block (\d+)", name)
+    return ("block", int(match[1])) if match else (name, 0)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,7 +157,7 @@ def main() -> None:
     given = parser.parse_args()
     backbone = weights.load(given.backbone, given.resolution)
     table = compare(backbone, photographs(given.images), given.batch, given.draws)
-    names = list(next(iter(table.values())))
+    names = sorted(next(iter(table.values())), key=_order)
     rows = [("activations/kernels", *(each.replace("auto", "the same") for each in table))]
     for name in names:
         form = "{:,.0f}" if name == "bytes" else "{:.4f}"

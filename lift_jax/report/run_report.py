@@ -1,5 +1,6 @@
 """A run's own page: report.html beside its numbers, and the pictures as PNG files in report/."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,7 @@ def _class_table(run: RunFiles) -> str:
     return page.section("All classes", body, "wide long")
 
 
-def _precision(config: dict[str, Any]) -> str:
+def _precision(config: Mapping[str, Any]) -> str:
     frozen = config["frozen_dtype"]
     return config["dtype"] if frozen == "auto" else f"{config['dtype']}, frozen kernels in {frozen}"
 
