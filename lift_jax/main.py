@@ -36,6 +36,9 @@ _CHECKPOINT = flags.DEFINE_string(
     None,
     "With --mode eval: a checkpoint's folder instead of the newest, or the authors' file checkpoint.pth.tar.",
 )
+_MEMBERS = flags.DEFINE_integer(
+    "members", 8, "With config.sweep: how many runs that differ in seed and lr alone train at once.", lower_bound=1
+)
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print all keys of the config with their values, and stop.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Of several processes, where no TPU pod, SLURM or GKE tells: host:port of the first one."
@@ -82,14 +85,14 @@ def main(argv: Sequence[str]) -> None:
     mode: Any = _MODE.value  # absl keeps it to the two that there are
     checkpoint = None if _CHECKPOINT.value is None else given_checkpoint.find(_CHECKPOINT.value)
     if config.sweep:
-        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint)
+        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint, members=_MEMBERS.value)
     else:
         run(config, workdir, mode, checkpoint, process_start())
 
 
 def entry_point() -> None:
-    """The console command `lift_jax`."""
-    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
+    """Runs the console command `lift_jax`."""
+    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _MEMBERS, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
     command_line.run(main, __doc__, own)
 
 

@@ -35,6 +35,7 @@ class Progress:
         enabled: a disabled bar counts and shows nothing.
         terminal: whether to draw a bar; by default, whether standard error is a terminal.
         clock: seconds from any origin.
+        name: what the bar says before `desc`, where there are bars of several runs.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Progress:
         enabled: bool = True,
         terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        name: str = "",
     ):
         self._total, self._desc, self._done, self._enabled = total, desc, initial, enabled
         self._initial, self._unit, self._line_every, self._clock = initial, unit, line_every, clock
@@ -60,7 +62,12 @@ class Progress:
         if enabled and (sys.stderr.isatty() if terminal is None else terminal):
             layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} " + unit + "{postfix}"
             self._bar = tqdm(
-                total=total, desc=desc, initial=initial, leave=False, dynamic_ncols=True, bar_format=layout
+                total=total,
+                desc=f"{name} {desc}".lstrip(),
+                initial=initial,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format=layout,
             )
 
     def update(
