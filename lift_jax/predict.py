@@ -48,7 +48,7 @@ THRESHOLD = 0.8
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
-    """The files that PATH... stands for; see `lift_jax.data.image_files.find_images`."""
+    """Finds the files that PATH... stands for; see `lift_jax.data.image_files.find_images`."""
     from lift_jax.data import image_files  # It brings JAX, which `--help` does not need.
 
     return image_files.find_images(paths, listed)

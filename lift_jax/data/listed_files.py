@@ -41,11 +41,8 @@ def find_files(root: str, paths: Sequence[str], where: str, remedy: str = _REMED
         if "://" not in root and os.path.isdir(os.path.join(root, path)):
             raise UserError(f"{where} names {shown(path)}, which is a folder; write the path of an image in each row.")
     if missing:
-        raise UserError(
-            f"{where} names {len(missing)} files that are not under {root or 'the current folder'}: "
-            f"{some(missing[:10])}{', ...' if len(missing) > 10 else ''}; "
-            f"{remedy}."
-        )
+        files = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
+        raise UserError(f"{where} names {files} not under {root or 'the current folder'}: {some(missing)}; {remedy}.")
     return [file for file in found if file is not None]
 
 

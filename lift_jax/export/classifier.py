@@ -10,12 +10,13 @@ from jaxtyping import Array, Float, UInt8
 from lift_jax.export.preprocessing import to_square
 from lift_jax.inference.calibration import Calibration
 from lift_jax.inference.model import Model
+from lift_jax.models.device import suited_to
 
 
 def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
     """Makes a function from images to logits, with the parameters inside as constants."""
     params = jax.device_get(model.params)
-    classifier, image_input = model.network.classifier, model.network.input
+    classifier, image_input = suited_to(None, model.network.classifier), model.network.input
 
     def logits(images: UInt8[Array, "b side side 3"]) -> Float[Array, "b classes"]:
         values: Any = classifier.apply({"params": params}, image_input.normalize(images))
