@@ -125,14 +125,13 @@ def test_a_sweep_trains_learning_rates_of_one_seed_at_once(configs, lone, tmp_pa
 
 
 def test_groups_of_a_sweep_are_those_that_one_program_holds(configs):
+    alone = {"fsdp": True}, {"fsdp": True}, {"method": "zero_shot"}, {"method": "zero_shot", "seed": 3}
     plan = {}
-    for index, changes in enumerate(
-        [{}, {"seed": 3}, {"tau": 2.0}, {"lr": 0.2}, {"seed": 4}, {"fsdp": True}, {"fsdp": True}]
-    ):
+    for index, changes in enumerate([{}, {"seed": 3}, {"tau": 2.0}, {"lr": 0.2}, {"seed": 4}, *alone]):
         plan[index] = configs["a"].copy_and_resolve_references()
         plan[index].update(changes)
-    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6]]
-    assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6]]
+    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6], [7], [8]]
+    assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6], [7], [8]]
 
 
 def test_members_differ_from_one_another(configs, group):
