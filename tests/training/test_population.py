@@ -112,6 +112,7 @@ def test_members_of_a_larger_group_end_as_their_lone_runs(configs, lone, group, 
             np.testing.assert_allclose(line["loss"], other["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_learning_rates_of_one_seed_at_once(configs, lone, tmp_path, capsys):
     config = configs["a"].copy_and_resolve_references()
     config.sweep = "lr=0.05,0.02 tte.mode=fivecrop"
@@ -167,6 +168,7 @@ def test_a_group_that_was_killed_ends_as_the_one_that_was_not(configs, group, tm
         jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_group_is_a_run_as_any_other(configs, group, tmp_path):
     shutil.copytree(group / "b", tmp_path / "b")
     assert np.isfinite(lift_jax.load(tmp_path / "b").predict(np.zeros((1, 8, 8, 3), np.uint8))).all()
