@@ -16,6 +16,7 @@ from etils import epath
 import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import tuners
+from lift_jax.classifier import frozen
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
@@ -26,7 +27,7 @@ from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
 from lift_jax.files import replacing_together, write_json
 from lift_jax.models import partition
-from lift_jax.training import head_start, objective, population, step
+from lift_jax.training import head_start, objective, population, step, zero_shot
 from lift_jax.training.hooks import RunHooks
 from lift_jax.training.loop import fit
 from lift_jax.training.objective import Objective
@@ -38,6 +39,7 @@ from lift_jax.workdir import checkpoints as ckpt
 from lift_jax.workdir.checkpoints import Saved
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
+from lift_jax.workdir.progress import duration
 
 Mode = Literal["train", "eval"]
 Results = dict[str, dict[str, float]]
@@ -260,7 +262,10 @@ def _prepare(
         network = network.with_trained({**parts.trainable, partition.HEAD: head})
     elif saved is not None:
         network = network.with_trained(saved.state.trainable)
-    job = dataclasses.replace(job, network=network)
+    if saved is None and trains and config.zero_shot:
+        before = loaded.zero_shot(config, lambda: zero_shot.measure(config, network, backbone, data, logs))
+        made = dataclasses.replace(made, zero_shot=before)
+    job = dataclasses.replace(job, network=network, record=made)
     if trains and processes.is_first():
         with replacing_together([folder.local / name for name in (config_file.FILE, record.FILE)]) as parts:
             job.write_down(*parts)
@@ -304,6 +309,8 @@ def _load_network(
     processes.agree(data=split, backbone=backbone.hash)
     if not method.zero_shot:  # which trains nothing, its head neither
         logs.info(tuners.summary(network.tuning, network.parts))
+    for sentence in frozen.remarks(network.parts, config.frozen_dtype, jax.devices()[0]):
+        logs.info(sentence)
     network = loaded.placed(network, config.fsdp)
     logs.stage("backbone")
     return network, backbone
@@ -336,6 +343,7 @@ def _restore(
 def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, mode: Mode) -> record.Record:
     """Makes the record of the run."""
     trained = [] if network.method.zero_shot else tuners.rows(network.tuning, network.parts)
+    test_counts, class_groups = data.test.class_counts.tolist(), np.asarray(data.groups).tolist()
     return record.Record(
         # A run that is merely evaluated again was made by the command that trained it.
         command=(record.known_command(workdir) if mode == "eval" else None) or record.command_line(),
@@ -349,9 +357,10 @@ def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, 
         trainable=[row._asdict() for row in trained],
         class_names=list(data.train.class_names),
         train_counts=data.train_counts.tolist(),
-        test_counts=data.test.class_counts.tolist(),
-        class_groups=np.asarray(data.groups).tolist(),
+        test_counts=test_counts,
+        class_groups=class_groups,
         validation_counts=_held_out_counts(data),
+        zero_shot=record.known_zero_shot(workdir, test_counts, class_groups),
     )
 
 
@@ -506,8 +515,15 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     results: Results = {}
     predictions: dict[str, Predictions] = {}
+    began = time.monotonic()
     for section, mode in modes.items():
         loader = job.data.test_loader(resolution, mode)
+        if section == "tte":
+            seconds = loader.num_views * (time.monotonic() - began)
+            logs.info(
+                f"tte: {loader.num_views} views an image take up to {loader.num_views} times as long, about "
+                f"{duration(seconds)}; --config.tte.enabled=False leaves them out."
+            )
         counts, predictions[section] = evaluator(network.params, loader, logs, f"evaluation, {section}")
         results[section] = metrics.summarize(counts, class_groups=job.data.groups)
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
@@ -522,7 +538,10 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = _validate(job, network, evaluator, logs)
-    logs.info(metrics.table(results))
+    before = None if network.method.zero_shot else job.record.zero_shot
+    logs.info(metrics.table({**({"zero_shot": before} if before else {}), **results}))
+    if before and (sentence := zero_shot.warning(before, results["plain"])):
+        logs.warning(sentence)
     if advice := groups.advice(config.class_groups, job.data.train_counts):
         logs.info(advice)
     if processes.is_first():

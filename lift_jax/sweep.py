@@ -212,7 +212,7 @@ def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) 
 
 
 def _compare(names: Sequence[str], workdir: epath.Path) -> None:
-    """The runs side by side as a page. Whatever goes wrong with it, the runs are there."""
+    """Writes the runs side by side as a page. Whatever goes wrong with it, the runs are there."""
     try:
         from lift_jax.report import compare  # matplotlib takes a second to import
 
@@ -225,7 +225,7 @@ def _compare(names: Sequence[str], workdir: epath.Path) -> None:
 
 
 def summary(results: Mapping[str, Sequence[Results]]) -> str:
-    """A line a combination: the mean over its runs, and "± standard deviation" (of the sample) where there are several.
+    """Formats a line a combination: the mean over its runs, and "± standard deviation" (of the sample) if several.
 
     The numbers are those of test-time ensembling where it is enabled, else of the plain evaluation.
     """
@@ -241,7 +241,7 @@ def summary(results: Mapping[str, Sequence[Results]]) -> str:
 
 
 def _absent(value: float | None) -> bool:
-    """A group without classes is NaN in a run's results and null in its eval.json."""
+    """Tells whether a group has no classes: that is NaN in a run's results and null in its eval.json."""
     return value is None or math.isnan(value)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.attention import multi_head_attention
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.linear import Linear
 from lift_jax.models.sites import BlockTuners, Sites
@@ -56,6 +57,7 @@ class Block(nn.Module):
         layer_scale: whether each branch is multiplied by a learnt scale for each channel before it is added (Touvron
             et al. 2021, arXiv 2103.17239, eq. 4). It belongs to the branch: the tuners of the MLP branch come after it.
         gated: whether the MLP is gated.
+        attention: who computes the attention.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -67,6 +69,7 @@ class Block(nn.Module):
     first: int | None = None
     layer_scale: bool = False
     gated: bool = False
+    attention: Attention = "plain"
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
@@ -86,7 +89,7 @@ class Block(nn.Module):
         x = sites.tokens(x, x.shape[1] if length is None else length)
         h = sites.norm("ln_1", LayerNorm(self.epsilon, name="ln_1")(x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles)
+        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles, self.attention)
         x = x[:, : self.first] + self._scaled("layer_scale_1", Linear(width, name="attn_out")(h, sites))
 
         h = sites.norm("ln_2", LayerNorm(self.epsilon, name="ln_2")(x))

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.rotary import axial_angles
@@ -39,6 +40,7 @@ class VisionTransformer(nn.Module):
             `lift_jax.weights.positions.resize_positions`); only DINOv2 without registers has it otherwise.
         dtype: of the activations. Layer norm and softmax statistics are float32 in any case.
         remat: what the backward pass computes anew (see `lift_jax.models.transformer.Remat`).
+        attention: who computes the attention (see `lift_jax.models.attention_kernels.Attention`).
         tuners: gives the tuners of block i (see `lift_jax.models.sites`).
     """
 
@@ -59,6 +61,7 @@ class VisionTransformer(nn.Module):
     antialias: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
     remat: Remat = "none"
+    attention: Attention = "plain"
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @nn.compact
@@ -79,6 +82,7 @@ class VisionTransformer(nn.Module):
                 first=first,
                 layer_scale=self.layer_scale,
                 gated=self.gated,
+                attention=self.attention,
                 tuners=self.tuners(i),
                 name=f"block_{i}",
             )
@@ -86,7 +90,7 @@ class VisionTransformer(nn.Module):
         ln_post = LayerNorm(self.epsilon, name="ln_post")
         if self.pool == "class":
             return ln_post(x[:, 0])
-        head = AttentionPooling(self.num_heads, self.mlp_dim, self.activation, self.epsilon, name="pool")
+        head = AttentionPooling(*size, self.attention, name="pool")
         return head(ln_post(x[:, :length]))
 
     def _embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b t d"]:

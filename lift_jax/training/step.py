@@ -86,7 +86,8 @@ class TrainingStep:
         if self.mirrored:
             batch["image"] = flip(batch["image"], jax.random.fold_in(key, state.step))
         normaliser = self.loss.normaliser(batch["label"], batch["mask"])
-        gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
+        with self.input.products():
+            gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
         updates, opt_state = self.tx(lr).update(gradient, state.opt_state, state.trainable)
         trainable: Any = optax.apply_updates(state.trainable, updates)
         return TrainState(state.step + 1, trainable, opt_state), metrics
@@ -130,7 +131,7 @@ class TrainingStep:
         return value, StepMetrics(value, correct, jnp.sum(batch["mask"]))
 
     def _over_devices(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
-        """Gradient and metrics of the whole batch."""
+        """Returns the gradient and the metrics of the whole batch."""
         if not self.loss.additive:
             # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
             return self._over_micro_batches(trainable, frozen, batch, normaliser)
@@ -147,7 +148,7 @@ class TrainingStep:
         return sharded(trainable, frozen, batch, normaliser)
 
     def _over_micro_batches(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
-        """Gradient and metrics of some rows, summed over micro-batches."""
+        """Returns the gradient and the metrics of some rows, summed over micro-batches."""
         differentiate = jax.grad(self._forward, has_aux=True)
         count = self._micro_batches(batch["image"].shape)
         if count == 1:
