@@ -9,6 +9,7 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
+from lift_jax import tuners
 from lift_jax.classifier.network import Network
 from lift_jax.data import RunData, groups, validation
 from lift_jax.files import write_json
@@ -65,8 +66,9 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
 def program_key(config: ml_collections.FrozenConfigDict) -> Hashable:
     """Gives what runs have in common that can train as one program: the same value of a resolved config.
 
-    It is the config without `MEMBERS_OWN`; several processes, or a backbone in pieces over the devices, hold one run.
+    It is the config without `MEMBERS_OWN`. Several processes, or a backbone in pieces over the devices, hold one run,
+    and a run that trains nothing is in no group.
     """
     values = lift_config.flatten(config)
-    alone = jax.process_count() > 1 or config.fsdp
+    alone = jax.process_count() > 1 or config.fsdp or tuners.resolve(config.method, config.tuner).zero_shot
     return object() if alone else tuple((key, str(value)) for key, value in values.items() if key not in MEMBERS_OWN)
