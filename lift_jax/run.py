@@ -16,6 +16,7 @@ from etils import epath
 import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import tuners
+from lift_jax.classifier import frozen
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
@@ -308,6 +309,8 @@ def _load_network(
     processes.agree(data=split, backbone=backbone.hash)
     if not method.zero_shot:  # which trains nothing, its head neither
         logs.info(tuners.summary(network.tuning, network.parts))
+    for sentence in frozen.remarks(network.parts, config.frozen_dtype, jax.devices()[0]):
+        logs.info(sentence)
     network = loaded.placed(network, config.fsdp)
     logs.stage("backbone")
     return network, backbone
