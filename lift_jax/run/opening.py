@@ -110,14 +110,15 @@ def _prepare(
         network = network.with_trained({**parts.trainable, partition.HEAD: head})
     elif saved is not None:
         network = network.with_trained(saved.state.trainable)
+    logs.stage("head start" if saved is None else "checkpoint")
     if saved is None and trains and config.zero_shot:
         before = loaded.zero_shot(config, lambda: zero_shot.measure(config, network, backbone, data, logs))
         made = dataclasses.replace(made, zero_shot=before)
+        logs.stage("zero-shot")
     job = dataclasses.replace(job, network=network, record=made)
     if trains and processes.is_first():
         with replacing_together([folder.local / name for name in (config_file.FILE, record.FILE)]) as parts:
             job.write_down(*parts)
-    logs.stage("head start" if saved is None else "checkpoint")
     return job, saved
 
 
