@@ -98,20 +98,18 @@ def _forward(x: Array, kernel: Quantised) -> tuple[Array, Quantised]:
 def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
     """Returns g W' for the kernel W as it is stored, its scale folded into g.
 
-    With int8 in the dtype of the activations, since a gradient's range is too wide for 255 levels; int8 values are
-    exact in bfloat16. With fp8 the rows of the scaled gradient are quantised as well.
+    With fp8 the rows of the scaled gradient are quantised as well: with a scale for each row e4m3 has range enough, and
+    it rounds half as coarsely as e5m2. With int8 the product is in the dtype of the activations, where int8 values are
+    exact.
     """
     scaled = g.astype(jnp.float32) * kernel.scale
-    gradient_type = GRADIENTS[kernel.values.dtype.name]
-    if gradient_type is None:
+    if kernel.values.dtype == STORED["int8"]:
         return _dot(scaled.astype(g.dtype), kernel.values.astype(g.dtype), 1).astype(g.dtype), None
-    values, scale = _scaled(scaled, -1, gradient_type, jnp)
+    values, scale = _scaled(scaled, -1, kernel.values.dtype, jnp)
     return (_dot(values, kernel.values, 1) * scale).astype(g.dtype), None
 
 
 _matmul.defvjp(_forward, _backward)
-
-GRADIENTS: dict[str, Any] = {"int8": None, "float8_e4m3fn": jnp.float8_e5m2}
 
 
 def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int) -> Float[Array, "*b m"]:
@@ -122,9 +120,13 @@ def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int) -> F
 
 
 def _scaled(x: Any, axis: int, dtype: Any, xp: Any) -> tuple[Any, Any]:
-    """Returns eight-bit values and scales along an axis (which is kept); the largest magnitude becomes the type's.
+    """Returns eight-bit values and scales along an axis (which is kept), such that the largest magnitude is the type's.
 
-    `xp` is NumPy or `jax.numpy`.
+    Args:
+        x: float32.
+        axis: along which the values share a scale.
+        dtype: of the values.
+        xp: NumPy or jax.numpy.
     """
     whole = jnp.issubdtype(dtype, jnp.integer)
     largest = float(jnp.iinfo(dtype).max if whole else jnp.finfo(dtype).max)
