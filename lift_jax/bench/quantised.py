@@ -112,8 +112,9 @@ def _vectors(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[
 
     def value(trainable: dict[str, Tree], frozen: Tree, images: Any) -> tuple[Any, Any]:
         params = {"params": partition.merge(frozen, *trainable.values())}
-        features: Any = network.classifier.apply(params, network.input.normalize(images), method="features")
-        logits: Any = network.classifier.apply(params, features, method="logits")
+        with network.input.products():
+            features: Any = network.classifier.apply(params, network.input.normalize(images), method="features")
+            logits: Any = network.classifier.apply(params, features, method="logits")
         return loss(logits, labels, mask, loss.normaliser(jnp.asarray(labels), mask)), features
 
     gradient, features = jax.jit(jax.grad(value, has_aux=True))(network.parts.trainable, network.parts.frozen, images)

@@ -36,7 +36,14 @@ ADJUSTED = {"mix": 0.5, "tau": -0.4, "temperatures": [0.7, 1.5, 2.0]}
 def digits_config(folder: str, **changes):
     config = lift_config.default()
     config.update(
-        backbone=folder, num_epochs=1, batch_size=128, lr=0.05, report=False, class_groups="thirds", method="head_only"
+        backbone=folder,
+        num_epochs=1,
+        batch_size=128,
+        lr=0.05,
+        report=False,
+        zero_shot=False,
+        class_groups="thirds",
+        method="head_only",
     )
     config.update(changes)
     config.data.imbalance = 50
