@@ -334,6 +334,7 @@ class TestExports:
         left_out = description(adjusted(model, **ADJUSTED), False)["calibration_left_out"]
         assert {key: left_out[key] for key in ADJUSTED} == ADJUSTED
 
+    @pytest.mark.slow
     def test_an_export_is_compared_with_the_run_as_it_is(self, model):
         changed = adjusted(model, **ADJUSTED)
         images = verify.images(changed, [], most=4)
