@@ -10,6 +10,10 @@ COMMANDS = {
     "data": Command("lift_jax.bench.data", "images a second of decoding and augmentation"),
     "load": Command("lift_jax.bench.load", "time until a backbone is on the devices"),
     "memory": Command("lift_jax.bench.memory", "memory of training and evaluation"),
+    "gpu": Command("lift_jax.bench.gpu", "what one GPU makes of the program, in one table"),
+    "quantised": Command(
+        "lift_jax.bench.quantised", "how near a quantised backbone's gradients are to those in float32"
+    ),
     "aot": Command("lift_jax.bench.aot", "memory, operations and traffic on TPUs that need not be here"),
     "abuse": Command("lift_jax.bench.abuse", "a thousand bad inputs"),
     "kills": Command("lift_jax.bench.kills", "a hundred runs that are killed and go on"),
