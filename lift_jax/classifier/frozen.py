@@ -17,8 +17,8 @@ from lift_jax.models.sites import LinearName
 from lift_jax.tuners.mask import INDEX
 
 AUTO = "auto"
-_HOPPER = 8.9
-"""The compute capability of the first NVIDIA GPUs that multiply fp8; Ada's, in truth, just before Hopper."""
+_FIRST_WITH_FP8 = 8.9
+"""The compute capability of the first NVIDIA GPUs that multiply fp8: Ada's, just before Hopper's."""
 
 
 def stored(parts: Parts, dtype: jnp.dtype, frozen_dtype: str) -> Tree:
@@ -66,12 +66,12 @@ def remarks(parts: Parts, frozen_dtype: str, device: Any) -> Iterator[str]:
 
 def _multiplies_fp8(device: Any) -> bool:
     if device.platform == "gpu":
-        return float(getattr(device, "compute_capability", 0)) >= _HOPPER
+        return float(getattr(device, "compute_capability", 0)) >= _FIRST_WITH_FP8
     return device.platform == "tpu" and "7" in device.device_kind
 
 
 def _kernels(tree: Tree) -> set[Path]:
-    """The paths of the kernels of the blocks' linear layers, of both towers."""
+    """Returns the paths of the kernels of the blocks' linear layers, of both towers."""
     names = get_args(LinearName)
     return {
         path
@@ -81,7 +81,7 @@ def _kernels(tree: Tree) -> set[Path]:
 
 
 def _masked(frozen: Tree) -> set[Path]:
-    """The paths of the kernels at linear layers of which a mask trains entries, of the weight or of the bias."""
+    """Returns the paths of the kernels at linear layers whose weight or bias a mask trains entries of."""
     indices = (path for path in _flat(frozen) if path[-1].endswith(INDEX))
     return {(*path[:-3], path[-2], "kernel") for path in indices}
 

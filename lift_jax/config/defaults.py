@@ -97,6 +97,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
 def _evaluation(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of the evaluation."""
     config.eval_batch_size = 128  # images, each with its views, over the devices of one host
+    # Before the training, evaluate the backbone's zero-shot classifier, beside which the results stand; where it has a
+    # text tower
+    config.zero_shot = True
     config.tte = ml_collections.ConfigDict()  # test-time ensembling
     config.tte.enabled = True
     config.tte.mode = "fivecrop"  # fivecrop, tencrop, random

@@ -44,7 +44,7 @@ class Quantised(meta.AxisMetadata[Array]):
         return self.values.size
 
     def gathered(self) -> "Quantised":
-        """The kernel as a whole, from all devices."""
+        """Returns the kernel as a whole, from all devices."""
         return Quantised(meta.unbox(self.values), meta.unbox(self.scale))
 
     def unbox(self) -> Float[Array, "i o"]:
@@ -83,7 +83,7 @@ def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
 
 
 def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
-    """The rows of x are quantised as the kernel is."""
+    """Quantises the rows of x as the kernel is, and multiplies."""
     values, scale = _scaled(x.astype(jnp.float32), -1, kernel.values.dtype, jnp)
     return (_dot(values, kernel.values, 0) * scale * kernel.scale).astype(x.dtype)
 
@@ -96,7 +96,7 @@ def _forward(x: Array, kernel: Quantised) -> tuple[Array, Quantised]:
 
 
 def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
-    """g W' for the kernel W as it is stored, its scale folded into g.
+    """Returns g W' for the kernel W as it is stored, its scale folded into g.
 
     With fp8 the rows of the scaled gradient are quantised as well: with a scale for each row e4m3 has range enough, and
     it rounds half as coarsely as e5m2. With int8 the product is in the dtype of the activations, where int8 values are
@@ -113,14 +113,14 @@ _matmul.defvjp(_forward, _backward)
 
 
 def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int) -> Float[Array, "*b m"]:
-    """The product of x with one axis of the kernel, summed exactly in int32 or else in float32."""
+    """Returns the product of x with one axis of the kernel, summed exactly in int32 or else in float32."""
     wide = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else jnp.float32
     numbers = (((x.ndim - 1,), (axis,)), ((), ()))
     return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=wide).astype(jnp.float32)
 
 
 def _scaled(x: Any, axis: int, dtype: Any, xp: Any) -> tuple[Any, Any]:
-    """Eight-bit values and scales along an axis (which is kept), such that the largest magnitude is the type's.
+    """Returns eight-bit values and scales along an axis (which is kept), such that the largest magnitude is the type's.
 
     Args:
         x: float32.

@@ -65,6 +65,8 @@ class RunHooks:
         self._told_to_stop = self._context.enter_context(self._watching())
         self._context.enter_context(processes.connected())
         self._saved_at = time.monotonic()
+        if self._loader.step < self._loader.num_steps:
+            self._logs.info("The training step is compiled now; a large model takes a minute or more.")
         self._open_bar()
         return self
 

@@ -78,7 +78,7 @@ def fit(network: Network, members: Sequence[Member], step: TrainingStep) -> None
         SystemExit: with `preemption.EXIT_CODE`, once all members are saved, if the process was told to stop.
     """
     everywhere = NamedSharding(step.mesh, PartitionSpec())
-    update = jax.jit(functools.partial(_step, step), donate_argnums=0, out_shardings=everywhere)
+    update = jax.jit(functools.partial(group_step, step), donate_argnums=0, out_shardings=everywhere)
     keys = [placement.replicated_key(member.seed, step.mesh) for member in _in_order(members)]
     lr = placement.replicate(np.array([member.lr for member in members], np.float32), step.mesh)
     with contextlib.ExitStack() as around:
@@ -126,7 +126,7 @@ def _in_order(members: Sequence[Member]) -> Sequence[Member]:
     return members[:1] if len({member.loader for member in members}) == 1 else members
 
 
-def _step(
+def group_step(
     step: TrainingStep,
     states: list[TrainState],
     frozen: Tree,

@@ -55,7 +55,7 @@ class Logs:
             there is no workdir either: then it changes no logger and need not be closed.
         to_stderr: prints on standard error instead, where standard output belongs to a command's result.
         push: copies the workdir to where it belongs, if that is not on a disk (see `lift_jax.workdir.storage`).
-        launched: when the program was (see `process_start`), for `started`; None takes the present.
+        launched: when the program was (see `process_start`), for `started`; None counts from the present.
         name: what the console says before each sentence, where several runs speak in turns.
 
     Raises:
@@ -76,6 +76,7 @@ class Logs:
         self._name = name
         self._push = push
         self._stages: dict[str, float] = {}
+        self._since = "start of the run" if launched is None else "launch"
         self._stage_began = self._launched = time.monotonic() if launched is None else launched
         if launched is not None:
             self.stage("imports")
@@ -105,7 +106,7 @@ class Logs:
         try:
             yield
         finally:
-            _SPEAKERS.remove(self)
+            _SPEAKERS.pop()
 
     def stage(self, name: str) -> None:
         """Notes that what was done since the last stage was `name`."""
@@ -114,10 +115,12 @@ class Logs:
         self._stage_began = now
 
     def started(self) -> None:
-        """Tells where the time from the launch to the end of the first step went, stage by stage."""
+        """Tells where the time to the end of the first step went, stage by stage: from the launch, if it is known."""
         self.stage("compilation and first step")
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._stages.items())
-        self.info(f"The first step was done {self._stage_began - self._launched:.1f} s after the launch: {parts}.")
+        self.info(
+            f"The first step was done {self._stage_began - self._launched:.1f} s after the {self._since}: {parts}."
+        )
 
     def progress(
         self, total: int, desc: str, *, initial: int = 0, unit: str = "steps", line_every: float = 30.0

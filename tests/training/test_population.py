@@ -13,6 +13,7 @@ from etils import epath
 from small_runs import build, small_config
 
 import lift_jax
+from lift_jax import sweep
 from lift_jax.errors import DivergedError
 from lift_jax.run import run, run_together
 from lift_jax.training.state import TrainState
@@ -111,6 +112,29 @@ def test_members_of_a_larger_group_end_as_their_lone_runs(configs, lone, group, 
             np.testing.assert_allclose(line["loss"], other["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_sweep_trains_learning_rates_of_one_seed_at_once(configs, lone, tmp_path, capsys):
+    config = configs["a"].copy_and_resolve_references()
+    config.sweep = "lr=0.05,0.02 tte.mode=fivecrop"
+    sweep.run(config, tmp_path)
+    out = capsys.readouterr().out
+    names = ["lr=0.05,tte.mode=fivecrop", "lr=0.02,tte.mode=fivecrop"]
+    assert f"2 runs train at once: {', '.join(names)}" in out
+    assert [line.split()[0] for line in out.splitlines()[-2:]] == names
+    states = [newest_state(build(configs["a"]), folder) for folder in (tmp_path / names[0], lone("a"))]
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=APART), *states)
+
+
+def test_groups_of_a_sweep_are_those_that_one_program_holds(configs):
+    alone = {"fsdp": True}, {"fsdp": True}, {"method": "zero_shot"}, {"method": "zero_shot", "seed": 3}
+    plan = {}
+    for index, changes in enumerate([{}, {"seed": 3}, {"tau": 2.0}, {"lr": 0.2}, {"seed": 4}, *alone]):
+        plan[index] = configs["a"].copy_and_resolve_references()
+        plan[index].update(changes)
+    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6], [7], [8]]
+    assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6], [7], [8]]
+
+
 def test_members_differ_from_one_another(configs, group):
     states = [newest_state(build(configs[name]), group / name).trainable for name in configs]
     for one, other in (0, 1), (1, 2):
@@ -144,6 +168,7 @@ def test_a_group_that_was_killed_ends_as_the_one_that_was_not(configs, group, tm
         jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_group_is_a_run_as_any_other(configs, group, tmp_path):
     shutil.copytree(group / "b", tmp_path / "b")
     assert np.isfinite(lift_jax.load(tmp_path / "b").predict(np.zeros((1, 8, 8, 3), np.uint8))).all()
