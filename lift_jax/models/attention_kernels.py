@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lift_jax.errors import first_line
-
 _LOGGER = logging.getLogger(__name__)
 
 Attention = Literal["plain", "xla", "cudnn"]
@@ -51,7 +49,7 @@ def _reason_against(x: jax.ShapeDtypeStruct) -> str | None:
         zeros = jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
         jax.jit(jax.grad(total))(zeros).block_until_ready()
     except Exception as error:  # JAX's, XLA's and cuDNN's have no common base
-        return first_line(error).rstrip(".")
+        return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".")
     return None
 
 
