@@ -25,7 +25,7 @@ from lift_jax.errors import UserError
 
 
 def default() -> ml_collections.ConfigDict:
-    """The locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
+    """Returns the locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
     config = ml_collections.ConfigDict()
     for section in (_trained_parts, _data_and_backbone, _optimization, _evaluation, _run):
         section(config)
@@ -94,6 +94,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
 def _evaluation(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of the evaluation."""
     config.eval_batch_size = 128  # images, each with its views, over the devices of one host
+    # Before the training, evaluate the backbone's zero-shot classifier, beside which the results stand; where it has a
+    # text tower
+    config.zero_shot = True
     config.tte = ml_collections.ConfigDict()  # test-time ensembling
     config.tte.enabled = True
     config.tte.mode = "fivecrop"  # fivecrop, tencrop, random
@@ -113,7 +116,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
-    """The config with every `None` and `auto` replaced by the value it stands for.
+    """Returns the config with every `None` and `auto` replaced by the value it stands for.
 
     Raises:
         UserError: if a value is none of those that its key has, or out of its range.
@@ -138,7 +141,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
 
 
 def flatten(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
-    """{"data.root": value, ...}: every key with its path."""
+    """Returns every key with its path, as in {"data.root": value, ...}."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, ml_collections.ConfigDict | ml_collections.FrozenConfigDict):

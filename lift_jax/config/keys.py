@@ -143,6 +143,7 @@ KEYS: Mapping[str, Key] = {
         for name in ("lift", "lift_plus")
         for key, value in (("lr", _LR), ("num_epochs", _EPOCHS), ("interpolation", _INTERPOLATION), ("crop", _CROP))
     },
+    "zero_shot": Key("free"),
     "eval_batch_size": _whole(1, 16_384, "free"),
     "tte.enabled": Key("evaluation"),
     "tte.mode": Key("evaluation", choices=("fivecrop", "tencrop", "random")),

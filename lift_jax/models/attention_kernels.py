@@ -49,7 +49,7 @@ def _reason_against(x: jax.ShapeDtypeStruct) -> str | None:
         zeros = jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
         jax.jit(jax.grad(total))(zeros).block_until_ready()
     except Exception as error:  # JAX's, XLA's and cuDNN's have no common base
-        return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".")
+        return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return None
 
 

@@ -128,7 +128,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
-        """Images, already normalised, to features."""
+        """Maps normalised images to features."""
         x = images.astype(self.dtype)
         half = self.stem_width // 2
         for i, (width, stride) in enumerate([(half, 2), (half, 1), (self.stem_width, 1)]):

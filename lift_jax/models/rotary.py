@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 
 def axial_angles(rows: int, columns: int, head_dim: int, theta: float) -> Float[np.ndarray, "n r"]:
-    """The angles of a grid of patches, row by row, in radians; r is half of `head_dim`.
+    """Returns the angles of a grid of patches, row by row, in radians; r is half of `head_dim`.
 
     With y and x the place of a patch's centre, from -1 to 1 on each axis, they are 2 pi y / theta^(4 i / head_dim) for
     i from 0 to head_dim / 4 - 1, and then the same of x. So the outermost patches are as far apart at every resolution.

@@ -50,7 +50,7 @@ class TextTransformer(nn.Module):
     def __call__(
         self, tokens: Int[Array, "n l"], embedded: Callable[[Float[Array, "n l d"]], Float[Array, "n l d"]] = _same
     ) -> Float[Array, "n d"]:
-        """Token ids to the text's token after the last layer norm, unprojected.
+        """Maps token ids to the text's token after the last layer norm, unprojected.
 
         Args:
             tokens: start and end tokens included.

@@ -36,7 +36,7 @@ _FIRST_WEIGHT = "patch_embed.proj.weight"
 
 
 def load(folder: Path) -> Backbone:
-    """A ViT with a class token: pre-trained on ImageNet-21K (Steiner et al. 2021, arXiv 2106.10270), DINOv2 or CLIP.
+    """Loads a ViT that was pre-trained on ImageNet-21K (Steiner et al. 2021, arXiv 2106.10270), DINOv2 or CLIP.
 
     The classification head, or a CLIP's projection, is left out.
 
@@ -52,7 +52,7 @@ def load(folder: Path) -> Backbone:
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
-    """The arrays by timm's names, whatever prefix they have; None if they are not those of a ViT.
+    """Returns the arrays by timm's names, whatever prefix they have; None if they are not those of a ViT.
 
     Args:
         foreign: the arrays of a file.
@@ -77,7 +77,7 @@ def _timm_name(name: str) -> str:
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
-    """A ViT from its arrays and the config.json of its folder.
+    """Makes a ViT from its arrays and the config.json of its folder.
 
     Args:
         folder: the folder with the config.json.
@@ -102,7 +102,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
 
 
 def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
-    """A ViT from its arrays alone, as a .pth file has them.
+    """Makes a ViT from its arrays alone, as a .pth file has them.
 
     What they do not show is what timm's ViTs have: heads 64 wide, and GELU in all but CLIPs.
 
@@ -137,7 +137,7 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
 
 
 def architecture(config: Settings) -> str:
-    """The name of timm's model that a config.json describes, which is a ViT with a class token.
+    """Returns the name of timm's model that a config.json describes, which is a ViT with a class token.
 
     Raises:
         UserError: if it is another.
@@ -160,7 +160,7 @@ def architecture(config: Settings) -> str:
 
 
 def _side(settings: Settings) -> int:
-    """The side of the square input, in pixels, from the channels, height and width that are in `input_size`."""
+    """Returns the side of the square input, in pixels, from the channels, height and width that are in `input_size`."""
     _, height, width = settings.numbers("input_size", 3)
     if height != width or type(width) is not int or not 1 <= width <= LARGEST:
         raise UserError(
@@ -171,7 +171,7 @@ def _side(settings: Settings) -> int:
 
 
 def _was_quick(name: str, pretrained: Settings, place: str) -> bool:
-    """Whether a CLIP was trained with quick_gelu though its architecture in timm has GELU; says so."""
+    """Tells whether a CLIP was trained with quick_gelu though its architecture in timm has GELU, and says so."""
     tag = pretrained.get("tag")
     quick = "_clip_" in name and isinstance(tag, str) and activations.from_name(f"{name}.{tag}") == "quick_gelu"
     if quick:
@@ -221,12 +221,12 @@ def _num_positions(foreign: Foreign) -> int:
 
 
 def _places_class(foreign: Foreign) -> bool:
-    """Whether the class token has a position: the patches of a square image are a square number."""
+    """Tells whether the class token has a position: the patches of a square image are a square number."""
     return math.isqrt(_num_positions(foreign)) ** 2 != _num_positions(foreign)
 
 
 def heads_of(width: int, source: str) -> int:
-    """The number of attention heads of an image tower of which only the width is known.
+    """Returns the number of attention heads of an image tower of which only the width is known.
 
     Args:
         width: of the tokens.
@@ -244,7 +244,7 @@ def heads_of(width: int, source: str) -> int:
 
 
 def depth(foreign: Mapping[str, Any], blocks: str) -> int:
-    """The number of blocks in a file.
+    """Returns the number of blocks in a file.
 
     Args:
         foreign: its arrays by their names, which are `blocks.0.…` and so on.
@@ -276,7 +276,7 @@ def _table(vision: VisionTransformer, resolution: int, places_class: bool = True
 
 
 def _positions(patches: int, width: int, places_class: bool) -> Entry:
-    """The position embedding; if the class token has none in the file, its position in our tree is zero."""
+    """Returns the position embedding; if the class token has none in the file, its position in our tree is zero."""
     path, name = "vision/position_embedding", "pos_embed"
     if places_class:
         return reshaped(path, name, (1, patches + 1, width), (patches + 1, width))

@@ -31,7 +31,7 @@ BLOCK = BlockNames(
 
 
 def networks(config: Config) -> tuple[VisionTransformer, TextTransformer]:
-    """The two towers that a CLIP's config.json describes.
+    """Returns the two towers that a CLIP's config.json describes.
 
     Raises:
         UserError: if a value is of another kind or out of its range.
@@ -41,7 +41,7 @@ def networks(config: Config) -> tuple[VisionTransformer, TextTransformer]:
 
 
 def layout(config: Config) -> Layout:
-    """The layout of model_type `clip`.
+    """Returns the layout of model_type `clip`.
 
     Raises:
         UserError: as `networks` does.
@@ -54,7 +54,7 @@ def layout(config: Config) -> Layout:
 
 
 def vision_layout(config: Config) -> Layout:
-    """The layout of model_type `clip_vision_model`: no text tower; the projection, if there is one, is left out.
+    """Returns the layout of model_type `clip_vision_model`: no text tower; a projection is left out.
 
     Raises:
         UserError: as `networks` does.
@@ -66,7 +66,7 @@ def vision_layout(config: Config) -> Layout:
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
-    """The config.json of a CLIP with a ViT, with or without its text tower."""
+    """Returns the config.json of a CLIP with a ViT, with or without its text tower."""
     vision, text = backbone.vision, backbone.text
     assert isinstance(vision, VisionTransformer)
     v = tower_config(vision) | dict(image_size=backbone.resolution, patch_size=vision.patch_size)
@@ -101,7 +101,7 @@ def _text(tower: Settings) -> TextTransformer:
 
 
 def vision_table(vision: VisionTransformer, resolution: int) -> list[Entry]:
-    """The arrays of the vision tower without its projection.
+    """Lists the arrays of the vision tower without its projection.
 
     Args:
         vision: the network.
