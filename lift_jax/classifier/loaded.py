@@ -34,7 +34,9 @@ class Loaded:
         """Gives what `measure` finds of the untrained backbone, once for all runs of which this is the same."""
         c, seed = config, config.seed if config.validation or config.data.val_fraction else None
         key = (c.data.to_json(), c.class_groups, c.validation, seed, c.backbone, c.resolution, c.backbone_activation)
-        return self._once("zero_shot", (*key, c.prompt, c.dtype, c.interpolation, c.tte.expand), measure)
+        return self._once(
+            "zero_shot", (*key, c.prompt, c.dtype, c.frozen_dtype, c.interpolation, c.tte.expand), measure
+        )
 
     def backbone(self, config: ml_collections.FrozenConfigDict) -> Backbone:
         """Gives the backbone of a run."""

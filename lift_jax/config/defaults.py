@@ -77,6 +77,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
     config.tau = 1.0  # of the logit adjustment
     config.seed = 0  # of the order, the crops and flips, and the initialisation
     config.dtype = "auto"  # of frozen weights and activations; auto: bfloat16 on TPU and GPU, float32 on CPU
+    # Of the kernels of linear layers that are not trained; auto: dtype. bfloat16 only stores them so; int8 (for TPUs or
+    # Ampere) and fp8 (Hopper) quantise them once, and multiply in eight bits: docs/performance.md
+    config.frozen_dtype = "auto"
     # Of float32 matrix products: highest is float32; high and default round their factors on TPU and GPU (default: TF32
     # on a GPU, bfloat16 on a TPU); auto: highest where dtype is float32
     config.matmul_precision = "auto"

@@ -136,6 +136,7 @@ KEYS: Mapping[str, Key] = {
     "tau": Key(low=0, high=100),
     "seed": _whole(0, _SEED),
     "dtype": Key("evaluation", choices=("auto", "float32", "bfloat16")),
+    "frozen_dtype": Key(choices=("auto", "bfloat16", "fp8", "int8")),
     "matmul_precision": Key("free", choices=("auto", "default", "high", "highest")),  # rounds products otherwise
     "remat": Key("free", choices=("none", "minimal", "full")),
     **{

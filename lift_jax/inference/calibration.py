@@ -17,7 +17,9 @@ from lift_jax.classifier.network import Network
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 from lift_jax.files import write_json
+from lift_jax.inference import conformal
 from lift_jax.inference.adjustment import Adjustment
+from lift_jax.inference.conformal import Thresholds
 from lift_jax.models.partition import merge
 from lift_jax.weights import Backbone
 from lift_jax.weights.backbone import content_hash
@@ -31,6 +33,7 @@ REMEDY = (
 
 Group = Annotated[int, pydantic.Field(ge=0, le=2)]
 Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
+ByGroup = Annotated[list[list[Probability]], pydantic.Field(min_length=3, max_length=3)]
 
 
 class Owner(pydantic.BaseModel):
@@ -92,11 +95,15 @@ class HeldOut(pydantic.BaseModel):
     Attributes:
         source: where they come from.
         counts: how many there are of each class.
+        confidences: the calibrated probability of the class that each is taken for, by the group of that class.
+        true_probabilities: the calibrated probability of its true class, by the group of that class.
     """
 
     model_config = schema.STRICT
     source: str
     counts: list[Annotated[int, pydantic.Field(ge=0)]]
+    confidences: ByGroup
+    true_probabilities: ByGroup
 
 
 class Calibration(pydantic.BaseModel):
@@ -135,6 +142,30 @@ class Calibration(pydantic.BaseModel):
     def groups(self) -> Int[np.ndarray, " classes"]:
         """The group of each class."""
         return np.asarray(self.class_groups)
+
+    def unknown(self, share: float) -> Thresholds:
+        """Gives the thresholds below which at most a share of images of the known classes is called unknown.
+
+        Raises:
+            UserError: if the share is not between 0 and 1, or there were too few held-out images for it.
+        """
+        _check_share(share, "--unknown", "the share of known images that may be called unknown, such as 0.05")
+        return conformal.thresholds(self.held_out.confidences, self.groups, share, f"--unknown is {share}")
+
+    def sets(self, coverage: float) -> Thresholds:
+        """Gives the thresholds of sets of classes that hold the true one with a probability of at least `coverage`.
+
+        Raises:
+            UserError: if the coverage is not between 0 and 1, or there were too few held-out images for it.
+        """
+        _check_share(coverage, "--coverage", "the probability with which a set holds the true class, such as 0.9")
+        probabilities = self.held_out.true_probabilities
+        return conformal.thresholds(probabilities, self.groups, 1 - coverage, f"--coverage is {coverage}")
+
+
+def _check_share(share: float, flag: str, meaning: str) -> None:
+    if not 0 < share < 1:
+        raise UserError(f"{flag} is {share}; write a number between 0 and 1: {meaning}.")
 
 
 def owner(config: ml_collections.FrozenConfigDict, network: Network, backbone: Backbone) -> Owner:

@@ -1,5 +1,8 @@
 """A run's own page: report.html beside its numbers, and the pictures as PNG files in report/."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from etils import epath
 
@@ -191,6 +194,11 @@ def _class_table(run: RunFiles) -> str:
     return page.section("All classes", body, "wide long")
 
 
+def _precision(config: Mapping[str, Any]) -> str:
+    frozen = config["frozen_dtype"]
+    return config["dtype"] if frozen == "auto" else f"{config['dtype']}, frozen kernels in {frozen}"
+
+
 def _origin(run: RunFiles) -> str:
     config, known = run.config, run.record
     python = page.paragraph("Started from Python, by lift_jax.run.run with the config of config.json.")
@@ -203,7 +211,7 @@ def _origin(run: RunFiles) -> str:
         ("batch", str(config["batch_size"])),
         ("learning rate", f"{config['lr']:g}"),
         ("seed", str(config["seed"])),
-        ("precision", config["dtype"]),
+        ("precision", _precision(config)),
         ("devices", known.devices),
         ("versions", ", ".join(f"{name} {version}" for name, version in known.versions.items())),
     ]

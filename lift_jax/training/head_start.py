@@ -113,7 +113,7 @@ def _features(
     logs: Logs,
 ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
     """Gives features of training images under a plain resize and centre crop, by the backbone without tuners."""
-    settings = config.data.to_json(), network.input, config.interpolation, backbone.hash
+    settings = config.data.to_json(), network.input, config.frozen_dtype, config.interpolation, backbone.hash
     key = hashlib.sha256(repr(settings).encode() + data.train.labels.tobytes() + indices.tobytes()).hexdigest()
     kept = _kept(file, key)
     # Extracting is done by all processes or by none.

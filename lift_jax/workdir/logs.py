@@ -106,7 +106,7 @@ class Logs:
         try:
             yield
         finally:
-            _SPEAKERS.remove(self)
+            _SPEAKERS.pop()
 
     def stage(self, name: str) -> None:
         """Notes that what was done since the last stage was `name`."""

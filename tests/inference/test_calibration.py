@@ -1,9 +1,12 @@
 """A run that is calibrated: what is written, what is answered by it, and what is refused."""
 
 import dataclasses
+import io
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -22,7 +25,8 @@ from lift_jax.export.classifier import description, function
 from lift_jax.inference import calibrating, calibration, compact, labelled_images
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration_summary import describe
-from lift_jax.inference.model import Model
+from lift_jax.inference.model import AnyPrior, Model
+from lift_jax.inference.predictions import Prediction, write
 from lift_jax.run import run
 from lift_jax.workdir.logs import Logs
 
@@ -32,7 +36,14 @@ ADJUSTED = {"mix": 0.5, "tau": -0.4, "temperatures": [0.7, 1.5, 2.0]}
 def digits_config(folder: str, **changes):
     config = lift_config.default()
     config.update(
-        backbone=folder, num_epochs=1, batch_size=128, lr=0.05, report=False, class_groups="thirds", method="head_only"
+        backbone=folder,
+        num_epochs=1,
+        batch_size=128,
+        lr=0.05,
+        report=False,
+        zero_shot=False,
+        class_groups="thirds",
+        method="head_only",
     )
     config.update(changes)
     config.data.imbalance = 50
@@ -85,18 +96,19 @@ def change(workdir: Path, **changes) -> None:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("prior", [None, "uniform", "training"])
-    def test_they_are_the_formula(self, model, digits, prior):
+    def test_they_are_the_formula(self, model, digits):
         loader = model.loader(model.dataset(list(digits), "images"))
         ((_, rows),) = model.logits(loader, Logs(None, enabled=False), "logits")
         counts = np.array(model.record.train_counts)
         log_prior = np.log(counts / counts.sum())
-        tau = ADJUSTED["tau"] if prior is None else 0
-        sums = rows[:, 0].astype(np.float64) + ADJUSTED["mix"] * rows[:, 1] + tau * log_prior
-        group = np.array(model.record.class_groups)[sums.argmax(axis=1)]
-        divided = sums / np.array(ADJUSTED["temperatures"])[group][:, None]
-        expected = special.softmax(divided + (log_prior if prior == "training" else 0), axis=1)
-        np.testing.assert_allclose(adjusted(model, **ADJUSTED).predict(digits, prior=prior), expected, atol=2e-5)
+        cases: tuple[tuple[AnyPrior | None, float, Any], ...] = (
+            (None, ADJUSTED["tau"], 0), ("uniform", 0, 0), ("training", 0, log_prior),
+        )  # fmt: skip
+        for prior, tau, added in cases:
+            sums = rows[:, 0].astype(np.float64) + ADJUSTED["mix"] * rows[:, 1] + tau * log_prior
+            group = np.array(model.record.class_groups)[sums.argmax(axis=1)]
+            expected = special.softmax(sums / np.array(ADJUSTED["temperatures"])[group][:, None] + added, axis=1)
+            np.testing.assert_allclose(adjusted(model, **ADJUSTED).predict(digits, prior=prior), expected, atol=2e-5)
 
     def test_classes_that_cannot_occur(self, model, digits):
         got = adjusted(model, **ADJUSTED).predict(digits, only=[7, 8, 9])
@@ -132,6 +144,12 @@ class TestAnswers:
             assert predict.main([*words, *map(str, run_and_flags)]) == 0
             found[name] = json.loads(capsys.readouterr().out)["predictions"]
         assert found["raw"] == found["never"] != found["calibrated"]
+        assert predict.main([*words, str(workdir), "--unknown", "0.2", "--coverage", "0.8"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["unknown"] in (True, False)
+        assert said["set"][0]["label"] == said["predictions"][0]["label"]
+        assert predict.main([*words, str(trained), "--unknown", "0.2"]) == 1
+        assert re.search(r"--unknown takes a calibrated run, and .* no calibration; make it", capsys.readouterr().err)
 
 
 class TestChoosing:
@@ -169,14 +187,73 @@ class TestChoosing:
             lines.append(f"images/{folder.name}/{i}.png {test.labels[i]}")
         (tmp_path / "list.txt").write_text("\n".join(lines))
         (tmp_path / "short.txt").write_text("\n".join(lines[:29]))
-        from_folder = calibrating.calibrate(tmp_path / "run", str(tmp_path / "images")).calibration
-        from_list = calibrating.calibrate(tmp_path / "run", str(tmp_path / "list.txt")).calibration
-        assert from_folder.held_out.counts == from_list.held_out.counts == [6] * 10
-        assert [step.name for step in from_list.steps] == ["tau", "temperatures"]  # it is zero-shot itself
-        assert from_list.after.calibration_error[0] is not None
-        assert lift_jax.load(tmp_path / "run").calibration == from_list
-        with pytest.raises(UserError, match=r"short\.txt has 29 images .*at least 30"):
+        made = calibrating.calibrate(tmp_path / "run", str(tmp_path / "list.txt")).calibration
+        assert made.held_out.counts == [6] * 10
+        assert [step.name for step in made.steps] == ["tau", "temperatures"]  # it is zero-shot itself
+        assert made.after.calibration_error[0] is not None
+        assert lift_jax.load(tmp_path / "run").calibration == made
+        with pytest.raises(UserError, match=r"short\.txt has 29 images .*at least 30; name more"):
             calibrating.calibrate(tmp_path / "run", str(tmp_path / "short.txt"))
+        assert calibration.read(tmp_path / "run", made.owner) == made
+
+
+class TestThresholds:
+    def test_they_are_those_of_the_held_out_images(self, model, digits, tmp_path):
+        for i in range(4):
+            Image.fromarray(digits[i]).save(tmp_path / f"{i}.png")
+        files = [str(tmp_path / f"{i}.png") for i in range(4)]
+        probabilities = model.predict(files)
+        lowest = probabilities[0].max()
+        held_out = model.calibration.held_out
+        assert sum(map(len, held_out.confidences)) == sum(held_out.counts)
+        assert [len(own) for own in held_out.true_probabilities] == [79, 12, 4]
+        known = model.calibration.model_copy(
+            update={
+                "held_out": held_out.model_copy(
+                    update={"confidences": [[float(lowest)] * 99, [], []], "true_probabilities": [[0.05] * 99, [], []]}
+                )
+            }
+        )
+        found = predict.predict_files(model, files, unknown=known.unknown(0.05), sets=known.sets(0.9))
+        for prediction, row in zip(found, probabilities, strict=True):
+            assert prediction.unknown == (row.max() < lowest)
+            assert prediction.members is not None
+            assert set(prediction.members) == set(np.flatnonzero(row >= 0.05).tolist()) | {int(row.argmax())}
+            assert prediction.members[0] == row.argmax()
+
+    def test_the_forms_of_the_output(self):
+        prediction = Prediction("a.png", [1], [0.5], unknown=True, members=[1, 0])
+        written = {}
+        for style in "table", "csv", "jsonl":
+            file = io.StringIO()
+            write([prediction], ["wren", "robin"], style, file)
+            written[style] = file.getvalue()
+        assert written["table"] == "a.png  robin 50.0 %  unknown  one of: robin, wren\n"
+        assert written["csv"].splitlines() == [
+            "path,rank,label,class,probability,unknown,set_labels", "a.png,1,1,robin,0.5,true,1 0"
+        ]  # fmt: skip
+        content = json.loads(written["jsonl"])
+        assert content["unknown"] is True
+        assert content["set"] == [{"label": 1, "class": "robin"}, {"label": 0, "class": "wren"}]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--unknown", "0.05", "--raw"], r"--unknown is 0\.05, whose thresholds .*leave --raw out"),
+            (["--coverage", "0.9", "--prior", "uniform"], r"--coverage is 0\.9.*leave --prior out"),
+            (["--coverage", "0.9", "--only", "file"], r"--coverage is 0\.9.*leave --only out"),
+        ],
+    )
+    def test_what_they_do_not_go_with(self, calibrated, capsys, words, said):
+        assert predict.main(["--workdir", str(calibrated), *words, "a.png"]) == 1
+        assert re.search(said, capsys.readouterr().err)
+
+    def test_shares(self, model):
+        for ask, flag in (model.calibration.unknown, "--unknown"), (model.calibration.sets, "--coverage"):
+            for share in 0.0, 1.0, -1.0, float("nan"):
+                with pytest.raises(UserError, match=rf"{flag} is .*between 0 and 1"):
+                    ask(share)
+            assert (ask(0.5).lowest > 0).all()
 
 
 class TestNamedImages:

@@ -112,6 +112,7 @@ def test_members_of_a_larger_group_end_as_their_lone_runs(configs, lone, group, 
             np.testing.assert_allclose(line["loss"], other["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_learning_rates_of_one_seed_at_once(configs, lone, tmp_path, capsys):
     config = configs["a"].copy_and_resolve_references()
     config.sweep = "lr=0.05,0.02 tte.mode=fivecrop"
@@ -125,14 +126,13 @@ def test_a_sweep_trains_learning_rates_of_one_seed_at_once(configs, lone, tmp_pa
 
 
 def test_groups_of_a_sweep_are_those_that_one_program_holds(configs):
+    alone = {"fsdp": True}, {"fsdp": True}, {"method": "zero_shot"}, {"method": "zero_shot", "seed": 3}
     plan = {}
-    for index, changes in enumerate(
-        [{}, {"seed": 3}, {"tau": 2.0}, {"lr": 0.2}, {"seed": 4}, {"fsdp": True}, {"fsdp": True}]
-    ):
+    for index, changes in enumerate([{}, {"seed": 3}, {"tau": 2.0}, {"lr": 0.2}, {"seed": 4}, *alone]):
         plan[index] = configs["a"].copy_and_resolve_references()
         plan[index].update(changes)
-    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6]]
-    assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6]]
+    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6], [7], [8]]
+    assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6], [7], [8]]
 
 
 def test_members_differ_from_one_another(configs, group):
@@ -168,6 +168,7 @@ def test_a_group_that_was_killed_ends_as_the_one_that_was_not(configs, group, tm
         jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_group_is_a_run_as_any_other(configs, group, tmp_path):
     shutil.copytree(group / "b", tmp_path / "b")
     assert np.isfinite(lift_jax.load(tmp_path / "b").predict(np.zeros((1, 8, 8, 3), np.uint8))).all()
