@@ -46,10 +46,10 @@ class TorchStep:
     Args:
         workload: what is computed. In bfloat16 the frozen weights are, and the rest is left to autocast.
         device: PyTorch's name of it.
-        compiled: whether torch.compile makes the network's program.
+        backend: of torch.compile, by which the network's program is made; None for eager execution.
     """
 
-    def __init__(self, workload: Workload, device: str = "cpu", compiled: bool = False):
+    def __init__(self, workload: Workload, device: str = "cpu", backend: str | None = None):
         parts = workload.parts()
         frozen, tuners = parts.frozen["backbone"], parts.tuner["backbone"]
         with tempfile.TemporaryDirectory() as folder:
@@ -57,9 +57,11 @@ class TorchStep:
             config |= layout.tower_config(workload.vision) | dict(patch_size=workload.vision.patch_size)
             huggingface.save(folder, config, {"vision": frozen})
             backbone: Any = CLIPVisionModel.from_pretrained(folder).requires_grad_(False)
-        self._autocast = torch.autocast(device, torch.bfloat16, enabled=np.dtype(workload.vision.dtype).itemsize == 2)
-        if np.dtype(workload.vision.dtype).itemsize == 2:
+        self._device, self._mixed = device, np.dtype(workload.vision.dtype).itemsize == 2
+        if self._mixed:
             backbone = backbone.to(torch.bfloat16)
+            for norm in (module for module in backbone.modules() if isinstance(module, nn.LayerNorm)):
+                norm.float()  # as autocast computes them
         blocks: Any = backbone.encoder.layers
         for i, block in enumerate(blocks):
             adapter = tuners[f"block_{i}"]["tuner_adaptformer"]
@@ -68,7 +70,7 @@ class TorchStep:
         self.backbone = backbone.to(device)
         self._adapted = [block.mlp for block in blocks]
         self.head = nn.Parameter(_tensor(parts.head["head"]["kernel"].T).to(device))
-        self._of_images = torch.compile(self._logits) if compiled else self._logits
+        self._of_images = torch.compile(self._logits, backend=backend) if backend else self._logits
         trained = [p for p in self.backbone.parameters() if p.requires_grad]
         self._optimizer = torch.optim.SGD([*trained, self.head], LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self._accumulate = workload.accumulate or 1
@@ -83,7 +85,7 @@ class TorchStep:
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         images = ((images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
-        with self._autocast:
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
             features = self.backbone(images).pooler_output.float()
         return 25.0 * F.normalize(features) @ F.normalize(self.head).T
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.models import micro_batches, partition
+from lift_jax.models.device import suited_to
 from lift_jax.models.fsdp import boxed
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput, flip
@@ -134,7 +135,10 @@ class TrainingStep:
         """Returns the gradient and the metrics of the whole batch."""
         if not self.loss.additive:
             # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
-            return self._over_micro_batches(trainable, frozen, batch, normaliser)
+            # XLA cuts the batch, but not the lengths that cuDNN's attention is given.
+            classifier = self.classifier if self.mesh.size == 1 else suited_to(None, self.classifier)
+            step = dataclasses.replace(self, classifier=classifier)
+            return step._over_micro_batches(trainable, frozen, batch, normaliser)
         rows, whole = PartitionSpec(placement.DATA), PartitionSpec()
         cut = jax.tree.map(lambda x: placement.pieces(x.shape, self.mesh).spec if self.fsdp else whole, frozen)
 
