@@ -2,6 +2,7 @@
 
 import functools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def _model(name, text, embed=24, pool="token", proj=None, **options):
     return dict(embed_dim=embed, custom_text=True, vision_cfg=vision, text_cfg=text, **options)
 
 
-SIGLIP = dict(embed=128, pool="map", proj="none", init_logit_bias=-10)
+SIGLIP: dict[str, Any] = dict(embed=128, pool="map", proj="none", init_logit_bias=-10)
 KINDS = {
     "SigLIP": _model("vit_base_patch16_siglip_224", SIGLIP_TEXT, **SIGLIP),
     "SigLIP 2": _model("vit_so400m_patch16_siglip_256", SIGLIP_TEXT | TANH, **SIGLIP),
