@@ -15,7 +15,7 @@ _HEADER = ("name", "model", "parameters", "pixels", "licence", "head_init", "hub
 
 
 def rows() -> list[tuple[str, ...]]:
-    """The table's cells, the header first; parameters in millions, after the stroke with the text tower."""
+    """Returns the table's cells, the header first; parameters in millions, after the stroke with the text tower."""
     cells: list[tuple[str, ...]] = [_HEADER]
     for known in BACKBONES:
         parameters = f"{known.image}" if known.both is None else f"{known.image} / {known.both}"
@@ -24,19 +24,19 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def plain() -> str:
-    """The table for a console."""
+    """Formats the table for a console."""
     return aligned(rows(), right=False)
 
 
 def markdown() -> str:
-    """The table of docs/backbones.md."""
+    """Formats the table of docs/backbones.md."""
     header, *body = rows()
     code = [[f"`{short}`", *rest, f"`{hub}`"] for short, *rest, hub in body]
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *code])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line.
+    """Runs the command line.
 
     Args:
         argv: the words after the program's name; None for those of the process.

@@ -44,16 +44,16 @@ THRESHOLD = 0.8
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
-    """The files that PATH... stands for; see `lift_jax.data.image_files.find_images`."""
+    """Finds the files that PATH... stands for; see `lift_jax.data.image_files.find_images`."""
     from lift_jax.data import image_files  # It brings JAX, which `--help` does not need.
 
     return image_files.find_images(paths, listed)
 
 
 def predict_files(
-    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "AnyPrior" = "uniform",
-    only: "SomeClasses | None" = None, costs: "Float[np.ndarray, 'classes classes'] | None" = None,
-    rollup: "Rollup | None" = None, num_workers: int = 0,
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None,
+    prior: "AnyPrior | None" = None, only: "SomeClasses | None" = None,
+    costs: "Float[np.ndarray, 'classes classes'] | None" = None, rollup: "Rollup | None" = None, num_workers: int = 0,
 ) -> list[Prediction]:  # fmt: skip
     """Gives all that `stream_files` yields, which has the same arguments."""
     return list(
@@ -65,9 +65,9 @@ def predict_files(
 
 
 def stream_files(
-    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "AnyPrior" = "uniform",
-    only: "SomeClasses | None" = None, costs: "Float[np.ndarray, 'classes classes'] | None" = None,
-    rollup: "Rollup | None" = None, num_workers: int = 0,
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None,
+    prior: "AnyPrior | None" = None, only: "SomeClasses | None" = None,
+    costs: "Float[np.ndarray, 'classes classes'] | None" = None, rollup: "Rollup | None" = None, num_workers: int = 0,
 ) -> Iterator[Prediction]:  # fmt: skip
     """Yields the `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
 
@@ -148,11 +148,14 @@ def _parser() -> argparse.ArgumentParser:
         help="with or without test-time ensembling (default: as the run's evaluation)",
     )
     parser.add_argument(
+        "--raw", action="store_true", help="without the run's calibration (see python -m lift_jax.calibrate)"
+    )
+    parser.add_argument(
         "--prior",
-        default="uniform",
         metavar="PRIOR",
-        help="how frequent the classes are beforehand: uniform (all alike, the default), training (as in the training "
-        "set), estimate (as the images themselves suggest), or a FILE with a class and its weight in each line",
+        help="how frequent the classes are beforehand: uniform (all alike), training (as in the training set), "
+        "estimate (as the images themselves suggest), or a FILE with a class and its weight in each line (default: as "
+        "the run's calibration says, or uniform where there is none)",
     )
     parser.add_argument("--only", metavar="FILE", help="the classes that can occur, one a line")
     parser.add_argument(
@@ -194,7 +197,7 @@ def _run(given: argparse.Namespace) -> int:
     from lift_jax.inference.load import load
 
     processes.start()
-    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
+    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
     predictions = stream_files(
         model, paths, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
         **_decision(given, model.class_names),
@@ -215,7 +218,7 @@ def _check(given: argparse.Namespace) -> None:
         raise UserError(f"--threshold is {given.threshold}, but it belongs to --rollup; name the taxonomy, too.")
     if given.threshold is not None and not 0 < given.threshold <= 1:
         raise UserError(f"--threshold is {given.threshold}; it is a probability above 0 and at most 1, such as 0.8.")
-    if given.prior not in PRIORS and not Path(expand(given.prior, "--prior")).exists():
+    if given.prior not in (None, *PRIORS) and not Path(expand(given.prior, "--prior")).exists():
         raise UserError(
             f"--prior is {given.prior}, which is no file; write {', '.join(PRIORS)}, or the name of a file with a "
             "class and its weight in each line."
@@ -227,7 +230,7 @@ def _decision(given: argparse.Namespace, class_names: Sequence[str]) -> dict[str
     from lift_jax.inference import decision_files as files
 
     only = None if given.only is None else files.read_only(given.only, class_names)
-    prior = given.prior if given.prior in PRIORS else files.read_prior(given.prior, class_names, only)
+    prior = given.prior if given.prior in (None, *PRIORS) else files.read_prior(given.prior, class_names, only)
     costs = None if given.costs is None else files.read_costs(given.costs, class_names)
     threshold = THRESHOLD if given.threshold is None else given.threshold
     rollup = None if given.rollup is None else files.read_rollup(given.rollup, class_names, threshold)

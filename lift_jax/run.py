@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import ml_collections
@@ -13,17 +15,18 @@ from etils import epath
 
 import lift_jax
 from lift_jax import config as lift_config
-from lift_jax import tuners, weights
+from lift_jax import tuners
 from lift_jax.classifier import network as networks
+from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
-from lift_jax.data import RunData, groups, load_run_data, validation
-from lift_jax.errors import UserError
+from lift_jax.data import RunData, TrainLoader, groups, validation
+from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
 from lift_jax.files import replacing_together, write_json
 from lift_jax.models import partition
-from lift_jax.training import head_start, objective, step
+from lift_jax.training import head_start, objective, population, step, zero_shot
 from lift_jax.training.hooks import RunHooks
 from lift_jax.training.loop import fit
 from lift_jax.training.objective import Objective
@@ -35,9 +38,13 @@ from lift_jax.workdir import checkpoints as ckpt
 from lift_jax.workdir.checkpoints import Saved
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
+from lift_jax.workdir.progress import duration
 
 Mode = Literal["train", "eval"]
 Results = dict[str, dict[str, float]]
+
+MEMBERS_OWN = ("seed", "lr")
+"""The keys of the config in which runs may differ that train as one program (see `run_together`)."""
 
 VALIDATION = "validation"
 """The section of eval.json, and the split of metrics.jsonl, that tell of the held-out images."""
@@ -49,7 +56,7 @@ def run(
     mode: Mode = "train",
     checkpoint: epath.PathLike | None = None,
     launched: float | None = None,
-    loaded: "Loaded | None" = None,
+    loaded: Loaded | None = None,
 ) -> Results:
     """Trains and evaluates, or evaluates only.
 
@@ -81,16 +88,51 @@ def run(
                 f"--checkpoint names {checkpoint}, but only --mode eval reads one; add --mode eval, or leave it out: "
                 "training goes on from the newest checkpoint of the workdir."
             )
-    with (
-        storage.opened(workdir) as folder,
-        Logs(folder.local, enabled=processes.is_first(), push=folder.push, launched=launched) as logs,
-        preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
-    ):
-        job, saved = _prepare(resolved, folder, mode, checkpoint, logs, loaded or Loaded())
-        evaluator = Evaluator(job.network.classifier, job.network.input)
-        network = _train(job, saved, folder, evaluator, logs) if job.trains else job.network
-        with preemption.leaving(logs.info), processes.connected():
-            return evaluate(job, network, folder.local, evaluator, logs)
+    with _opened(resolved, workdir, mode, checkpoint, loaded, launched) as opened:
+        network = _train(opened) if opened.job.trains else opened.job.network
+        return _evaluate(opened, network, opened.evaluator)
+
+
+def run_together(
+    plan: Mapping[epath.Path, ml_collections.ConfigDict], loaded: Loaded | None = None
+) -> list[Results | DivergedError]:
+    """Trains several runs at once, on one backbone and in one program, and then evaluates one after the other.
+
+    Each run is what it would be alone (see `run`), up to float32 rounding, and goes on from its own newest checkpoint.
+    Runs that one program cannot hold train one after the other; besides those of different `program_key` these are
+    seeds that hold out other numbers of images of a class, on which the loss depends.
+
+    Args:
+        plan: the config of each run by its workdir; their `program_key` is the same.
+        loaded: see `run`.
+
+    Returns:
+        For each run what `run` gives, or why it ended early if its loss is no longer a number.
+
+    Raises:
+        UserError: for any mistake in what the user gave, which ends all runs.
+        SystemExit: with `preemption.EXIT_CODE`, once all runs are saved, if the process was told to stop.
+    """
+    loaded = loaded or Loaded()
+    with contextlib.ExitStack() as all_runs:
+        ends = [all_runs.enter_context(contextlib.ExitStack()) for _ in plan]
+        runs = [
+            end.enter_context(_opened(check(config), workdir, "train", None, loaded, name=workdir.name))
+            for end, (workdir, config) in zip(ends, plan.items(), strict=True)
+        ]
+        one_program = _one_program(runs)
+        trained = _train_together(runs) if one_program else [_train_one_of_several(each) for each in runs]
+        results: list[Results | DivergedError] = []
+        for each, network in zip(runs, trained, strict=True):
+            with each.logs.speaking():
+                evaluator = runs[0].evaluator if one_program else each.evaluator  # compiled once for all
+                diverged = isinstance(network, DivergedError)
+                results.append(network if diverged else _evaluate(each, network, evaluator))
+        for end, result in reversed(list(zip(ends, results, strict=True))):
+            with contextlib.suppress(DivergedError), end:  # a workdir without a checkpoint is taken away again
+                if isinstance(result, DivergedError):
+                    raise result
+    return results
 
 
 def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
@@ -105,6 +147,16 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     groups.check(resolved.class_groups)
     validation.check(resolved.validation, resolved.patience)
     return resolved
+
+
+def program_key(config: ml_collections.FrozenConfigDict) -> Hashable:
+    """Gives what runs have in common that can train as one program: the same value of a resolved config.
+
+    It is the config without `MEMBERS_OWN`; several processes, or a backbone in pieces over the devices, hold one run.
+    """
+    values = lift_config.flatten(config)
+    alone = jax.process_count() > 1 or config.fsdp
+    return object() if alone else tuple((key, str(value)) for key, value in values.items() if key not in MEMBERS_OWN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,28 +187,43 @@ class Job:
         write_json(run, record.content(self.record))
 
 
-class Loaded:
-    """The newest data and backbone of this process, which runs that name the same ones share."""
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """A run whose folder is open.
 
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[Any, Any]] = {}
+    Attributes:
+        job: what it trains and evaluates.
+        saved: the checkpoint that it goes on from, or that it evaluates.
+        folder: its workdir.
+        logs: what it says.
+        evaluator: evaluates its classifier.
+    """
 
-    def data(self, config: ml_collections.FrozenConfigDict) -> RunData:
-        """Gives the data of a run; what does not depend on the config's other keys is loaded once."""
-        key = (config.data.to_json(), config.class_groups, config.validation, config.seed)
-        found = self._once("data", key, lambda: load_run_data(config))
-        return dataclasses.replace(found, config=config)
+    job: Job
+    saved: Saved | None
+    folder: storage.Folder
+    logs: Logs
+    evaluator: Evaluator
 
-    def backbone(self, config: ml_collections.FrozenConfigDict) -> Backbone:
-        """Gives the backbone of a run."""
-        key = (config.backbone, config.resolution or None, config.backbone_activation)
-        return self._once("backbone", key, lambda: weights.load(*key))
 
-    def _once(self, kind: str, key: Any, load: Any) -> Any:
-        if self._kept.get(kind, (None, None))[0] != key:
-            self._kept.pop(kind, None)  # before the next one is there: both might not fit into memory
-            self._kept[kind] = key, load()
-        return self._kept[kind][1]
+@contextlib.contextmanager
+def _opened(
+    config: ml_collections.FrozenConfigDict,
+    workdir: epath.PathLike,
+    mode: Mode,
+    checkpoint: epath.PathLike | None,
+    loaded: Loaded | None,
+    launched: float | None = None,
+    name: str = "",
+) -> Iterator[_Opened]:
+    """Opens a run's folder and its logs, and prepares the run; the arguments are those of `run` and `Logs`."""
+    with (
+        storage.opened(workdir) as folder,
+        Logs(folder.local, enabled=processes.is_first(), push=folder.push, launched=launched, name=name) as logs,
+        preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
+    ):
+        job, saved = _prepare(config, folder, mode, checkpoint, logs, loaded or Loaded())
+        yield _Opened(job, saved, folder, logs, Evaluator(job.network.classifier, job.network.input))
 
 
 def _prepare(
@@ -193,7 +260,10 @@ def _prepare(
         network = network.with_trained({**parts.trainable, partition.HEAD: head})
     elif saved is not None:
         network = network.with_trained(saved.state.trainable)
-    job = dataclasses.replace(job, network=network)
+    if saved is None and trains and config.zero_shot:
+        before = loaded.zero_shot(config, lambda: zero_shot.measure(config, network, backbone, data, logs))
+        made = dataclasses.replace(made, zero_shot=before)
+    job = dataclasses.replace(job, network=network, record=made)
     if trains and processes.is_first():
         with replacing_together([folder.local / name for name in (config_file.FILE, record.FILE)]) as parts:
             job.write_down(*parts)
@@ -237,7 +307,7 @@ def _load_network(
     processes.agree(data=split, backbone=backbone.hash)
     if not method.zero_shot:  # which trains nothing, its head neither
         logs.info(tuners.summary(network.tuning, network.parts))
-    network = network.placed(placement.make_mesh(), config.fsdp)
+    network = loaded.placed(network, config.fsdp)
     logs.stage("backbone")
     return network, backbone
 
@@ -269,6 +339,7 @@ def _restore(
 def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, mode: Mode) -> record.Record:
     """Makes the record of the run."""
     trained = [] if network.method.zero_shot else tuners.rows(network.tuning, network.parts)
+    test_counts, class_groups = data.test.class_counts.tolist(), np.asarray(data.groups).tolist()
     return record.Record(
         # A run that is merely evaluated again was made by the command that trained it.
         command=(record.known_command(workdir) if mode == "eval" else None) or record.command_line(),
@@ -282,47 +353,149 @@ def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, 
         trainable=[row._asdict() for row in trained],
         class_names=list(data.train.class_names),
         train_counts=data.train_counts.tolist(),
-        test_counts=data.test.class_counts.tolist(),
-        class_groups=np.asarray(data.groups).tolist(),
+        test_counts=test_counts,
+        class_groups=class_groups,
         validation_counts=_held_out_counts(data),
+        zero_shot=record.known_zero_shot(workdir, test_counts, class_groups),
     )
 
 
-def _train(job: Job, saved: Saved | None, folder: storage.Folder, evaluator: Evaluator, logs: Logs) -> Network:
+class _Training(NamedTuple):
+    """What belongs to the training of a run besides its state."""
+
+    loader: TrainLoader
+    checkpoints: ckpt.Checkpoints
+    judge: Validation | None
+    hooks: RunHooks
+
+
+def _train(run: _Opened) -> Network:
     """Trains from the checkpoint, or from the start, to the end; gives the network that the results are of."""
-    network, mesh = job.network, placement.make_mesh()
-    loader = job.data.train_loader(network.input.resolution)
-    if saved is not None:
-        loader.set_state(saved.iterator)
-        logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
-    state = saved.state if saved is not None else initial_state(network.parts, job.objective.tx(), mesh)
-    unread = saved.unread if saved is not None else ()
-    judge = _judge(job, saved, evaluator, logs) if job.data.held_out is not None else None
-    with ckpt.Checkpoints(folder.path, job.identity, job.config.keep, loader.step) as checkpoints:
+    job, mesh = run.job, placement.make_mesh()
+    with _begun(run, _loader(run)) as training:
         state = fit(
-            network,
+            job.network,
             job.objective,
-            loader,
-            RunHooks(job.config, job.objective, loader, logs, checkpoints, unread, judge),
-            step=step.make(job.config, network, job.objective, mesh),
-            state=state,
+            training.loader,
+            training.hooks,
+            step=step.make(job.config, job.network, job.objective, mesh),
+            state=_first_state(run),
             key=placement.replicated_key(job.config.seed, mesh),
         )
-    if judge is None:
-        logs.info(f"Of the checkpoints that were kept, that of step {checkpoints.best} has the lowest training loss.")
-        return network.with_trained(state.trainable)
-    best = ckpt.restore_best(folder.path, Saved(state, loader.get_state(), (), judge.scores), job.identity)
-    logs.info(f"The checkpoint of step {int(best.state.step)} is the best on the held-out images, and is evaluated.")
-    return network.with_trained(best.state.trainable)
+    return _chosen(run, training, state)
 
 
-def _judge(job: Job, saved: Saved | None, evaluator: Evaluator, logs: Logs) -> Validation:
+def _train_one_of_several(run: _Opened) -> Network | DivergedError:
+    """Trains a run while others are open, if it trains at all."""
+    with run.logs.speaking():
+        try:
+            return _train(run) if run.job.trains else run.job.network
+        except DivergedError as error:
+            return error
+
+
+def _train_together(runs: Sequence[_Opened]) -> list[Network | DivergedError]:
+    """Trains runs of one program at once; gives for each what `_train` gives, or why it ended early."""
+    job = runs[0].job
+    loaders: dict[tuple[int, int], TrainLoader] = {}
+    with contextlib.ExitStack() as begun, preemption.watching() as told:
+        watching = functools.lru_cache(maxsize=1)(told)  # all members get the same answer after a step
+        trainings: list[_Training] = []
+        for run in runs:
+            begun.enter_context(run.logs.speaking())
+            loader = _loader(run)
+            loader = loaders.setdefault((run.job.config.seed, loader.step), loader)
+            trainings.append(begun.enter_context(_begun(run, loader, lambda: contextlib.nullcontext(watching))))
+        members = [
+            population.Member(
+                seed=run.job.config.seed,
+                lr=run.job.objective.lr,
+                loader=training.loader,
+                hooks=training.hooks,
+                speaking=run.logs.speaking,
+                state=_first_state(run),
+            )
+            for run, training in zip(runs, trainings, strict=True)
+        ]
+        population.fit(job.network, members, step.make(job.config, job.network, job.objective, placement.make_mesh()))
+    return [
+        member.diverged or _chosen(run, training, member.state)
+        for run, training, member in zip(runs, trainings, members, strict=True)
+    ]
+
+
+def _one_program(runs: Sequence[_Opened]) -> bool:
+    """Tells whether runs can train as one program, on one frozen backbone."""
+    first = runs[0].job
+
+    def fits(job: Job) -> bool:
+        frozen = zip(
+            jax.tree.leaves(job.network.parts.frozen), jax.tree.leaves(first.network.parts.frozen), strict=True
+        )
+        return (
+            job.trains
+            and program_key(job.config) == program_key(first.config)
+            and job.network.class_names == first.network.class_names
+            and np.array_equal(job.data.train.class_counts, first.data.train.class_counts)
+            and all(array is other for array, other in frozen)
+        )
+
+    return all(fits(run.job) for run in runs)
+
+
+def _loader(run: _Opened) -> TrainLoader:
+    """Makes the loader of a run's training images, at the step with which it goes on."""
+    loader = run.job.data.train_loader(run.job.network.input.resolution)
+    if run.saved is not None:
+        loader.set_state(run.saved.iterator)
+        run.logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
+    return loader
+
+
+def _first_state(run: _Opened) -> TrainState:
+    if run.saved is not None:
+        return run.saved.state
+    return initial_state(run.job.network.parts, run.job.objective.tx(), placement.make_mesh())
+
+
+@contextlib.contextmanager
+def _begun(run: _Opened, loader: TrainLoader, watching: Any = preemption.watching) -> Iterator[_Training]:
+    """Opens the checkpoints of a training, and makes its hooks."""
+    job, saved = run.job, run.saved
+    judge = _judge(run) if job.data.held_out is not None else None
+    unread = saved.unread if saved is not None else ()
+    with ckpt.Checkpoints(run.folder.path, job.identity, job.config.keep, loader.step) as checkpoints:
+        hooks = RunHooks(job.config, job.objective, loader, run.logs, checkpoints, unread, judge, watching)
+        yield _Training(loader, checkpoints, judge, hooks)
+
+
+def _chosen(run: _Opened, training: _Training, state: TrainState) -> Network:
+    """Gives the network that the results of a training are of, which has ended with a state."""
+    network, best = run.job.network, training.checkpoints.best
+    with run.logs.speaking():
+        if training.judge is None:
+            run.logs.info(f"Of the checkpoints that were kept, that of step {best} has the lowest training loss.")
+            return network.with_trained(state.trainable)
+        last = Saved(state, training.loader.get_state(), (), training.judge.scores)
+        chosen = ckpt.restore_best(run.folder.path, last, run.job.identity)
+        found = int(chosen.state.step)
+        run.logs.info(f"The checkpoint of step {found} is the best on the held-out images, and is evaluated.")
+        return network.with_trained(chosen.state.trainable)
+
+
+def _judge(run: _Opened) -> Validation:
     """Makes what looks at the held-out images in the training."""
+    job = run.job
 
     def measure(state: TrainState) -> dict[str, float]:
-        return _validate(job, job.network.with_trained(state.trainable), evaluator, logs)
+        return _validate(job, job.network.with_trained(state.trainable), run.evaluator, run.logs)
 
-    return Validation(measure, job.config.patience, saved.scores if saved is not None else ())
+    return Validation(measure, job.config.patience, run.saved.scores if run.saved is not None else ())
+
+
+def _evaluate(run: _Opened, network: Network, evaluator: Evaluator) -> Results:
+    with preemption.leaving(run.logs.info), processes.connected():
+        return evaluate(run.job, network, run.folder.local, evaluator, run.logs)
 
 
 def _validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
@@ -338,8 +511,15 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     results: Results = {}
     predictions: dict[str, Predictions] = {}
+    began = time.monotonic()
     for section, mode in modes.items():
         loader = job.data.test_loader(resolution, mode)
+        if section == "tte":
+            seconds = loader.num_views * (time.monotonic() - began)
+            logs.info(
+                f"tte: {loader.num_views} views an image take up to {loader.num_views} times as long, about "
+                f"{duration(seconds)}; --config.tte.enabled=False leaves them out."
+            )
         counts, predictions[section] = evaluator(network.params, loader, logs, f"evaluation, {section}")
         results[section] = metrics.summarize(counts, class_groups=job.data.groups)
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
@@ -354,7 +534,10 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = _validate(job, network, evaluator, logs)
-    logs.info(metrics.table(results))
+    before = None if network.method.zero_shot else job.record.zero_shot
+    logs.info(metrics.table({**({"zero_shot": before} if before else {}), **results}))
+    if before and (sentence := zero_shot.warning(before, results["plain"])):
+        logs.warning(sentence)
     if advice := groups.advice(config.class_groups, job.data.train_counts):
         logs.info(advice)
     if processes.is_first():

@@ -34,18 +34,23 @@ _PROGRAMS = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets the tests, their workers and the commands that they start share compiled programs, anew for each session."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # set by the user, or by the session that this worker belongs to
-        return
-    config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="lift-programs-")
-    settings = {
-        "jax_compilation_cache_dir": config.stash[_PROGRAMS],
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
+    """Spends little on compilation, in the tests, their workers and the commands that they start.
+
+    Programs are shared, anew for each session. They are optimised little: most run for a moment, on tiny models.
+    What the user sets in the environment holds, and so does what the session set that a worker belongs to.
+    """
+    settings = {"jax_disable_most_optimizations": True}
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="lift-programs-")
+        settings |= {
+            "jax_compilation_cache_dir": config.stash[_PROGRAMS],
+            "jax_persistent_cache_min_compile_time_secs": 0.1,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }
     for key, value in settings.items():
-        os.environ[key.upper()] = str(value)
-        jax.config.update(key, value)
+        if key.upper() not in os.environ:
+            os.environ[key.upper()] = str(value)
+            jax.config.update(key, value)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -31,6 +31,7 @@ CLASSES = {
     "places_lt": 365,
     "cifar100": 100,
     "cifar10": 10,
+    "letters": 50,
     "digits": 10,
 }
 """Of the benchmarks, by config.data.name."""

@@ -18,6 +18,7 @@ from lift_jax.cluster import placement
 from lift_jax.data import prompts
 from lift_jax.errors import UserError
 from lift_jax.models import partition
+from lift_jax.models.device import suited_to
 from lift_jax.models.heads import HEADS, Classifier, Head, ZeroShotHead
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts
@@ -51,10 +52,14 @@ class Network:
         return partition.merge(*self.parts)
 
     def placed(self, mesh: Mesh, fsdp: bool = False) -> "Network":
-        """Puts the parameters on the devices of a mesh: whole on each, or with `fsdp` the frozen ones in pieces."""
+        """Puts the parameters on the devices of a mesh: whole on each, or with `fsdp` the frozen ones in pieces.
+
+        The network's attention becomes what suits these devices.
+        """
         frozen = placement.shard(self.parts.frozen, mesh) if fsdp else placement.replicate(self.parts.frozen, mesh)
         trainable = placement.replicate((self.parts.tuner, self.parts.head), mesh)
-        return dataclasses.replace(self, parts=Parts(frozen, *trainable))
+        classifier = suited_to(mesh.local_devices[0], self.classifier)
+        return dataclasses.replace(self, classifier=classifier, parts=Parts(frozen, *trainable))
 
     def with_trained(self, trainable: dict[str, Any]) -> "Network":
         """Puts trained parameters in the place of the network's own."""
@@ -98,7 +103,7 @@ def build(
         tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
         head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
     )
-    image_input = ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype)
+    image_input = ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype, config.matmul_precision)
     return Network(method, classifier, image_input, tuning, parts, tuple(class_names))
 
 

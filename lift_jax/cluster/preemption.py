@@ -18,7 +18,7 @@ SENTENCE = "Stopped by SIGTERM; the same command goes on from the newest checkpo
 
 @contextlib.contextmanager
 def leaving(say: Callable[[str], None]) -> Iterator[None]:
-    """Inside of the block, SIGTERM ends the process at once with `EXIT_CODE` and a sentence: nothing is to be saved.
+    """Lets SIGTERM end the process at once inside the block, with `EXIT_CODE` and a sentence: nothing is to be saved.
 
     Where several processes are starting, JAX has taken the signal over until the first step asks (see `watching`).
     """
@@ -38,7 +38,7 @@ def leaving(say: Callable[[str], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watching() -> Iterator[Callable[[int], bool]]:
-    """Inside of the block, SIGTERM waits until the training asks.
+    """Lets SIGTERM wait inside the block until the training asks.
 
     Yields:
         A function of the number of steps done, to be called after every step by all processes: whether to save and stop

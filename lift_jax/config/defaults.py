@@ -25,7 +25,7 @@ from lift_jax.errors import UserError
 
 
 def default() -> ml_collections.ConfigDict:
-    """The locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
+    """Returns the locked default config: LIFT as in the paper (Shi et al. 2024, section 6.1)."""
     config = ml_collections.ConfigDict()
     for section in (_trained_parts, _data_and_backbone, _optimization, _evaluation, _run):
         section(config)
@@ -77,6 +77,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
     config.tau = 1.0  # of the logit adjustment
     config.seed = 0  # of the order, the crops and flips, and the initialisation
     config.dtype = "auto"  # of frozen weights and activations; auto: bfloat16 on TPU and GPU, float32 on CPU
+    # Of float32 matrix products: highest is float32; high and default round their factors on TPU and GPU (default: TF32
+    # on a GPU, bfloat16 on a TPU); auto: highest where dtype is float32
+    config.matmul_precision = "auto"
     # What the backward pass computes anew, so that larger batches fit (lift_jax.bench.aot --fit): none; minimal, all
     # but the linear layers of the transformer; full, all but the inputs of its blocks.
     config.remat = "none"
@@ -91,6 +94,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
 def _evaluation(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of the evaluation."""
     config.eval_batch_size = 128  # images, each with its views, over the devices of one host
+    # Before the training, evaluate the backbone's zero-shot classifier, beside which the results stand; where it has a
+    # text tower
+    config.zero_shot = True
     config.tte = ml_collections.ConfigDict()  # test-time ensembling
     config.tte.enabled = True
     config.tte.mode = "fivecrop"  # fivecrop, tencrop, random
@@ -110,7 +116,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
-    """The config with every `None` and `auto` replaced by the value it stands for.
+    """Returns the config with every `None` and `auto` replaced by the value it stands for.
 
     Raises:
         UserError: if a value is none of those that its key has, or out of its range.
@@ -128,11 +134,14 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
         )
     if config.dtype == "auto":
         config.dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if config.matmul_precision == "auto":
+        is_rounded = config.dtype == "float32" and jax.default_backend() != "cpu"
+        config.matmul_precision = "highest" if is_rounded else "default"
     return ml_collections.FrozenConfigDict(config)
 
 
 def flatten(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
-    """{"data.root": value, ...}: every key with its path."""
+    """Returns every key with its path, as in {"data.root": value, ...}."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, ml_collections.ConfigDict | ml_collections.FrozenConfigDict):

@@ -1,4 +1,4 @@
-"""The quickstart's data: scikit-learn's handwritten digits, made long-tailed."""
+"""A small data set that needs no download: scikit-learn's handwritten digits, made long-tailed."""
 
 from typing import Any
 
@@ -7,8 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lift_jax.data.dataset import ArraySource, Dataset
-from lift_jax.data.longtail import check_imbalance, class_sizes
-from lift_jax.errors import UserError
+from lift_jax.data.longtail import check_imbalance, class_ranks, class_sizes
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -35,8 +34,7 @@ def load_digits(imbalance: float, permute_classes: int = 0) -> tuple[Dataset, Da
     """
     if imbalance:
         check_imbalance(imbalance)
-    if not 0 <= permute_classes < 2**32:
-        raise UserError(f"config.data.permute_classes is {permute_classes}; it is a whole number from 0 to 4294967295.")
+    ranks = class_ranks(len(DIGIT_NAMES), permute_classes)
     from sklearn import datasets  # Slow to import, and worker processes import this file.
 
     digits: Any = datasets.load_digits()
@@ -47,7 +45,6 @@ def load_digits(imbalance: float, permute_classes: int = 0) -> tuple[Dataset, Da
     test = np.concatenate([indices[:_TEST_PER_CLASS] for indices in shuffled])
     pools = [indices[_TEST_PER_CLASS:] for indices in shuffled]
     sizes = class_sizes(min(map(len, pools)), 10, max(imbalance, 1))
-    ranks = np.random.RandomState(permute_classes).permutation(10) if permute_classes else np.arange(10)
     train = np.concatenate([pool[: sizes[rank]] for pool, rank in zip(pools, ranks, strict=True)])
     return (
         Dataset("digits train", ArraySource(images[train]), labels[train], DIGIT_NAMES),

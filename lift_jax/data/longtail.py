@@ -33,6 +33,24 @@ def class_sizes(largest: float, num_classes: int, imbalance: float) -> Int[np.nd
     return np.array([max(1, int(largest * (1 / imbalance) ** float(e))) for e in exponents], np.int64)
 
 
+def class_ranks(num_classes: int, permute_classes: int) -> Int[np.ndarray, " classes"]:
+    """Gives each class its place from the most frequent to the rarest, 0 to C - 1.
+
+    Args:
+        num_classes: C.
+        permute_classes: `config.data.permute_classes`: 0 for the order of the labels; any other number is the seed of
+            another order.
+
+    Raises:
+        UserError: if the seed is out of its range.
+    """
+    if not 0 <= permute_classes < 2**32:
+        raise UserError(f"config.data.permute_classes is {permute_classes}; it is a whole number from 0 to 4294967295.")
+    return (
+        np.random.RandomState(permute_classes).permutation(num_classes) if permute_classes else np.arange(num_classes)
+    )
+
+
 def subset(targets: Int[np.ndarray, " images"], num_classes: int, imbalance: float) -> Int[np.ndarray, " kept"]:
     """Chooses the images of the published CIFAR-LT sets (Cao et al. 2019, as used by LIFT).
 

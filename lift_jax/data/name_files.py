@@ -11,6 +11,7 @@ from lift_jax.errors import UserError
 from lift_jax.files import parse_json
 
 _WNID = re.compile(r"n\d{8}", re.ASCII)
+_CODE = re.compile(r"(?=\D*\d)\S+")
 _FIRST_WORD = re.compile(r"""("[^"]*"|'[^']*'|[^\s,]+)[\s,]+(.+)""")
 
 _KEY_COLUMNS = {"", "class", "label", "id", "index", "idx", "number", "folder", "wnid", "synset", "key", "category"}
@@ -26,7 +27,8 @@ class _Kind(enum.IntEnum):
 
     NUMBER = 0
     WNID = 1
-    NAME = 2
+    CODE = 2  # one word with a digit in it
+    NAME = 3
 
 
 class Reading(NamedTuple):
@@ -73,7 +75,7 @@ def _of_text(content: str, path: str) -> list[list[Reading]]:
         if rows:
             tables += _of_rows(rows)
     for pairs in words, [_by_last_word(line) for line in lines]:
-        if pairs and len(pairs) == len(lines) and all(map(all, pairs)) and _kind(_keys(pairs)) < _Kind.NAME:
+        if pairs and len(pairs) == len(lines) and all(map(all, pairs)) and _kind(_keys(pairs)) < _Kind.CODE:
             tables += _of_rows(pairs)
     tables.append([_mapping(words)._replace(spaced=True)])
     if len(lines) > 1 and lines[0].lower() in _NAME_COLUMNS:
@@ -153,7 +155,9 @@ def _keys(pairs: Sequence[tuple[str, str]]) -> list[str]:
 def _kind(column: Sequence[str]) -> _Kind:
     if all(whole_number(cell) is not None for cell in column):
         return _Kind.NUMBER
-    return _Kind.WNID if all(map(_WNID.fullmatch, column)) else _Kind.NAME
+    if all(map(_WNID.fullmatch, column)):
+        return _Kind.WNID
+    return _Kind.CODE if all(map(_CODE.fullmatch, column)) else _Kind.NAME
 
 
 def _mapping(pairs: Iterable[tuple[str, str]]) -> Reading:

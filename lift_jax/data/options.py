@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def data_defaults() -> ConfigDict:
-    """Makes the default `config.data`: every key, with the values that load the quickstart's digits."""
+    """Makes the default `config.data`: every key, with the values that load scikit-learn's digits."""
     data = ConfigDict()
     data.name = "digits"  # what messages and reports call the data set; for format "tfds" the builder's name
     data.format = "digits"  # one of sources.FORMATS
@@ -13,7 +13,7 @@ def data_defaults() -> ConfigDict:
     data.test_list = ""  # the same for the test split; "" for "folder" and "csv": found, or split off (val_fraction)
     data.class_names = ""  # file of class names, see name_files.read; "" takes them from the data set
     data.imbalance = 0  # largest over smallest class of a CIFAR-LT style training subset; 0 trains on all images
-    data.permute_classes = 0  # digits: 0 makes classes rarer in label order, another number seeds another order
+    data.permute_classes = 0  # digits, letters: 0 makes classes rarer in label order, else a seed of an order
     data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species
     data.val_fraction = (
         0.0  # share of each class that becomes the test split (not config.validation) where there is none

@@ -15,6 +15,7 @@ from lift_jax.data import inaturalist
 from lift_jax.data.classnames import of_labels
 from lift_jax.data.dataset import ArraySource, Dataset, check_labels
 from lift_jax.data.lists import from_paths, read_list
+from lift_jax.data.shown import some
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError, reason
 
@@ -110,8 +111,8 @@ def _of_split(listed: Dataset, builder: Any, split: str, where: str) -> Dataset:
     order = np.array([records.get(key, -1) for key in keys])
     if missing := [path for path, record in zip(paths, order, strict=True) if record < 0]:
         raise UserError(
-            f"{where} names {len(missing)} images that {builder.name} {split} lacks (by label and name of the file): "
-            f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}; give the lists of this data set."
+            f"{where} names images ({len(missing):,} in all) that {builder.name} {split} lacks, by label and name of "
+            f"the file: {some(missing)}; give the lists of this data set."
         )
     return dataclasses.replace(listed, source=RecordSource(_records(builder, split), order, names[order]))
 

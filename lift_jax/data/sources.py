@@ -12,6 +12,7 @@ from lift_jax.data.dataset import Dataset, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
 from lift_jax.data.inaturalist import load_inaturalist
+from lift_jax.data.letters import load_letters
 from lift_jax.data.lists import load_lists
 from lift_jax.data.preview import describe
 from lift_jax.data.records import in_memory, load_records
@@ -21,7 +22,11 @@ from lift_jax.files import expand
 
 _LOGGER = logging.getLogger(__name__)
 
-FORMATS = ("digits", "lists", "folder", "csv", "inaturalist", "tfds")
+_PACKAGED = {"digits": load_digits, "letters": load_letters}
+"""Those that need no files. They make their own long-tailed subset: it depends on how a test split is held out."""
+
+_OF_FILES = ("lists", "folder", "csv", "inaturalist", "tfds")
+FORMATS = (*_PACKAGED, *_OF_FILES)
 
 
 def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -39,11 +44,10 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
             or a name cannot be read.
     """
     train, test = _read(data_config, seed)
-    if data_config.imbalance and data_config.format != "digits":  # the digits' own rule holds out a test split first
-        kept = longtail.subset(train.labels, train.num_classes, data_config.imbalance)
+    if data_config.format not in _PACKAGED:
+        imbalance = data_config.imbalance
+        kept = longtail.subset(train.labels, train.num_classes, imbalance) if imbalance else canonical_order(train)
         train = train.subset(kept)
-    elif data_config.format != "digits":
-        train = train.subset(canonical_order(train))
     if data_config.format == "tfds":
         train, test = in_memory(train), in_memory(test)
     for label, name in enumerate(train.class_names):
@@ -64,9 +68,9 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
         expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
     )
     match data.format:
-        case "digits":
-            _check_unused(root=root, train_list=train_list, test_list=test_list, class_names=class_names)
-            return load_digits(data.imbalance, data.permute_classes)
+        case "digits" | "letters":
+            _check_unused(data.format, root=root, train_list=train_list, test_list=test_list, class_names=class_names)
+            return _PACKAGED[data.format](data.imbalance, data.permute_classes)
         case "lists":
             return load_lists(root, train_list, test_list, class_names, data.name)
         case "folder":
@@ -80,11 +84,11 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")
 
 
-def _check_unused(**paths: str) -> None:
-    """Checks that no files are named where the quickstart's digits would be trained on instead of them."""
+def _check_unused(form: str, **paths: str) -> None:
+    """Checks that no files are named where a data set of the package would be trained on instead of them."""
     for key, path in paths.items():
         if path:
             raise UserError(
-                f"config.data.{key} is {path}, but config.data.format=digits reads no files; write "
-                f"config.data.format={' or '.join(FORMATS[1:])}."
+                f"config.data.{key} is {path}, but config.data.format={form} reads no files; write "
+                f"config.data.format={' or '.join(_OF_FILES)}."
             )

@@ -50,7 +50,7 @@ def read_merged(model: Model, folder: Path) -> Model:
     network = dataclasses.replace(
         model.network,
         classifier=Classifier(backbone.vision.clone(dtype=dtype), model.network.classifier.head),
-        input=ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype),
+        input=ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype, model.network.input.precision),
     )
     params = {partition.BACKBONE: backbone.params["vision"], partition.HEAD: head}
     return dataclasses.replace(model, network=network, params=params)

@@ -12,7 +12,7 @@ from lift_jax.models.vit import VisionTransformer
 
 
 def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Unit vectors along the last axis, in float32. A zero vector stays zero, and its gradient finite."""
+    """Returns unit vectors along the last axis, in float32. A zero vector stays zero, and its gradient finite."""
     x = x.astype(jnp.float32)
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     return x / jnp.sqrt(jnp.maximum(square, 1e-24))
@@ -60,19 +60,19 @@ class CLIP(nn.Module):
         return self.param(name, nn.initializers.normal(width**-0.5), (width, self.embed_dim))
 
     def encode_image(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
-        """Normalised images to unit features in the shared space."""
+        """Maps normalised images to unit features in the shared space."""
         features = self.vision(images).astype(jnp.float32)
         if self.projects_images:
             features = features @ self.visual_projection
         return normalize(features + self.visual_projection_bias if self.biased else features)
 
     def encode_text(self, tokens: Int[Array, "n l"]) -> Float[Array, "n e"]:
-        """Token ids to unit features in the shared space."""
+        """Maps token ids to unit features in the shared space."""
         features = self.text(tokens).astype(jnp.float32) @ self.text_projection
         return normalize(features + self.text_projection_bias if self.sigmoid else features)
 
     def __call__(self, images: Float[Array, "b h w 3"], tokens: Int[Array, "n l"]) -> CLIPOutput:
-        """The two kinds of features and the zero-shot logits."""
+        """Returns the two kinds of features and the zero-shot logits."""
         image, text = self.encode_image(images), self.encode_text(tokens)
         logits = jnp.exp(self.logit_scale) * image @ text.T
         return CLIPOutput(image, text, logits + self.logit_bias if self.sigmoid else logits)

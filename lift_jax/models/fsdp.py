@@ -29,7 +29,7 @@ class Shard(meta.AxisMetadata[Array]):
     mesh_axis: str = flax.struct.field(pytree_node=False)
 
     def unbox(self) -> Array:
-        """The whole parameter, from all devices."""
+        """Gathers the whole parameter from all devices."""
         return jax.lax.all_gather(self.value, self.mesh_axis, axis=self.axis, tiled=True)
 
     def replace_boxed(self, val: Any) -> "Shard":
@@ -43,7 +43,7 @@ class Shard(meta.AxisMetadata[Array]):
 
 
 def boxed(tree: T, specs: Any) -> T:
-    """The arrays of a `shard_map`'s argument, those that `specs`, its in_specs, cut along an axis as `Shard`s."""
+    """Wraps those arrays of a `shard_map`'s argument that `specs`, its in_specs, cut along an axis, as `Shard`s."""
 
     def box(array: Array, spec: PartitionSpec) -> Array | Shard:
         cut = [(axis, name) for axis, name in enumerate(spec) if name is not None]
@@ -53,7 +53,7 @@ def boxed(tree: T, specs: Any) -> T:
 
 
 def sharded_matmul(x: Float[Array, "*b i"], kernel: Shard) -> Float[Array, "*b o"]:
-    """x kernel, for a frozen kernel. It is gathered for this product, and again for the gradient.
+    """Returns x kernel for a frozen kernel, which is gathered for this product, and again for the gradient.
 
     Otherwise the backward pass would keep the kernels of all layers whole, from the forward pass on.
     """

@@ -13,13 +13,13 @@ from lift_jax.models.layer_norm import standardize
 
 
 def product(x: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float[Array, "b c"]:
-    """x kernel in full float32."""
+    """Returns x kernel in full float32."""
     # TPUs and GPUs would round float32 operands to bfloat16 or TF32.
     return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)
 
 
 def _class_init(key: Array, shape: tuple[int, int]) -> Array:
-    """Uniform in [-1, 1], each class (column) scaled to a unit vector: where heads of unit class vectors start."""
+    """Draws from [-1, 1] and scales each class (column) to a unit vector: where heads of unit class vectors start."""
     return normalize(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0).T).T
 
 
@@ -123,9 +123,9 @@ class Classifier(nn.Module):
         return self.logits(self.backbone(images))
 
     def features(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
-        """What the head sees."""
+        """Returns what the head multiplies with its class weights."""
         return self.backbone(images)
 
     def logits(self, features: Float[Array, "b d"]) -> Float[Array, "b c"]:
-        """What the head says."""
+        """Returns the head's logits."""
         return self.head(features)

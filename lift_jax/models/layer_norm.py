@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def standardize(x: Float[Array, "... d"], epsilon: float) -> Float[Array, "... d"]:
-    """(x - mean) / sqrt(variance + epsilon) along the last axis (Ba et al. 2016, arXiv 1607.06450, eq. 3), in float32.
+    """Returns (x - mean) / sqrt(variance + epsilon) along the last axis, in float32 (Ba et al. 2016, eq. 3).
 
     The variance is computed from the centred values: the fast formula E[x^2] - E[x]^2 loses the digits that the
     reference keeps where the mean is large. With y the result, the gradient g becomes (g - mean(g) - y mean(g y)) /

@@ -25,7 +25,7 @@ class Grid:
 def axial_angles(
     rows: int, columns: int, head_dim: int, theta: float, grid: Grid | None = None
 ) -> Float[np.ndarray, "n r"]:
-    """The angles of a grid of patches, row by row, in radians; r is half of `head_dim`.
+    """Returns the angles of a grid of patches, row by row, in radians; r is half of `head_dim`.
 
     With y and x the place of a patch, they are y / theta^(4 i / head_dim) for i from 0 to head_dim / 4 - 1, and then
     the same of x.

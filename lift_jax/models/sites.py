@@ -21,7 +21,7 @@ class Tuner(nn.Module):
     """The identity at every site. A tuner overrides the methods of the sites at which it acts."""
 
     def tokens(self, x: Float[Array, "b t d"], length: int) -> Float[Array, "b s d"]:
-        """Before the block.
+        """Acts before the block.
 
         Args:
             x: the tokens, those included that an earlier block's tuners put in.
@@ -31,21 +31,21 @@ class Tuner(nn.Module):
         return x
 
     def norm(self, name: NormName, y: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        """After a layer norm, given its output."""
+        """Acts after a layer norm, given its output."""
         return y
 
     def weight(
         self, name: LinearName, kernel: Float[Array, "i o"], bias: Float[Array, " o"]
     ) -> tuple[Float[Array, "i o"], Float[Array, " o"]]:
-        """Before a linear layer, given its kernel and bias."""
+        """Acts before a linear layer, given its kernel and bias."""
         return kernel, bias
 
     def linear(self, name: LinearName, x: Float[Array, "b t i"], y: Float[Array, "b t o"]) -> Float[Array, "b t o"]:
-        """After a linear layer, given its input and output."""
+        """Acts after a linear layer, given its input and output."""
         return y
 
     def mlp(self, x: Float[Array, "b t d"], h: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        """After the MLP branch and its layer scale, given the residual stream before `ln_2` and the branch's output."""
+        """Acts after the MLP branch and its layer scale, given the residual stream before it and its output."""
         return h
 
 
@@ -60,11 +60,11 @@ class TextTuner(nn.Module):
     """The identity at the sites of a `lift_jax.models.text_head.TextHead`, outside of its text tower's blocks."""
 
     def embeddings(self, x: Float[Array, "n l d"]) -> Float[Array, "n l d"]:
-        """After the embedding of a class's tokens, before their positions are added."""
+        """Acts after the embedding of a class's tokens, before their positions are added."""
         return x
 
     def shared(self, side: Literal["image", "text"], x: Float[Array, "n e"]) -> Float[Array, "n e"]:
-        """After a side's projection into the shared space, before it is normalised."""
+        """Acts after a side's projection into the shared space, before it is normalised."""
         return x
 
 
@@ -73,7 +73,7 @@ TextTuners = Mapping[str, Callable[..., TextTuner]]
 
 
 def no_tuners(block: int) -> BlockTuners:
-    """The tuners of block `block` of a network that has none."""
+    """Returns the tuners of block `block` of a network that has none."""
     return {}
 
 

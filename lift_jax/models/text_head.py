@@ -72,7 +72,7 @@ class TextHead(Head, kw_only=True):
 
 
 def with_features(classifier: Classifier, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters for use without further training: the text tower has run, and is left out.
+    """Returns the parameters for use without further training: the text tower has run, and is left out.
 
     Args:
         classifier: with any head; if it is no `TextHead`, nothing changes.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.attention import multi_head_attention
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.linear import Linear
 from lift_jax.models.sites import BlockTuners, Sites
@@ -59,6 +60,7 @@ class Block(nn.Module):
         rms: whether the norms are RMSNorms (AIMv2 has them).
         inner_norms: whether there are norms before `attn_out` and before `mlp_out`, too (EVA02 has them; Wang et al.
             2022, arXiv 2210.06423). They are no sites.
+        attention: who computes the attention.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -72,6 +74,7 @@ class Block(nn.Module):
     gated: bool = False
     rms: bool = False
     inner_norms: bool = False
+    attention: Attention = "plain"
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
@@ -91,7 +94,8 @@ class Block(nn.Module):
         x = sites.tokens(x, x.shape[1] if length is None else length)
         h = sites.norm("ln_1", self._norm("ln_1", x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        h = self._inner("ln_attn", multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles))
+        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles, self.attention)
+        h = self._inner("ln_attn", h)
         x = x[:, : self.first] + self._scaled("layer_scale_1", Linear(width, name="attn_out")(h, sites))
 
         h = sites.norm("ln_2", self._norm("ln_2", x))

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.rotary import Grid, axial_angles
@@ -47,6 +48,7 @@ class VisionTransformer(nn.Module):
             `lift_jax.weights.positions.resize_positions`); only DINOv2 without registers has it otherwise.
         dtype: of the activations. Layer norm and softmax statistics are float32 in any case.
         remat: what the backward pass computes anew (see `lift_jax.models.transformer.Remat`).
+        attention: who computes the attention (see `lift_jax.models.attention_kernels.Attention`).
         tuners: gives the tuners of block i (see `lift_jax.models.sites`).
     """
 
@@ -74,6 +76,7 @@ class VisionTransformer(nn.Module):
     antialias: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
     remat: Remat = "none"
+    attention: Attention = "plain"
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @property
@@ -97,7 +100,11 @@ class VisionTransformer(nn.Module):
         block = rematerialised(self.remat)
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         options: dict[str, Any] = dict(
-            layer_scale=self.layer_scale, gated=self.gated, rms=self.rms, inner_norms=self.inner_norms
+            layer_scale=self.layer_scale,
+            gated=self.gated,
+            rms=self.rms,
+            inner_norms=self.inner_norms,
+            attention=self.attention,
         )
         for i in range(self.depth):
             # Of the last block's tokens no more than the class token is looked at.
@@ -114,7 +121,7 @@ class VisionTransformer(nn.Module):
             patches = x[:, self.num_registers + self.has_class :]
             return jnp.mean(patches, axis=1, dtype=jnp.float32).astype(x.dtype)
         size = self.pool_heads or self.num_heads, self.pool_mlp_dim or self.mlp_dim
-        return AttentionPooling(*size, self.activation, self.epsilon, name="pool")(x)
+        return AttentionPooling(*size, self.activation, self.epsilon, self.attention, name="pool")(x)
 
     def _embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b t d"]:
         b, h, w, c = images.shape

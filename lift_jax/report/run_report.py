@@ -108,17 +108,20 @@ def _intro(run: RunFiles) -> str:
         held_out = sum(run.record.validation_counts)
         text += f" {held_out:,} of these were held out, and the checkpoint that is the best on them is the one shown."
     if untested:
-        text += f" {untested} class{'es have' if untested > 1 else ' has'} no test images and count in no mean."
+        have, count = ("es have", "count") if untested > 1 else (" has", "counts")
+        text += f" {untested} class{have} no test images and {count} in no mean."
     return page.paragraph(text)
 
 
 def _metrics(run: RunFiles) -> str:
-    sections = [section for section in files.SECTIONS if section in run.results]
+    columns = {title: run.results[section] for section, title in files.SECTIONS.items() if section in run.results}
+    if run.record.zero_shot is not None:
+        columns = {"zero-shot": run.record.zero_shot, **columns}
     rows = [
-        [name, *(percent(run.results[section].get(key, np.nan)) for section in sections)]
+        [name, *(percent(column.get(key, np.nan)) for column in columns.values())]
         for name, key in files.metric_rows(run)
     ]
-    body = page.table(["percent", *(files.SECTIONS[section] for section in sections)], rows, strong=(0, 1))
+    body = page.table(["percent", *columns], rows, strong=(0, 1))
     return page.section("Metrics", body)
 
 

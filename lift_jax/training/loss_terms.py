@@ -18,12 +18,12 @@ Scalar = Float[Array, ""]
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> PerExample:
-    """Cross-entropy: -log softmax(logits)[label]."""
+    """Computes the cross-entropy, -log softmax(logits)[label]."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def focal(gamma: float) -> Callable[[Logits, Labels], PerExample]:
-    """Focal loss (Lin et al. 2017, eq. 4): (1 - p)^gamma * -log p, p the probability of the label."""
+    """Computes the focal loss (Lin et al. 2017, eq. 4), (1 - p)^gamma * -log p, p being the label's probability."""
 
     def loss(logits: Logits, labels: Labels) -> PerExample:
         log_loss = cross_entropy(logits, labels)
@@ -35,7 +35,7 @@ def focal(gamma: float) -> Callable[[Logits, Labels], PerExample]:
 
 
 def margin(margins: np.ndarray) -> Callable[[Logits, Labels], PerExample]:
-    """-log softmax(logits - margin[label] at the label)[label] (LDAM, Cao et al. 2019).
+    """Computes -log softmax(logits - margin[label] at the label)[label] (LDAM, Cao et al. 2019).
 
     The paper scales cosine and margin together; here the logits come scaled, so only the margin is.
     """
@@ -48,13 +48,13 @@ def margin(margins: np.ndarray) -> Callable[[Logits, Labels], PerExample]:
 
 
 def ldam_margins(counts: np.ndarray, max_margin: float) -> np.ndarray:
-    """LDAM's margins (Cao et al. 2019): C / n^(1/4), with C such that the largest is `max_margin`."""
+    """Computes LDAM's margins (Cao et al. 2019), C / n^(1/4), with C such that the largest is `max_margin`."""
     margins = counts**-0.25
     return (margins * (max_margin / margins.max())).astype(np.float32)
 
 
 def class_balanced_weights(counts: np.ndarray, beta: float) -> np.ndarray:
-    """Class-balanced loss (Cui et al. 2019): (1 - beta) / (1 - beta^n), scaled to mean 1.
+    """Computes the weights of the class-balanced loss (Cui et al. 2019), (1 - beta) / (1 - beta^n), scaled to mean 1.
 
     The power is rounded to float32 as in the published implementation. For beta near 1 that leaves `1 - beta^n` of the
     smallest classes four correct digits; exact weights would differ from the published losses by as much.
@@ -67,13 +67,13 @@ def class_balanced_weights(counts: np.ndarray, beta: float) -> np.ndarray:
 
 
 def reweighting(counts: np.ndarray, exponent: float) -> np.ndarray:
-    """Generalised re-weighting (Zhang et al. 2021, DisAlign): prior^-exponent, scaled to mean 1."""
+    """Computes the weights of DisAlign (Zhang et al. 2021), prior^-exponent, scaled to mean 1."""
     weights = (counts / counts.sum()) ** -exponent
     return (weights / weights.mean()).astype(np.float32)
 
 
 def adjusted(adjustment: np.ndarray) -> Callable[[Logits, Labels], PerExample]:
-    """Cross-entropy of logits + adjustment.
+    """Computes the cross-entropy of logits + adjustment.
 
     With tau * log prior this is the logit-adjusted loss (Menon et al. 2021, eq. 10); with tau 1 the balanced softmax
     (Ren et al. 2020, theorem 1), because log counts differ from log priors by a constant, which the softmax cancels.
@@ -86,7 +86,7 @@ def adjusted(adjustment: np.ndarray) -> Callable[[Logits, Labels], PerExample]:
 
 
 def lade_term(counts: np.ndarray, remine_lambda: float, weight: float) -> Callable[[Logits, Labels, Mask], Scalar]:
-    """The regulariser of LADE (Hong et al. 2021), which drives logit f_y to the log of the density ratio p(x|y) / p(x).
+    """Computes the regulariser of LADE (Hong et al. 2021), which drives logit f_y to log p(x|y) / p(x).
 
     Minus the mean under the prior of every class's regularised Donsker-Varadhan bound,
 

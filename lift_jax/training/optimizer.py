@@ -13,7 +13,7 @@ from lift_jax.models.partition import FROZEN, HEAD, TUNER
 
 
 def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosine_epoch") -> Callable[[Any], Array]:
-    """lr (1 + cos(pi t)) / 2, where t goes from 0 to 1 over the training (Loshchilov and Hutter 2017, eq. 5).
+    """Makes the schedule lr (1 + cos(pi t)) / 2, t from 0 to 1 over the training (Loshchilov and Hutter 2017, eq. 5).
 
     Args:
         lr: at the start.
@@ -35,7 +35,7 @@ def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosin
 
 
 def make(schedule: optax.ScalarOrSchedule, momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    """SGD with momentum and coupled weight decay on every trainable parameter, masked by part.
+    """Makes SGD with momentum and coupled weight decay on every trainable parameter, masked by part.
 
     v <- momentum v + (g + weight_decay p), p <- p - lr v, as PyTorch's SGD without dampening.
 

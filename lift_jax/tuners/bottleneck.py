@@ -14,7 +14,7 @@ kaiming_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def bottleneck(x: Float[Array, "b t d"], dim: int, down_init: nn.initializers.Initializer) -> Float[Array, "b t d"]:
-    """up(relu(down(ln(x)))), to be called in a compact method; `up` starts at zero, and so does the result."""
+    """Returns up(relu(down(ln(x)))), which starts at zero as `up` does; to be called in a compact method."""
     x_hat = LayerNorm(1e-5, name="ln")(x)
     h = jax.nn.relu(_dense(dim, x.dtype, down_init, "down_proj")(x_hat))
     return _dense(x.shape[-1], x.dtype, nn.initializers.zeros, "up_proj")(h)
@@ -29,5 +29,5 @@ def _contract(x: Array, kernel: Array, dimensions: object, **options: object) ->
 
 
 def learnable_scale(module: nn.Module, dtype: jnp.dtype) -> Float[Array, " 1"]:
-    """A scale that starts at 1, to be called in a compact method."""
+    """Makes a scale that starts at 1; to be called in a compact method."""
     return module.param("scale", nn.initializers.ones, (1,)).astype(dtype)

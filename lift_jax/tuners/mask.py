@@ -84,7 +84,7 @@ class MaskedLinear(nn.Module):
 def choose(
     weights: int, biases: int, ratio: float, seed: Sequence[int], apart: bool
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
-    """Ascending flat positions of the trained entries in a kernel and in a bias.
+    """Returns the ascending flat positions of the trained entries in a kernel and in a bias.
 
     Args:
         weights: number of entries of the kernel.

@@ -138,7 +138,7 @@ def _check_options(method: Method) -> None:
 
 
 def _readers() -> dict[str, list[str]]:
-    """The names of the tuners that read each option of config.tuner, in the order of the table."""
+    """Returns the names of the tuners that read each option of config.tuner, in the order of the table."""
     readers: dict[str, list[str]] = {}
     for name in _ORDER:
         if name in _TEXT:

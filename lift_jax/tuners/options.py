@@ -12,7 +12,7 @@ RULES = ("lift", "lift_plus")
 
 
 def tuner_defaults() -> ml_collections.ConfigDict:
-    """The options of `lift_jax.tuners.build`."""
+    """Returns the options of `lift_jax.tuners.build`."""
     tuner = ml_collections.ConfigDict()
     tuner.rules = (
         "lift"  # automatic rules, initialisations and recipe: lift or lift_plus (which method lift_plus takes)

@@ -12,12 +12,12 @@ MaskedLayers = Literal["all", "attn", "mlp"]
 
 
 def _power_of_two(ratio: float) -> int:
-    """The largest power of two that is at most `ratio`, and at least 1."""
+    """Returns the largest power of two that is at most `ratio`, and at least 1."""
     return 2 ** max(0, math.floor(math.log2(ratio)))
 
 
 def bottleneck_dim(num_classes: int, depth: int) -> int:
-    """Width of Adapter and AdaptFormer, and LIFT's of LoRA: 2^max(0, floor(log2(C / 2L))).
+    """Computes the width of Adapter and AdaptFormer, and LIFT's of LoRA: 2^max(0, floor(log2(C / 2L))).
 
     Args:
         num_classes: C.
@@ -27,7 +27,7 @@ def bottleneck_dim(num_classes: int, depth: int) -> int:
 
 
 def lora_rank_plus(num_classes: int, tuned: int) -> int:
-    """LIFT+'s width of LoRA: 2^max(0, floor(log2(C / 4l))), l being the tuned layers."""
+    """Computes LIFT+'s width of LoRA: 2^max(0, floor(log2(C / 4l))), l being the tuned layers."""
     return _power_of_two(num_classes / (4 * tuned))
 
 
@@ -36,12 +36,12 @@ PROMPT_LENGTH = 10
 
 
 def prompt_length_plus(num_classes: int, tuned: int) -> int:
-    """LIFT+'s number of prompt tokens: 2^max(0, floor(log2(C / l))), l being the tuned layers."""
+    """Computes LIFT+'s number of prompt tokens: 2^max(0, floor(log2(C / l))), l being the tuned layers."""
     return _power_of_two(num_classes / tuned)
 
 
 def mask_ratio(num_classes: int, depth: int, width: int) -> float:
-    """LIFT's share of the trained entries: C / (12 L D), at least 0.001 and at most 1.
+    """Computes LIFT's share of trained entries: C / (12 L D), at least 0.001 and at most 1.
 
     Args:
         num_classes: C.
@@ -52,7 +52,7 @@ def mask_ratio(num_classes: int, depth: int, width: int) -> float:
 
 
 def mask_ratio_plus(num_classes: int, tuned: int, width: int, layers: MaskedLayers = "all") -> float:
-    """LIFT+'s share: C / (l (12 D + 9)), of the attention alone C / (l (4 D + 4)), of the MLP C / (l (8 D + 5)).
+    """Computes LIFT+'s share: C / (l (12 D + 9)), of attention alone C / (l (4 D + 4)), of the MLP C / (l (8 D + 5)).
 
     A block of width D has (12 D + 9) D weights and biases in its linear layers, so that C D entries are trained, as
     many as the head has.

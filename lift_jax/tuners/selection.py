@@ -9,28 +9,28 @@ from lift_jax.tuners.spec import TunerSpec
 
 
 def block_of(path: Path) -> int | None:
-    """The number of the block that a parameter belongs to."""
+    """Returns the number of the block that a parameter belongs to."""
     match = re.fullmatch(r"block_(\d+)", path[0])
     return int(match[1]) if match else None
 
 
 def _own(path: Path) -> bool:
-    """Whether the parameter is the block's own, and not of a tuner."""
+    """Tells whether the parameter is the block's own, and not a tuner's."""
     return block_of(path) is not None and not path[1].startswith("tuner_")
 
 
 def full(blocks: range) -> Rule:
-    """Every parameter of these blocks: not the embeddings, nor the layer norms outside the blocks."""
+    """Selects every parameter of these blocks: not the embeddings, nor the layer norms outside the blocks."""
     return lambda path: _own(path) and block_of(path) in blocks
 
 
 def bias(path: Path) -> bool:
-    """BitFit (Ben Zaken et al. 2022, arXiv 2106.10199): every bias of the blocks."""
+    """Selects every bias of the blocks: BitFit (Ben Zaken et al. 2022, arXiv 2106.10199)."""
     return _own(path) and path[-1] == "bias"
 
 
 def layer_norm(path: Path) -> bool:
-    """Scale and bias of both layer norms of every block."""
+    """Selects scale and bias of both layer norms of every block."""
     return _own(path) and path[1] in ("ln_1", "ln_2")
 
 
@@ -61,7 +61,7 @@ LN_TUNING = TunerSpec(
 
 
 def blocks(partial: str, depth: int) -> range:
-    """The tuned blocks.
+    """Returns the tuned blocks.
 
     Args:
         partial: "" for all, "2" for the last two, "3:6" for blocks 3, 4 and 5.

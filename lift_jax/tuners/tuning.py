@@ -50,5 +50,5 @@ class Tuning:
         return next((name for name, selects in self.selections.items() if selects(path)), None)
 
     def trains(self, path: Path) -> bool:
-        """Whether the backbone's parameter at `path` is trained."""
+        """Tells whether the backbone's parameter at `path` is trained."""
         return self.group(path) is not None

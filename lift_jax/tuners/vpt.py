@@ -14,7 +14,7 @@ from lift_jax.tuners.spec import Sizes, TunerSpec
 
 
 def prompt_uniform(patch_size: int, width: int) -> nn.initializers.Initializer:
-    """Uniform in +-sqrt(6 / (3 patch^2 + width)), Xavier's bound for the patch embedding: LIFT's start."""
+    """Draws from +-sqrt(6 / (3 patch^2 + width)), Xavier's bound for the patch embedding: LIFT's start."""
     bound = math.sqrt(6 / (3 * patch_size**2 + width))
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 

@@ -26,7 +26,7 @@ __all__ = ["Backbone", "content_hash", "load", "resize"]
 
 
 def load(name: str, resolution: int | None = None, activation: str = "") -> Backbone:
-    """The foundation model of a folder, file or hub id.
+    """Loads the foundation model of a folder, file or hub id.
 
     Args:
         name: `config.backbone`; see `lift_jax.weights.source.find`.
@@ -56,7 +56,7 @@ def load(name: str, resolution: int | None = None, activation: str = "") -> Back
 
 
 def _read(place: epath.Path | Path, activation: str) -> Backbone:
-    """The model of a place, in the format that its files show."""
+    """Reads the model of a place, in the format that its files show."""
     if (place / cache.CONFIG).exists():
         return cache.load(place)
     place = Path(place)
@@ -75,7 +75,7 @@ def _read(place: epath.Path | Path, activation: str) -> Backbone:
 
 
 def resize(backbone: Backbone, resolution: int) -> Backbone:
-    """The backbone for images of another size, with its positions resized.
+    """Returns the backbone for images of another size, with its positions resized.
 
     Args:
         backbone: as it was loaded.

@@ -41,7 +41,7 @@ _FAMILIES = (
 
 
 def from_name(name: str) -> str | None:
-    """The activation of a family of models that is known by name; None if the name does not tell.
+    """Returns the activation of a family of models that is known by name; None if the name does not tell.
 
     Args:
         name: of a file, a folder or a hub repository, such as `apple/DFN5B-CLIP-ViT-H-14`.
@@ -51,7 +51,7 @@ def from_name(name: str) -> str | None:
 
 
 def from_place(place: Path) -> str | None:
-    """The activation by the name of a file or folder, or by that of the repository that it is of in the hub's cache.
+    """Returns the activation by the name of a file or folder, or of its repository in the hub's cache.
 
     Folders further up may be called anything and do not count.
 
@@ -63,7 +63,7 @@ def from_place(place: Path) -> str | None:
 
 
 def with_activation(backbone: Backbone, activation: str) -> Backbone:
-    """A backbone with the activation that the user asks for; a warning says so where its files tell another one.
+    """Returns a backbone with the activation that the user asks for, and warns where its files tell another one.
 
     Args:
         backbone: as its files describe it.
@@ -97,7 +97,7 @@ def check(activation: str) -> None:
 
 
 def unknown(source: str) -> UserError:
-    """The refusal of weights of which nothing tells the activation.
+    """Returns the refusal of weights of which nothing tells the activation.
 
     Args:
         source: what to call the file in the message.

@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 def same(path: str, name: str, *shape: int) -> Entry:
-    """An array that is stored as we have it.
+    """Describes an array that is stored as we have it.
 
     Args:
         path: its place in our tree.
@@ -71,7 +71,7 @@ def same(path: str, name: str, *shape: int) -> Entry:
 
 
 def reshaped(path: str, name: str, shape: tuple[int, ...], ours: tuple[int, ...]) -> Entry:
-    """An array of the same content in another shape.
+    """Describes an array of the same content in another shape.
 
     Args:
         path: its place in our tree.
@@ -83,7 +83,7 @@ def reshaped(path: str, name: str, shape: tuple[int, ...], ours: tuple[int, ...]
 
 
 def transposed(path: str, name: str, inputs: int, outputs: int) -> Entry:
-    """A linear layer's weight, which is (outputs, inputs) in the file and (inputs, outputs) in our tree."""
+    """Describes a linear layer's weight, which is (outputs, inputs) in the file and (inputs, outputs) in our tree."""
     return Entry(path, (name,), ((outputs, inputs),), _transpose, lambda x: (x.T,))
 
 
@@ -103,7 +103,7 @@ def _transpose(*parts: np.ndarray) -> np.ndarray:
 
 
 def convolution(path: str, name: str, side: int, inputs: int, outputs: int) -> Entry:
-    """A convolution's weight: (outputs, inputs, side, side) in the file, (side, side, inputs, outputs) in our tree."""
+    """Describes a convolution: (outputs, inputs, side, side) in the file, (side, side, inputs, outputs) here."""
     return Entry(
         path,
         (name,),
@@ -114,12 +114,12 @@ def convolution(path: str, name: str, side: int, inputs: int, outputs: int) -> E
 
 
 def unused(name: str, *shape: int) -> Entry:
-    """An array that may be in the file and that we knowingly leave out, such as a pre-trained classification head."""
+    """Describes an array that may be in the file and that we knowingly leave out, such as a pre-trained head."""
     return Entry("", (name,), (shape,), lambda x: x, lambda x: (x,))
 
 
 def linear(path: str, name: str, inputs: int, outputs: int) -> list[Entry]:
-    """The weight and the bias of a linear layer."""
+    """Describes the weight and the bias of a linear layer."""
     return [
         transposed(f"{path}/kernel", f"{name}.weight", inputs, outputs),
         same(f"{path}/bias", f"{name}.bias", outputs),
@@ -127,13 +127,13 @@ def linear(path: str, name: str, inputs: int, outputs: int) -> list[Entry]:
 
 
 def norm(path: str, name: str, width: int, rms: bool = False) -> list[Entry]:
-    """The scale and the bias of a layer norm; of an RMSNorm the scale alone."""
+    """Describes the scale and the bias of a layer norm; of an RMSNorm the scale alone."""
     scale = same(f"{path}/scale", f"{name}.weight", width)
     return [scale] if rms else [scale, same(f"{path}/bias", f"{name}.bias", width)]
 
 
 def reordered(entry: Entry, order: Int[np.ndarray, " n"]) -> Entry:
-    """An entry whose last axis has another order in our tree.
+    """Returns an entry whose last axis has another order in our tree.
 
     Args:
         entry: the entry.
@@ -144,7 +144,7 @@ def reordered(entry: Entry, order: Int[np.ndarray, " n"]) -> Entry:
 
 
 def joined(path: str, names: Sequence[str], inputs: int, outputs: int, unbiased: Collection[str] = ()) -> list[Entry]:
-    """Linear layers of equal size, stored apart, that are side by side in ours: queries, keys, values.
+    """Describes linear layers of equal size, stored apart, that are side by side in ours: queries, keys, values.
 
     Args:
         path: the place of the one layer in our tree.
@@ -178,7 +178,7 @@ def joined(path: str, names: Sequence[str], inputs: int, outputs: int, unbiased:
 
 
 def side_by_side(path: str, parts: Sequence[tuple[str, int]], inputs: int) -> list[Entry]:
-    """Linear layers of any widths, stored apart, that are side by side in ours.
+    """Describes linear layers of any widths, stored apart, that are side by side in ours.
 
     Args:
         path: the place of the one layer in our tree.
@@ -232,7 +232,7 @@ class BlockNames(NamedTuple):
 
 
 def block_numbers(depth: int) -> range:
-    """The numbers of the blocks, from 0 to `depth` - 1.
+    """Returns the numbers of the blocks, from 0 to `depth` - 1.
 
     Raises:
         ValueError: if no model is so deep; the table of one that a damaged file claims would fill the memory.
@@ -252,7 +252,7 @@ def blocks(
     gated: bool = False,
     rms: bool = False,
 ) -> list[Entry]:
-    """The blocks of a transformer.
+    """Describes the blocks of a transformer.
 
     Args:
         path: the transformer's place in our tree, where its blocks are `block_0` and so on.
@@ -290,7 +290,7 @@ def blocks(
 
 
 def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: str = "one another") -> dict[str, Any]:
-    """The parameter tree in float32.
+    """Reads the parameter tree in float32.
 
     Arrays are read one after the other, so that only one is in memory twice.
 
@@ -329,7 +329,7 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: s
 
 
 def _float32(name: str, stored: np.ndarray | Stored, source: str) -> Float[np.ndarray, "..."]:
-    """A foreign array in float32.
+    """Converts a foreign array to float32.
 
     Raises:
         UserError: if it holds something else than finite floating-point numbers.
@@ -352,7 +352,7 @@ def _float32(name: str, stored: np.ndarray | Stored, source: str) -> Float[np.nd
 
 
 def write(table: Sequence[Entry], params: Mapping[str, Any]) -> Flat:
-    """The arrays of a file, from the parameter tree: the inverse of `read`.
+    """Returns the arrays of a file, from the parameter tree: the inverse of `read`.
 
     Args:
         table: every array of the format.

@@ -20,7 +20,7 @@ from lift_jax.weights.layout import HALF, check_heads
 
 
 def load(file: Path) -> Backbone:
-    """The ViT of an AugReg file; its classification head and representation layer, if any, are left out.
+    """Loads the ViT of an AugReg file; its classification head and representation layer, if any, are left out.
 
     Raises:
         UserError: if the file is damaged or holds another model.

@@ -47,7 +47,7 @@ class Backbone:
     hash: str
 
     def clip(self) -> CLIP:
-        """Both towers as one module, for `params`.
+        """Makes one module of both towers, for `params`.
 
         Raises:
             UserError: if the model has no text tower.
@@ -63,7 +63,7 @@ class Backbone:
 
 
 def content_hash(params: Params) -> str:
-    """SHA-256, in hex, over the names, shapes, types and bytes of the parameters: equal content, equal hash."""
+    """Computes SHA-256, in hex, over the parameters' names, shapes, types and bytes: equal content, equal hash."""
     digest = hashlib.sha256()
     for name, array in sorted(traverse_util.flatten_dict(dict(params), sep="/").items()):
         array = np.asarray(array, order="C")

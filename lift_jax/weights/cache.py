@@ -113,7 +113,7 @@ def load(folder: epath.PathLike) -> Backbone:
 
 
 def _description(stored: Settings) -> Backbone:
-    """What backbone.json says: the backbone without its tokenizer, and with shapes in the place of its arrays.
+    """Returns the content of backbone.json: the backbone without its tokenizer, with shapes in the place of its arrays.
 
     Raises:
         UserError: if a value is of another kind or out of its range, or the networks have other arrays.
@@ -135,7 +135,7 @@ def _description(stored: Settings) -> Backbone:
 
 
 def _initialised(backbone: Backbone) -> Any:
-    """The parameters that the networks of a backbone ask for, as shapes."""
+    """Returns the parameters that the networks of a backbone ask for, as shapes."""
     key, images = jax.random.key(0), jax.ShapeDtypeStruct((1, backbone.resolution, backbone.resolution, 3), jnp.float32)
     if backbone.text is None:
         return {"vision": jax.eval_shape(backbone.vision.init, key, images)["params"]}
@@ -165,7 +165,7 @@ def _describe(network: Any) -> dict[str, Any]:
 
 
 def _network(fields: Settings, *kinds: str) -> Any:
-    """The network of one of several kinds, from what `_describe` made of it.
+    """Returns the network of one of several kinds, from what `_describe` made of it.
 
     Raises:
         UserError: if a value is of another kind or out of its range.

@@ -29,7 +29,7 @@ _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\
 
 
 def find(folder: Path, context_length: int, vocab_size: int) -> Tokenizer | None:
-    """The tokenizer of a checkpoint, from the first of these that is there.
+    """Finds the tokenizer of a checkpoint: the first of these that is there.
 
     They are tokenizer.json, vocab.json with merges.txt, OpenAI's list of merges, and what the hub's cache has of the
     tokenizer that all CLIPs of OpenAI and LAION share.
@@ -66,7 +66,7 @@ def find(folder: Path, context_length: int, vocab_size: int) -> Tokenizer | None
 
 
 def from_vocabulary(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
-    """CLIP's tokenizer from the two files that transformers kept it in before there was a tokenizer.json.
+    """Makes CLIP's tokenizer from the two files that transformers kept it in before there was a tokenizer.json.
 
     Args:
         vocabulary: vocab.json, an object of words and their ids.
@@ -88,7 +88,7 @@ def from_vocabulary(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
 
 
 def from_merges(file: Path) -> tokenizers.Tokenizer:
-    """CLIP's tokenizer from OpenAI's list of merges.
+    """Makes CLIP's tokenizer from OpenAI's list of merges.
 
     Raises:
         UserError: if the file cannot be read.
@@ -109,7 +109,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _build(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]]) -> tokenizers.Tokenizer:
-    """A byte-level BPE of lower-case text whose words end in `</w>`, between a start and an end token."""
+    """Makes a byte-level BPE of lower-case text whose words end in `</w>`, between a start and an end token."""
     ends = [(token, vocabulary[token]) for token in (_START, _END)]
     tokenizer = tokenizers.Tokenizer(
         models.BPE(vocab=vocabulary, merges=list(merges), end_of_word_suffix="</w>", unk_token=_END)
@@ -131,7 +131,7 @@ def _build(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]]) -> tok
 
 
 def _letters() -> list[str]:
-    """The 256 bytes as characters, those that print as themselves first, as in GPT-2's and CLIP's vocabularies."""
+    """Returns the 256 bytes as characters, those that print as themselves first, as in CLIP's vocabulary."""
     printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = 256 - len(printing)
     return [chr(code) for code in [*printing, *range(256, 256 + others)]]

@@ -85,7 +85,7 @@ def _filling(destination: str) -> Iterator[str | Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line.
+    """Runs the command line.
 
     Args:
         argv: the words after the program's name; None for those of the process.

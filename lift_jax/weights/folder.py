@@ -19,7 +19,7 @@ TRANSFORMERS = (
 
 
 def read_json(folder: Path, name: str) -> Settings:
-    """A JSON file of a folder.
+    """Reads a JSON file of a folder.
 
     Raises:
         UserError: if it is missing or damaged.
@@ -42,12 +42,12 @@ def read_json(folder: Path, name: str) -> Settings:
 
 
 def has_arrays(folder: Path, names: Sequence[str] = TRANSFORMERS) -> bool:
-    """Whether the folder holds arrays in one of the files `names`."""
+    """Tells whether the folder holds arrays in one of the files `names`."""
     return any((folder / name).is_file() for name in names)
 
 
 def stored_arrays(folder: Path, names: Sequence[str] = TRANSFORMERS) -> tuple[Foreign, str]:
-    """The arrays of the first of the files `names` that is there, and the place to name in a message.
+    """Returns the arrays of the first of the files `names` that is there, and the place to name in a message.
 
     Raises:
         UserError: if none is there, or it cannot be read.
@@ -62,7 +62,7 @@ def stored_arrays(folder: Path, names: Sequence[str] = TRANSFORMERS) -> tuple[Fo
 
 
 def file_arrays(*files: Path) -> Foreign:
-    """The arrays of files, all of one kind: safetensors, or what torch.save wrote.
+    """Returns the arrays of files, all of one kind: safetensors, or what torch.save wrote.
 
     Raises:
         UserError: if one cannot be read.

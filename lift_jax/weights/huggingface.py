@@ -63,7 +63,7 @@ AIMv2."""
 
 
 def read_layout(folder: Path) -> Layout:
-    """The layout of the model that the config.json of a folder describes.
+    """Returns the layout of the model that the config.json of a folder describes.
 
     Raises:
         UserError: if it cannot be read, or is not of a model that we know.
@@ -93,7 +93,7 @@ def _model_type(config: Settings) -> str:
 
 
 def load(folder: str | Path) -> Backbone:
-    """A foundation model from a folder in the Hugging Face layout.
+    """Loads a foundation model from a folder in the Hugging Face layout.
 
     Raises:
         UserError: if a file is missing or cannot be read, or the configuration is not of a model that we know.
@@ -111,7 +111,7 @@ def load(folder: str | Path) -> Backbone:
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
-    """The arrays by transformers' names, whatever prefix they have; None if they are none of an image tower.
+    """Returns the arrays by transformers' names, whatever prefix they have; None if they are none of an image tower.
 
     Args:
         foreign: the arrays of a file. Of a vision tower alone transformers leaves the prefix `vision_model.` out since
@@ -129,7 +129,7 @@ def aligned(foreign: Foreign, source: str) -> Foreign | None:
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
-    """A foundation model from its arrays and the other files of its folder.
+    """Makes a foundation model from its arrays and the other files of its folder.
 
     Args:
         folder: the folder with the config.json, and with the settings of the normalisation and the tokenizer if there

@@ -240,7 +240,7 @@ _SAME = (
 
 
 def hint(name: str) -> str:
-    """What to write instead of a name that is none of a file, a folder or a hub repository: the end of a sentence.
+    """Returns the end of a sentence: what to write instead of a name that is no file, folder or hub repository.
 
     Args:
         name: as somebody wrote it, such as `CLIP-ViT-B/16`.
@@ -259,12 +259,12 @@ def hint(name: str) -> str:
 
 
 def _likeness(one: set[str], other: set[str]) -> float:
-    """The share of the words of both that they have in common."""
+    """Returns the share of the words of both that they have in common."""
     return len(one & other) / len(one | other)
 
 
 def _words(name: str) -> set[str]:
-    """The parts of a name: `ViT-B/16`, `vit_base_patch16` and `ViT-B-16` have the same."""
+    """Returns the parts of a name: `ViT-B/16`, `vit_base_patch16` and `ViT-B-16` have the same."""
     name = name.lower()
     for pattern, word in _SAME:
         name = re.sub(pattern, word, name)

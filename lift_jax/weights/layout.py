@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
 
 def settings(config: Config, defaults: Config | None = None) -> Settings:
-    """A configuration whose values are checked as they are read.
+    """Returns a configuration whose values are checked as they are read.
 
     Args:
         config: the content of a config.json; messages name the file that it was read from, or else config.json.
@@ -51,7 +51,7 @@ def settings(config: Config, defaults: Config | None = None) -> Settings:
 
 
 def transformer_size(tower: Settings) -> dict[str, Any]:
-    """The attributes that the towers share, from one tower of a transformers configuration.
+    """Returns the attributes that the towers share, from one tower of a transformers configuration.
 
     Raises:
         UserError: if a size is of another kind or out of its range, or the activation is not known.
@@ -87,7 +87,7 @@ def check_heads(width: int, num_heads: int, what: str) -> None:
 
 
 def image_size(tower: Settings) -> tuple[int, int]:
-    """The side of the input and of a patch, in pixels.
+    """Returns the side of the input and of a patch, in pixels.
 
     Raises:
         UserError: if one is no size, or an image has no whole patch.
@@ -102,7 +102,7 @@ def image_size(tower: Settings) -> tuple[int, int]:
 
 
 def tower_config(tower: VisionTransformer | TextTransformer) -> dict[str, Any]:
-    """The inverse of `transformer_size`."""
+    """Writes what `transformer_size` reads."""
     return dict(
         hidden_size=tower.width,
         num_hidden_layers=tower.depth,

@@ -103,5 +103,5 @@ def _norm(name: NormName, makers: BlockTuners, tuners: Tree, norm: Tree) -> Tree
 
 
 def _numpy(x: Any) -> np.ndarray:
-    """Floating-point numbers in float32; the positions of a mask stay integers."""
+    """Converts floating-point numbers to float32; the positions of a mask stay integers."""
     return np.asarray(x, np.float32) if jnp.issubdtype(x.dtype, jnp.floating) else np.asarray(x)

@@ -72,7 +72,7 @@ _OTHER_WEIGHTS = (".msgpack", ".h5", ".onnx", ".ckpt", ".gguf", ".tflite", ".ind
 
 
 def arrays(names: Iterable[str], source: str) -> UserError:
-    """The refusal of a file whose arrays have no image tower that is known here.
+    """Returns the refusal of a file whose arrays have no image tower that is known here.
 
     Args:
         names: the names of the arrays in the file.
@@ -110,12 +110,12 @@ def _first(table: Iterable[tuple[str, str, str]], names: Iterable[str]) -> str |
 
 
 def missing(error: Exception) -> str:
-    """What is wrong where an array was looked for by its name, or a shape was taken apart."""
+    """Returns what is wrong where an array was looked for by its name, or a shape was taken apart."""
     return f"the array {error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def damaged(file: Path, error: Exception) -> UserError:
-    """The refusal of a file of weights that a library could not read.
+    """Returns the refusal of a file of weights that a library could not read.
 
     Args:
         file: the file.
@@ -136,7 +136,7 @@ def damaged(file: Path, error: Exception) -> UserError:
 
 
 def folder(place: Path) -> str:
-    """What a folder without a model's files is, and what to write instead: the end of a sentence."""
+    """Returns what a folder without a model's files is, and what to write instead: the end of a sentence."""
     if found := other_folder(place):
         return found
     names = _children(place)
@@ -159,7 +159,7 @@ def folder(place: Path) -> str:
 
 
 def other_folder(place: Path) -> str | None:
-    """What a folder is that has another purpose than to hold a model: the end of a sentence; None if it has none."""
+    """Returns the end of a sentence on what a folder is for, if not for a model; None if it has no such purpose."""
     names = _children(place)
     if "adapter_config.json" in names:
         return f"holds an adapter of peft without the model that it changes{_base(place)}; {_PARTS[0][2]}"
@@ -181,7 +181,7 @@ def _children(place: Path) -> list[str]:
 
 
 def _base(place: Path) -> str:
-    """The base model that an adapter's configuration names, in brackets."""
+    """Returns the base model that an adapter's configuration names, in brackets."""
     try:
         content = parse_json((place / "adapter_config.json").read_bytes())
         return f" ({content['base_model_name_or_path']})"

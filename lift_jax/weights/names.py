@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def prefixes(names: Iterable[str], anchor: str) -> list[str]:
-    """What stands before `anchor` in the names that end with it, without those inside another.
+    """Returns what stands before `anchor` in the names that end with it, without those inside another.
 
     Of `module.conv1.weight` and `module.layer1.0.conv1.weight` it is `module.`.
 
@@ -29,7 +29,7 @@ def prefixes(names: Iterable[str], anchor: str) -> list[str]:
 
 
 def choose(labels: Sequence[str], source: str) -> str:
-    """The model that is meant where a file holds several: the averaged one if there is one beside a plain one.
+    """Returns the model that is meant where a file holds several: the averaged one if there is one beside a plain one.
 
     Args:
         labels: what the models are called in the file: keys or prefixes.
@@ -52,7 +52,7 @@ def choose(labels: Sequence[str], source: str) -> str:
 
 
 def aligned(foreign: Mapping[str, T], anchor: str, tower: str, source: str) -> dict[str, T] | None:
-    """The arrays by the names of a format, whatever prefix they have in the file, such as `module.` or `_orig_mod.`.
+    """Returns the arrays by the names of a format, without a prefix of the file such as `module.` or `_orig_mod.`.
 
     Args:
         foreign: the arrays of a file by their names there.
@@ -79,7 +79,7 @@ def aligned(foreign: Mapping[str, T], anchor: str, tower: str, source: str) -> d
 
 
 def without_head(foreign: Mapping[str, T], known: Iterable[str], source: str) -> dict[str, T]:
-    """The arrays without those of a classification head, which is said in a log line.
+    """Returns the arrays without those of a classification head, and says so in a log line.
 
     Args:
         foreign: the arrays of a file.

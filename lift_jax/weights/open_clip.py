@@ -35,7 +35,7 @@ _ONLY |= {"proj_type": ("linear",), "final_ln_after_pool": (True,)}  # the class
 
 
 def load(folder: Path) -> Backbone:
-    """A CLIP of open_clip, with a ViT or a ResNet.
+    """Loads a CLIP of open_clip, with a ViT or a ResNet.
 
     Args:
         folder: the folder, whose name may tell the activation where the configuration does not.
@@ -52,7 +52,7 @@ def load(folder: Path) -> Backbone:
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Backbone:
-    """A CLIP from its arrays and the open_clip_config.json of its folder.
+    """Makes a CLIP from its arrays and the open_clip_config.json of its folder.
 
     Args:
         folder: the folder with the configuration.
@@ -87,7 +87,7 @@ def model_section(folder: Path) -> Settings:
 
 
 def _activation(model: Settings, named: Path) -> str:
-    """The activation by the configuration, or by the table of known families where that does not mention it."""
+    """Returns the activation by the configuration, or by the table of known families where that does not mention it."""
     if "quick_gelu" in model:
         return "quick_gelu" if model.flag("quick_gelu") else "gelu"
     if activations.from_place(named) == "quick_gelu":
@@ -97,7 +97,7 @@ def _activation(model: Settings, named: Path) -> str:
 
 
 def networks(model: Settings, activation: str = "gelu") -> tuple[VisionTransformer | ResNet, TextTransformer, int]:
-    """The towers and the resolution that `model_cfg` describes.
+    """Returns the towers and the resolution that `model_cfg` describes.
 
     Args:
         model: the section of open_clip's configuration.

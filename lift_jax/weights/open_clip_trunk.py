@@ -35,7 +35,7 @@ _TEXT_KINDS = ("norm_kwargs", "act_kwargs")
 
 
 def describes(folder: Path) -> bool:
-    """Whether the open_clip_config.json of a folder has an image tower of timm's.
+    """Tells whether the open_clip_config.json of a folder has an image tower of timm's.
 
     Raises:
         UserError: if it cannot be read.
@@ -44,7 +44,7 @@ def describes(folder: Path) -> bool:
 
 
 def load(folder: Path) -> Backbone:
-    """A CLIP or SigLIP of open_clip with an image tower of timm's.
+    """Loads a CLIP or SigLIP of open_clip with an image tower of timm's.
 
     Raises:
         UserError: if a file cannot be read, or the model has parts that we do not.
@@ -60,7 +60,7 @@ def load(folder: Path) -> Backbone:
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
-    """The arrays by open_clip's names, whatever prefix they have; None if they have no image tower of timm's.
+    """Returns the arrays by open_clip's names, whatever prefix they have; None if they have no image tower of timm's.
 
     Args:
         foreign: the arrays of a file.
@@ -73,7 +73,7 @@ def aligned(foreign: Foreign, source: str) -> Foreign | None:
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
-    """A CLIP or SigLIP from its arrays and the open_clip_config.json of its folder.
+    """Builds a CLIP or SigLIP from its arrays and the open_clip_config.json of its folder.
 
     Args:
         folder: the folder with the configuration.
@@ -104,7 +104,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
 
 
 def _family(model: Settings) -> tuple[timm_vit.Family, str]:
-    """The family of the image tower, and what it pools in timm's words."""
+    """Returns the family of the image tower, and what it pools in timm's words."""
     v = model.section("vision_cfg", _VISION)
     family = timm.known_family(v.get("timm_model_name"), f"timm_model_name in {v.place}")
     strange = [key for key, value in v.items() if key not in _HARMLESS and key not in _VISION and value]
@@ -123,7 +123,7 @@ def _family(model: Settings) -> tuple[timm_vit.Family, str]:
 
 
 def _text(model: Settings) -> TextTransformer:
-    """The text tower: CLIP's, or SigLIP's, where all tokens see all."""
+    """Builds the text tower: CLIP's, or SigLIP's, where all tokens see all."""
     t = model.section("text_cfg", _TEXT)
     open_clip.check_known(Settings({k: x for k, x in t.items() if k not in _TEXT_KINDS}, t.place), _TEXT)
     causal, sigmoid = not t.flag("no_causal_mask"), model.get("init_logit_bias") is not None
@@ -141,7 +141,7 @@ def _text(model: Settings) -> TextTransformer:
 
 
 def _shared(model: Settings, vision: VisionTransformer, text: TextTransformer | None) -> list[Entry]:
-    """The text tower, the projections into the shared space, and the scale of the logits."""
+    """Describes the text tower, the projections into the shared space, and the scale of the logits."""
     embed, head = model.whole("embed_dim"), f"{_TRUNK}head"
     # A timm_proj of "none" means no projection at all, and null one that is the classification head of timm's tower.
     projected = model.section("vision_cfg", _VISION)["timm_proj"] != "none"

@@ -43,7 +43,7 @@ _CONSTANTS = ("input_resolution", "context_length", "vocab_size")
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
-    """The arrays by OpenAI's names, whatever prefix they have; None if they are not those of a CLIP.
+    """Returns the arrays by OpenAI's names, whatever prefix they have; None if they are not those of a CLIP.
 
     Args:
         foreign: the arrays of a file, which may leave out `visual.` where they are those of an image tower alone.
@@ -60,7 +60,7 @@ def aligned(foreign: Foreign, source: str) -> Foreign | None:
 
 
 def from_file(file: Path, foreign: Foreign, activation: str, classes: Collection[str] | None = None) -> Backbone:
-    """A CLIP with a ViT or a ResNet from its arrays alone.
+    """Makes a CLIP with a ViT or a ResNet from its arrays alone.
 
     The sizes are those of the arrays. The heads are 64 wide but for the largest image towers of open_clip.
 
@@ -87,7 +87,7 @@ def from_file(file: Path, foreign: Foreign, activation: str, classes: Collection
 
 
 def _activation(file: Path, foreign: Foreign, classes: Collection[str] | None) -> str | None:
-    """The activation that a file shows, or its name; None if neither does. The log says which it was."""
+    """Returns the activation that a file shows, or its name; None if neither does. The log says which it was."""
     if classes is not None:
         # An archive names the classes of its modules. OpenAI alone published CLIPs as archives.
         found, why = ("gelu" if "GELU" in classes and "QuickGELU" not in classes else "quick_gelu"), "its modules"
@@ -101,7 +101,7 @@ def _activation(file: Path, foreign: Foreign, classes: Collection[str] | None) -
 
 
 def _vision(foreign: Foreign, activation: str, source: str) -> tuple[VisionTransformer | ResNet, int, int]:
-    """The image tower, the side of its input in pixels, and the width of the space that it shares with text."""
+    """Returns the image tower, the side of its input in pixels, and the width of the space that it shares with text."""
     try:
         if "visual.class_embedding" in foreign:
             width, _, patch_size, _ = foreign[_FIRST_WEIGHT].shape
@@ -128,7 +128,7 @@ def _incomplete(error: Exception, source: str) -> UserError:
 
 
 def resnet(layers: tuple[int, ...], stem_width: int, embed_dim: int, head_width: int = 64) -> ResNet:
-    """CLIP's ResNet, whose heads are 64 wide in all published models."""
+    """Makes CLIP's ResNet, whose heads are 64 wide in all published models."""
     a, b, c, d = layers
     return ResNet((a, b, c, d), stem_width, embed_dim, num_heads=32 * stem_width // head_width)
 
@@ -154,7 +154,7 @@ def _text_heads(width: int, source: str) -> int:
 
 
 def table(vision: VisionTransformer | ResNet, text: TextTransformer | None, resolution: int, embed: int) -> list[Entry]:
-    """The arrays of a CLIP; of an image tower alone the projection, if there is one, is left out.
+    """Lists the arrays of a CLIP; of an image tower alone the projection, if there is one, is left out.
 
     Args:
         vision: the image network.
@@ -173,7 +173,7 @@ def table(vision: VisionTransformer | ResNet, text: TextTransformer | None, reso
 
 
 def text_tower(text: TextTransformer) -> list[Entry]:
-    """The arrays of a text tower without its projection."""
+    """Describes the arrays of a text tower without its projection."""
     return [
         same("text/token_embedding", "token_embedding.weight", text.vocab_size, text.width),
         same("text/position_embedding", "positional_embedding", text.context_length, text.width),
@@ -183,13 +183,13 @@ def text_tower(text: TextTransformer) -> list[Entry]:
 
 
 def _text_table(text: TextTransformer, embed: int) -> list[Entry]:
-    """The text tower, its projection and the scale of the logits."""
+    """Describes the text tower, its projection and the scale of the logits."""
     projection = same("text_projection", "text_projection", text.width, embed)
     return [*text_tower(text), projection, same("logit_scale", "logit_scale")]
 
 
 def _vision_table(vision: VisionTransformer | ResNet, resolution: int) -> list[Entry]:
-    """The image tower without its projection."""
+    """Returns the image tower without its projection."""
     if isinstance(vision, ResNet):
         return _resnet_table(vision, resolution)
     width, p = vision.width, vision.patch_size
@@ -229,7 +229,7 @@ def _resnet_table(vision: ResNet, resolution: int) -> list[Entry]:
 
 
 def _conv_norm(ours: str, suffix: str, conv: str, bn: str, side: int, inputs: int, outputs: int) -> list[Entry]:
-    """A convolution and its batch normalisation; the number of batches that its statistics saw is left out."""
+    """Describes a convolution and its batch normalisation, without the number of batches that its statistics saw."""
     return [
         convolution(f"{ours}/conv{suffix}/kernel", f"{conv}.weight", side, inputs, outputs),
         *norm(f"{ours}/bn{suffix}", bn, outputs),

@@ -45,7 +45,7 @@ def check(backbone: Backbone) -> None:
 
 
 def _constant(tower: Mapping[str, np.ndarray]) -> str | None:
-    """A matrix of a tower that shows that it was not trained; None if it was, for all that is seen.
+    """Returns a matrix of a tower that shows that it was not trained; None if it was, for all that is seen.
 
     Zeros may switch off a block, but neither all of them nor what everything goes through.
     """

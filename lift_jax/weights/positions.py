@@ -32,7 +32,7 @@ def resize_positions(
 
 
 def _plain_bicubic(old: int, new: int, a: float = -0.75) -> Float[np.ndarray, "new old"]:
-    """What each of `new` points takes of each of `old` ones (Keys 1981, eq. 4); the ends are repeated."""
+    """Returns what each of `new` points takes of each of `old` ones (Keys 1981, eq. 4); the ends are repeated."""
     at = (np.arange(new) + 0.5) * old / new - 0.5
     neighbours = np.floor(at).astype(int)[:, None] + np.arange(-1, 3)
     distance = np.abs(at[:, None] - neighbours)

@@ -16,7 +16,7 @@ _SWITCHES = dict(do_rescale=True, rescale_factor=1 / 255, do_normalize=True, do_
 
 
 def of_processor(settings: Settings, mean: Channels, std: Channels) -> tuple[Channels, Channels]:
-    """The normalisation of a preprocessor_config.json of transformers.
+    """Returns the normalisation of a preprocessor_config.json of transformers.
 
     There a pixel x from 0 to 255 becomes (rescale_factor x - image_mean) / image_std, and each of the two steps can be
     switched off. As rescale_factor x = s (x / 255) with s = 255 rescale_factor, that is (x / 255 - mean) / std with
@@ -45,7 +45,7 @@ def of_processor(settings: Settings, mean: Channels, std: Channels) -> tuple[Cha
 def of_keys(
     settings: Settings, mean_key: str, std_key: str, mean: Channels | None, std: Channels | None, scale: float = 1.0
 ) -> tuple[Channels, Channels]:
-    """The mean and the standard deviation that two keys give.
+    """Returns the mean and the standard deviation that two keys give.
 
     Args:
         settings: a section of a configuration file.

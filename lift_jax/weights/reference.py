@@ -36,7 +36,7 @@ _MASKS = {spec.name for spec in TUNERS if spec.family == "mask"}
 
 
 def load(file: Path, tuning: Tuning, parts: Parts) -> Parts:
-    """The parameters of a run with those that the reference implementation trained.
+    """Loads the parameters of a run with those that the reference implementation trained.
 
     Args:
         file: checkpoint.pth.tar, a mapping of "tuner" and "head" to state dicts.
@@ -89,7 +89,7 @@ def save(file: Path, tuning: Tuning, parts: Parts) -> None:
 def _masks_of(
     given: Any, own: Mapping[str, Bool[np.ndarray, "..."]], file: Path
 ) -> Mapping[str, Bool[np.ndarray, "..."]]:
-    """The masks of a file, with the names and shapes of `own`."""
+    """Returns the masks of a file, with the names and shapes of `own`."""
     found = {f"tuner.{name}": np.asarray(mask, bool) for name, mask in (given or {}).items()}
     for name, mask in own.items():
         if name not in found or found[name].shape != mask.shape:
@@ -102,7 +102,7 @@ def _masks_of(
 
 
 def read(foreign: Foreign, tuning: Tuning, parts: Parts, source: str) -> Parts:
-    """`parts` with the trained arrays of `foreign`, each of which must have its place, and each place its array.
+    """Returns `parts` with the trained arrays of `foreign`; each must have its place, and each place its array.
 
     Args:
         foreign: by the reference's names.
@@ -128,13 +128,13 @@ def read(foreign: Foreign, tuning: Tuning, parts: Parts, source: str) -> Parts:
 
 
 def write(tuning: Tuning, parts: Parts) -> Flat:
-    """The inverse of `read`."""
+    """Writes what `read` reads."""
     empty = {f"{_masked(site)}.optimized_{leaf}": np.zeros(0, np.float32) for site in _sites(parts) for leaf in NAMES}
     return empty | arrays.write(table(tuning, parts), {**parts.tuner, **parts.head})
 
 
 def table(tuning: Tuning, parts: Parts) -> list[Entry]:
-    """Every trained array and the reference's name of it.
+    """Lists every trained array and the reference's name of it.
 
     Raises:
         UserError: if the reference has no name for one.
@@ -187,7 +187,7 @@ def _inside(tuner: str, path: TreePath) -> TreePath:
 
 
 def set_masks(parts: Parts, masks: Mapping[str, Bool[np.ndarray, "..."]]) -> Parts:
-    """`parts` with other entries trained by the sparse mask; they start at the loaded values.
+    """Returns `parts` with other entries trained by the sparse mask; they start at the loaded values.
 
     Args:
         parts: of a run with a tuner `mask`.
@@ -209,7 +209,7 @@ def set_masks(parts: Parts, masks: Mapping[str, Bool[np.ndarray, "..."]]) -> Par
 
 
 def masks(parts: Parts) -> dict[str, Bool[np.ndarray, "..."]]:
-    """The masks of `parts`, as `set_masks` takes them."""
+    """Returns the masks of `parts`, as `set_masks` takes them."""
     frozen, found = _flat(parts.frozen), {}
     own = {**frozen, **_flat(parts.tuner)}  # a layer's bias may be trained itself
     for site in _sites(parts):
@@ -221,7 +221,7 @@ def masks(parts: Parts) -> dict[str, Bool[np.ndarray, "..."]]:
 
 
 def _sites(parts: Parts) -> list[TreePath]:
-    """The masked linear layers: ("backbone", "block_0", "tuner_mask", "attn_in")."""
+    """Lists the masked linear layers, as in ("backbone", "block_0", "tuner_mask", "attn_in")."""
     paths = [path for path in _flat(parts.tuner) if len(path) > 3]
     return sorted({path[:-1] for path in paths if path[2].removeprefix(TUNER_PREFIX) in _MASKS})
 
@@ -231,14 +231,14 @@ def _masked(site: TreePath) -> str:
 
 
 def _own(site: TreePath, leaf: str) -> TreePath:
-    """The backbone's own array at a masked linear layer."""
+    """Returns the backbone's own array at a masked linear layer."""
     return *site[:2], site[3], "kernel" if leaf == "weight" else leaf
 
 
 def _their_positions(
     index: Int[np.ndarray, " n"], path: TreePath, frozen: Mapping[TreePath, Any]
 ) -> Int[np.ndarray, " n"]:
-    """Flat positions in the (outputs, inputs) array of entries at flat positions in ours."""
+    """Converts flat positions in our array to those in the (outputs, inputs) array."""
     if path[-1] != "weight":
         return index
     inputs, outputs = frozen[*path[:2], path[3], "kernel"].shape

@@ -18,7 +18,7 @@ from lift_jax.weights.arrays import Stored
 
 
 def shards(index: Path) -> list[Path]:
-    """The files of a sharded model.
+    """Returns the files of a sharded model.
 
     Args:
         index: its model.safetensors.index.json, or pytorch_model.bin.index.json.
@@ -40,7 +40,7 @@ def shards(index: Path) -> list[Path]:
 
 
 def arrays(*files: Path) -> dict[str, Stored]:
-    """The arrays of the files, by name.
+    """Returns the arrays of the files, by name.
 
     Raises:
         UserError: if a file is damaged, or two hold an array of the same name.

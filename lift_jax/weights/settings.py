@@ -36,7 +36,7 @@ class Settings(Mapping[str, Any]):
         return len(self._values)
 
     def section(self, key: str, defaults: Mapping[str, Any] | None = None) -> "Settings":
-        """A section inside this one, which is empty but for its defaults if the key is absent or null.
+        """Reads a section inside this one, which is empty but for its defaults if the key is absent or null.
 
         Raises:
             UserError: if the value is no JSON object.
@@ -47,7 +47,7 @@ class Settings(Mapping[str, Any]):
         return Settings(value or {}, f"{key} of {self.place}", defaults)
 
     def whole(self, key: str, low: int = 1, high: int = LARGEST) -> int:
-        """A whole number from `low` to `high`.
+        """Reads a whole number from `low` to `high`.
 
         Raises:
             UserError: if the value is something else.
@@ -58,7 +58,7 @@ class Settings(Mapping[str, Any]):
         return value
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
-        """A finite number from `low` to `high`.
+        """Reads a finite number from `low` to `high`.
 
         Raises:
             UserError: if the value is something else.
@@ -70,7 +70,7 @@ class Settings(Mapping[str, Any]):
         return value
 
     def choice(self, key: str, choices: Collection[str]) -> str:
-        """One of several words.
+        """Reads one of several words.
 
         Raises:
             UserError: if the value is something else.
@@ -81,7 +81,7 @@ class Settings(Mapping[str, Any]):
         return value
 
     def flag(self, key: str) -> bool:
-        """True or false.
+        """Reads true or false.
 
         Raises:
             UserError: if the value is something else.
@@ -92,7 +92,7 @@ class Settings(Mapping[str, Any]):
         return value
 
     def numbers(self, key: str, length: int) -> tuple[float, ...]:
-        """A list of finite numbers.
+        """Reads a list of finite numbers.
 
         Raises:
             UserError: if the value is something else, or the list is shorter or longer than `length`.
@@ -111,7 +111,7 @@ class Settings(Mapping[str, Any]):
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it, cut so that it fits into a sentence."""
+    """Shows a value as Python writes it, cut so that it fits into a sentence."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
 

@@ -18,7 +18,7 @@ SENTENCEPIECE = "spiece.model"
 
 
 def find(folder: Path, context_length: int, vocab_size: int | None = None) -> Tokenizer | None:
-    """The tokenizer of a checkpoint, from its tokenizer.json or its spiece.model.
+    """Finds the tokenizer of a checkpoint, by its tokenizer.json or its spiece.model.
 
     Args:
         folder: the folder of the checkpoint.
@@ -46,7 +46,7 @@ def find(folder: Path, context_length: int, vocab_size: int | None = None) -> To
 
 
 def make(file: Path | tokenizers.Tokenizer, context_length: int, vocab_size: int | None = None) -> Tokenizer:
-    """SigLIP's tokenizer: T5's vocabulary, `</s>` as padding, no punctuation; or SigLIP 2's, which is Gemma's.
+    """Makes SigLIP's tokenizer (T5's vocabulary, `</s>` as padding, no punctuation) or SigLIP 2's, which is Gemma's.
 
     Both are of lower-case text (configurations of SigLIP and SigLIP 2 in google-research/big_vision).
 
@@ -74,7 +74,7 @@ def _without_punctuation(text: str) -> str:
 
 
 def from_sentencepiece(file: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of a unigram model of SentencePiece (Kudo and Richardson 2018, arXiv 1808.06226), as T5's is.
+    """Makes the tokenizer of a unigram model of SentencePiece (Kudo and Richardson 2018, arXiv 1808.06226), as T5's is.
 
     Raises:
         UserError: if the file is damaged or of another kind.

@@ -9,7 +9,7 @@ from lift_jax.weights.folder import file_arrays, read_json
 
 
 def load(file: Path, activation: str) -> Backbone:
-    """The model of a file, by the configuration beside it if there is one of the same kind.
+    """Loads the model of a file, by the configuration beside it if there is one of the same kind.
 
     Args:
         file: an .npz file of AugReg, or what torch.save, TorchScript or safetensors wrote.
@@ -47,5 +47,5 @@ def load(file: Path, activation: str) -> Backbone:
 
 
 def _has_config(folder: Path, key: str) -> bool:
-    """Whether the folder has a config.json of the kind that has this key."""
+    """Tells whether the folder has a config.json of the kind that has this key."""
     return (folder / "config.json").is_file() and key in read_json(folder, "config.json")

@@ -41,7 +41,7 @@ _REASONS = (
 
 
 def plain_name(name: str) -> str:
-    """A backbone's name without what other programs put around a hub id.
+    """Returns a backbone's name without what other programs put around a hub id.
 
     `hf-hub:OWNER/NAME` (open_clip, timm), `hf://OWNER/NAME` and the address of a model's page become `OWNER/NAME`, with
     `@REVISION` where the address has one. A short name of a well-known model, such as `dinov2-b`, becomes its hub id,
@@ -77,7 +77,7 @@ def plain_name(name: str) -> str:
 
 
 def find(name: str) -> Path | epath.Path:
-    """The folder or file of a backbone.
+    """Finds the folder or file of a backbone.
 
     Args:
         name: a folder or bucket; a .pt or .npz file; `quickstart`; or a hub id `OWNER/NAME`, with `@REVISION` to pin
@@ -156,7 +156,7 @@ def _fetch(repo: str, revision: str | None) -> Path:
 
 
 def _is_open_clip(folder: Path) -> bool:
-    """Whether a repository has the whole model in open_clip's layout alone."""
+    """Tells whether a repository has the whole model in open_clip's layout alone."""
     try:
         config = parse_json((folder / "config.json").read_bytes())
     except (OSError, ValueError):

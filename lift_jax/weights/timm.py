@@ -28,7 +28,9 @@ _RESULTS = {"token": "a class token", "avg": "the mean of its tokens", "map": "a
 
 
 def load(folder: Path) -> Backbone:
-    """A ViT of a family in `lift_jax.weights.timm_vit`; a classification head, or a CLIP's projection, is left out.
+    """Loads a ViT of a family in `lift_jax.weights.timm_vit`.
+
+    A classification head, or a CLIP's projection, is left out.
 
     Raises:
         UserError: if a file cannot be read, or the architecture is another.
@@ -42,7 +44,7 @@ def load(folder: Path) -> Backbone:
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
-    """The arrays by timm's names, whatever prefix they have; None if they are not those of a ViT.
+    """Returns the arrays by timm's names, whatever prefix they have; None if they are not those of a ViT.
 
     Args:
         foreign: the arrays of a file.
@@ -67,7 +69,7 @@ def _timm_name(name: str) -> str:
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
-    """A ViT from its arrays and the config.json of its folder.
+    """Makes a ViT from its arrays and the config.json of its folder.
 
     Args:
         folder: the folder with the config.json.
@@ -93,7 +95,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
 
 
 def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
-    """A ViT from its arrays alone, as a .pth file has them.
+    """Makes a ViT from its arrays alone, as a .pth file has them.
 
     What they do not show is what timm's ViTs have: heads 64 wide, and GELU in all but CLIPs.
 
@@ -127,7 +129,7 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
 
 
 def architecture(config: Settings) -> tuple[str, timm_vit.Family, str]:
-    """The name of timm's model that a config.json describes, its family, and what it pools in timm's words.
+    """Returns the name of timm's model that a config.json describes, its family, and what it pools in timm's words.
 
     Raises:
         UserError: if the family is not known, or pools something else.
@@ -147,7 +149,7 @@ def architecture(config: Settings) -> tuple[str, timm_vit.Family, str]:
 
 
 def known_family(name: Any, what: str) -> timm_vit.Family:
-    """The family of an architecture.
+    """Returns the family of an architecture.
 
     Args:
         name: timm's name of it, as a configuration has it.
@@ -168,7 +170,7 @@ def known_family(name: Any, what: str) -> timm_vit.Family:
 
 
 def _side(settings: Settings) -> int:
-    """The side of the square input, in pixels, from the channels, height and width that are in `input_size`."""
+    """Returns the side of the square input, in pixels, from the channels, height and width that are in `input_size`."""
     _, height, width = settings.numbers("input_size", 3)
     if height != width or type(width) is not int or not 1 <= width <= LARGEST:
         raise UserError(
@@ -179,7 +181,7 @@ def _side(settings: Settings) -> int:
 
 
 def _was_quick(name: str, pretrained: Settings, place: str) -> bool:
-    """Whether a CLIP was trained with quick_gelu though its architecture in timm has GELU; says so."""
+    """Tells whether a CLIP was trained with quick_gelu though its architecture in timm has GELU, and says so."""
     tag = pretrained.get("tag")
     quick = "_clip_" in name and isinstance(tag, str) and activations.from_name(f"{name}.{tag}") == "quick_gelu"
     if quick:

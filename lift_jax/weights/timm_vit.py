@@ -30,7 +30,7 @@ from lift_jax.weights.layout import check_heads
 FIRST_WEIGHT = "patch_embed.proj.weight"
 
 NUM_HEADS = {1280: 16, 1408: 16, 1664: 16}
-"""The number of heads of the widths huge, giant and gigantic, whose heads are not 64 wide."""
+"""Returns the number of heads of the widths huge, giant and gigantic, whose heads are not 64 wide."""
 
 POOLS = {"token": "class", "avg": "mean", "map": "attention"}
 """timm's words for what is pooled, and ours."""
@@ -143,14 +143,14 @@ FAMILIES = (
 
 
 def family_of(architecture: str) -> Family | None:
-    """The family of an architecture by timm's name of it; None if it is not known."""
+    """Returns the family of an architecture by timm's name of it; None if it is not known."""
     return next((family for family in FAMILIES if re.fullmatch(family.names, architecture)), None)
 
 
 def network(
     foreign: Foreign, family: Family, pool: str, num_heads: int | None, activation: str, source: str
 ) -> VisionTransformer:
-    """The network of a file's arrays.
+    """Builds the network of a file's arrays.
 
     Args:
         foreign: the arrays by timm's names.
@@ -207,7 +207,7 @@ def network(
 
 
 def heads_of(width: int, source: str, head_width: int = 64) -> int:
-    """The number of attention heads of an image tower of which only the width is known.
+    """Returns the number of attention heads of an image tower of which only the width is known.
 
     Args:
         width: of the tokens.
@@ -229,7 +229,7 @@ def heads_of(width: int, source: str, head_width: int = 64) -> int:
 
 
 def depth(foreign: Mapping[str, Any], blocks: str) -> int:
-    """The number of blocks in a file.
+    """Returns the number of blocks in a file.
 
     Args:
         foreign: its arrays by their names, which are `blocks.0.…` and so on.
@@ -242,7 +242,7 @@ def depth(foreign: Mapping[str, Any], blocks: str) -> int:
 def table(
     vision: VisionTransformer, resolution: int, foreign: Foreign | None = None, family: Family = PLAIN
 ) -> list[Entry]:
-    """The places of all arrays.
+    """Describes the places of all arrays.
 
     Args:
         vision: the network.
@@ -296,7 +296,7 @@ def _block_names(vision: VisionTransformer, foreign: Foreign, family: Family) ->
 def _attention(
     vision: VisionTransformer, entries: Iterable[Entry], foreign: Foreign, family: Family
 ) -> Iterable[Entry]:
-    """The entries of the blocks with the biases and the order of the queries and keys that the file has."""
+    """Returns the entries of the blocks with the biases and the order of the queries and keys that the file has."""
     order = _rotary_order(vision.width, vision.num_heads, family.x_first) if family.interleaved else None
     for entry in entries:
         *_, block, layer, leaf = entry.path.split("/")[-3:] if "attn_in" in entry.path else ("", "", "")
@@ -306,7 +306,7 @@ def _attention(
 
 
 def _biases(path: str, block: str, width: int) -> Entry:
-    """The biases of queries and values, beside a weight that is stored as one; the keys' are zero."""
+    """Describes the biases of queries and values, beside a weight that is stored as one; the keys' are zero."""
 
     def read(q: np.ndarray, v: np.ndarray) -> np.ndarray:
         return np.concatenate([q, np.zeros_like(q), v])
@@ -316,7 +316,7 @@ def _biases(path: str, block: str, width: int) -> Entry:
 
 
 def _rotary_order(width: int, num_heads: int, x_first: bool) -> np.ndarray:
-    """Where the channels of queries, keys and values are in a file that has the pairs of each rotation side by side.
+    """Tells where the channels of queries, keys and values are in a file that has each rotation's pair side by side.
 
     Ours has the first channels of all pairs before the second ones, and the pairs of y before those of x.
     """
@@ -330,7 +330,7 @@ def _rotary_order(width: int, num_heads: int, x_first: bool) -> np.ndarray:
 
 
 def _positions(vision: VisionTransformer, resolution: int, foreign: Foreign) -> Entry:
-    """The position embedding; if the class token has none in the file, its position in our tree is zero."""
+    """Describes the position embedding; if the class token has none in the file, its position in our tree is zero."""
     path, name, width = "vision/position_embedding", "pos_embed", vision.width
     patches = (resolution // vision.patch_size) ** 2
     if not vision.has_class:
@@ -343,13 +343,13 @@ def _positions(vision: VisionTransformer, resolution: int, foreign: Foreign) -> 
 
 
 def num_positions(foreign: Foreign) -> int:
-    """The number of learnt absolute positions in a file."""
+    """Returns the number of learnt absolute positions in a file."""
     shape = foreign["pos_embed"].shape if "pos_embed" in foreign else ()
     return shape[1] if len(shape) == 3 else 0
 
 
 def places_class(foreign: Foreign) -> bool:
-    """Whether the class token has a position: the patches of a square image are a square number."""
+    """Tells whether the class token has a position: the patches of a square image are a square number."""
     return math.isqrt(num_positions(foreign)) ** 2 != num_positions(foreign)
 
 

@@ -51,7 +51,7 @@ class Tokenizer:
         self.context_length, self.padding = context_length, padding
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
-        """Token ids with start and end tokens. A text too long is cut, keeps its end token, and is warned of.
+        """Returns token ids with start and end tokens. A text too long is cut, keeps its end token, and is warned of.
 
         Raises:
             UserError: if a text has a character that no text has: NUL, or half of a surrogate pair.
@@ -75,7 +75,7 @@ class Tokenizer:
         return tokens
 
     def to_json(self) -> str:
-        """The content of a tokenizer.json."""
+        """Returns the content of a tokenizer.json."""
         return self._tokenizer.to_str(pretty=True)
 
 
@@ -88,7 +88,7 @@ def _check(text: str) -> None:
 
 
 def read(file: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """The tokenizer, which from now on neither pads nor cuts.
+    """Reads the tokenizer, which from now on neither pads nor cuts.
 
     Args:
         file: a tokenizer.json, or what it holds.

@@ -16,7 +16,7 @@ _IMAGE_TOWER = re.compile(r"(^|\.)(conv1|patch_embed\.proj|patch_embedding|patch
 
 
 def load(file: Path) -> Any:
-    """The content of a file that torch.save wrote, tensors being NumPy arrays: float32, or of whole numbers.
+    """Reads a file that torch.save wrote. Tensors become NumPy arrays of float32 or of whole numbers.
 
     Raises:
         UserError: if torch is not installed, or the file is damaged or holds more than tensors and plain containers.
@@ -52,7 +52,7 @@ def _load(file: Path) -> Any:
 
 
 def state_dict(file: Path) -> Flat:
-    """The arrays of a model, wherever in the file its state dict lies: under `state_dict`, `model`, or deeper.
+    """Finds the arrays of a model, wherever in the file its state dict lies: under `state_dict`, `model`, or deeper.
 
     What a training program keeps beside it, such as the state of its optimizer, is left out. Of several models the
     averaged one is taken (see `lift_jax.weights.names.choose`).
@@ -76,7 +76,7 @@ def state_dict(file: Path) -> Flat:
 
 
 def _state_dicts(content: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping from names to tensors in a checkpoint, with the keys that lead to it."""
+    """Yields every mapping from names to tensors in a checkpoint, with the keys that lead to it."""
     import torch
 
     if not isinstance(content, Mapping):

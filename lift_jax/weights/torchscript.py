@@ -36,7 +36,7 @@ _DTYPES = {
 
 
 def is_archive(file: Path) -> bool:
-    """Whether a file is a TorchScript archive: a zip file with code."""
+    """Tells whether a file is a TorchScript archive: a zip file with code."""
     try:
         with zipfile.ZipFile(file) as archive:
             return any("/code/" in name for name in archive.namelist())
@@ -45,7 +45,7 @@ def is_archive(file: Path) -> bool:
 
 
 def arrays(file: Path) -> dict[str, Stored]:
-    """The parameters and buffers of the archive's module, by the names of its state dict.
+    """Returns the parameters and buffers of the archive's module, by the names of its state dict.
 
     Raises:
         UserError: if the file is damaged or its pickle names anything but modules and arrays.
@@ -66,7 +66,7 @@ class Archive(NamedTuple):
 
 
 def read(file: Path) -> Archive:
-    """The arrays of an archive, and of which kinds its modules are.
+    """Reads the arrays of an archive, and of which kinds its modules are.
 
     Raises:
         UserError: if the file is damaged or its pickle names anything but modules and arrays.

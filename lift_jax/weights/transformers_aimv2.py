@@ -34,7 +34,7 @@ _BLOCK = BlockNames(
 
 
 def vision_layout(config: Config) -> Layout:
-    """The layout of model_type `aimv2_vision_model`, whose result is the mean of the tokens.
+    """Returns the layout of model_type `aimv2_vision_model`, whose result is the mean of the tokens.
 
     Raises:
         UserError: if a value is of another kind or out of its range, or the model is of the kind with a pooling head,
@@ -69,7 +69,7 @@ def vision_layout(config: Config) -> Layout:
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
-    """The config.json of an AIMv2, in which all linear layers have biases."""
+    """Returns the config.json of an AIMv2, in which all linear layers have biases."""
     vision = backbone.vision
     assert isinstance(vision, VisionTransformer)
     size = tower_config(vision) | dict(image_size=backbone.resolution, patch_size=vision.patch_size)

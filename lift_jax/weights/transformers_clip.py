@@ -35,7 +35,7 @@ BLOCK = BlockNames(
 
 
 def networks(config: Config) -> tuple[VisionTransformer, TextTransformer]:
-    """The two towers that a CLIP's config.json describes.
+    """Returns the two towers that a CLIP's config.json describes.
 
     Raises:
         UserError: if a value is of another kind or out of its range.
@@ -45,7 +45,7 @@ def networks(config: Config) -> tuple[VisionTransformer, TextTransformer]:
 
 
 def layout(config: Config) -> Layout:
-    """The layout of model_type `clip`.
+    """Returns the layout of model_type `clip`.
 
     Raises:
         UserError: as `networks` does.
@@ -54,7 +54,7 @@ def layout(config: Config) -> Layout:
 
 
 def metaclip_2_layout(config: Config) -> Layout:
-    """The layout of model_type `metaclip_2`.
+    """Returns the layout of model_type `metaclip_2`.
 
     Raises:
         UserError: as `networks` does.
@@ -71,7 +71,7 @@ def _layout(config: Config, vision: VisionTransformer, text: TextTransformer) ->
 
 
 def vision_layout(config: Config) -> Layout:
-    """The layout of model_type `clip_vision_model` and `metaclip_2_vision_model`: no text tower.
+    """Returns the layout of model_type `clip_vision_model` and `metaclip_2_vision_model`: no text tower.
 
     The projection, if there is one, is left out.
 
@@ -85,7 +85,7 @@ def vision_layout(config: Config) -> Layout:
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
-    """The config.json of a CLIP with a ViT, with or without its text tower."""
+    """Returns the config.json of a CLIP with a ViT, with or without its text tower."""
     vision, text = backbone.vision, backbone.text
     assert isinstance(vision, VisionTransformer)
     v = tower_config(vision) | dict(image_size=backbone.resolution, patch_size=vision.patch_size)
@@ -122,7 +122,7 @@ def _text(tower: Settings, argmax_end: int | None = _ARGMAX_END) -> TextTransfor
 
 
 def vision_table(vision: VisionTransformer, resolution: int) -> list[Entry]:
-    """The arrays of the vision tower without its projection.
+    """Lists the arrays of the vision tower without its projection.
 
     Args:
         vision: the network.

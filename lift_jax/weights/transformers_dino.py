@@ -46,7 +46,7 @@ _V3_BLOCK = _V2_BLOCK._replace(
 
 
 def v2_layout(config: Config) -> Layout:
-    """The layout of model_type `dinov2`.
+    """Returns the layout of model_type `dinov2`.
 
     Raises:
         UserError: if a value is of another kind or out of its range.
@@ -55,7 +55,7 @@ def v2_layout(config: Config) -> Layout:
 
 
 def v2_registers_layout(config: Config) -> Layout:
-    """The layout of model_type `dinov2_with_registers`.
+    """Returns the layout of model_type `dinov2_with_registers`.
 
     Raises:
         UserError: as `v2_layout` does.
@@ -98,7 +98,7 @@ def _v2(c: Settings, registers: bool) -> Layout:
 
 
 def v3_layout(config: Config) -> Layout:
-    """The layout of model_type `dinov3_vit`.
+    """Returns the layout of model_type `dinov3_vit`.
 
     Raises:
         UserError: if a value is of another kind or out of its range, or a head's width is no multiple of 4.
@@ -156,7 +156,7 @@ def _embeddings(vision: VisionTransformer, patches: str) -> list[Entry]:
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
-    """The config.json of a DINOv2 or DINOv3, in which all linear layers have biases.
+    """Returns the config.json of a DINOv2 or DINOv3, in which all linear layers have biases.
 
     Raises:
         UserError: if the MLP is of a width that transformers' DINOv2 does not have.
@@ -177,7 +177,7 @@ def config(backbone: Backbone) -> dict[str, Any]:
 
 
 def _mlp_ratio(name: str, vision: VisionTransformer) -> int:
-    """The whole number of widths that the MLP is wide, or would be if it were not gated."""
+    """Returns the whole number of widths that the MLP is wide, or would be if it were not gated."""
     ratio = vision.mlp_dim * (1.5 if vision.gated else 1) / vision.width
     if not ratio.is_integer() or (vision.gated and vision.activation != "silu"):
         raise UserError(

@@ -20,7 +20,7 @@ _TEXT_DEFAULTS = _COMMON | dict(max_position_embeddings=64, vocab_size=32000, pr
 
 
 def layout(config: Config) -> Layout:
-    """The layout of model_type `siglip`.
+    """Returns the layout of model_type `siglip`.
 
     Raises:
         UserError: if a value is of another kind or out of its range, or the model has no pooling head.
@@ -34,7 +34,7 @@ def layout(config: Config) -> Layout:
 
 
 def vision_layout(config: Config) -> Layout:
-    """The layout of model_type `siglip_vision_model`.
+    """Returns the layout of model_type `siglip_vision_model`.
 
     Raises:
         UserError: as `layout` does.
@@ -85,7 +85,7 @@ def _text_table(text: TextTransformer, embed: int) -> list[Entry]:
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
-    """The config.json of a SigLIP, with or without its text tower."""
+    """Returns the config.json of a SigLIP, with or without its text tower."""
     vision, text = backbone.vision, backbone.text
     assert isinstance(vision, VisionTransformer)
     v = tower_config(vision) | dict(image_size=backbone.resolution, patch_size=vision.patch_size)

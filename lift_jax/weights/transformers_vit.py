@@ -23,7 +23,7 @@ _BLOCK = BlockNames(
 
 
 def layout(config: Config) -> Layout:
-    """The layout of model_type `vit`; the pooler and the classification head, if there are any, are left out.
+    """Returns the layout of model_type `vit`; the pooler and the classification head, if there are any, are left out.
 
     Raises:
         UserError: if a value is of another kind or out of its range, or the projections have no biases.
@@ -53,7 +53,7 @@ def layout(config: Config) -> Layout:
 
 
 def config(backbone: Backbone) -> dict[str, Any]:
-    """The config.json of an ImageNet-21K ViT."""
+    """Returns the config.json of an ImageNet-21K ViT."""
     vision = backbone.vision
     assert isinstance(vision, VisionTransformer)
     size = dict(image_size=backbone.resolution, patch_size=vision.patch_size, qkv_bias=True)

@@ -26,7 +26,7 @@ def start(folder: str, workdir: Path, num_devices: int, *flags: str) -> subproce
     environment = simulated_devices.environment(num_devices)
     changes = {"backbone": folder, "num_epochs": 2, "lr": 0.01, "log_every": 1, "sweep": "", "method": "lift"}
     arguments = [*(f"--config.{key}={value}" for key, value in changes.items()), f"--workdir={workdir}", *flags]
-    command = [sys.executable, "-m", "lift_jax.main", "--config=configs/quickstart.py", *arguments]
+    command = [sys.executable, "-m", "lift_jax.main", "--config=configs/digits.py", *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -40,6 +40,14 @@ def named(root, folder_names, content, file="names.txt"):
     return dict(zip(in_order(folder_names), train.class_names, strict=True)), train.names_from
 
 
+@pytest.mark.parametrize("keys", [NUMBERS[:4], ["k00", "k01", "k02", "k03"], ANIMALS])
+def test_a_number_a_code_and_a_name(tmp_path, keys):
+    """Whichever of the three the folders are called by, a column of codes has no names."""
+    rows = {i: [f"k0{i}", name] for i, name in enumerate(ANIMALS)}
+    names, _ = named(tmp_path, keys, json.dumps(rows), "names.json")
+    assert list(names.values()) == ANIMALS
+
+
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 1, 2], [1, 3, 0, 2]])
 @pytest.mark.parametrize(
     "form",

@@ -55,7 +55,7 @@ def test_what_is_not_in_the_bucket_is_named(root):
     (root / "train.txt").write_text("train/a/9.jpg 0\n")
     data.train_list = str(root / "train.txt")
     data.test_list = str(root / "train.txt")
-    with pytest.raises(UserError, match=r"names 1 files that are not under gs://bucket/folder: train/a/9\.jpg"):
+    with pytest.raises(UserError, match=r"names a file that is not under gs://bucket/folder: train/a/9\.jpg"):
         load(data)
 
 

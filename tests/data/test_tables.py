@@ -178,7 +178,7 @@ def test_labels_of_absurd_size_are_refused_before_memory_is_asked_for(root, labe
         ('{"file_name": ["a.jpg"], "label": "a"}\n', "line 1 has no file_name"),
         ('{"a": ' * 100_000, "line 1 is no valid JSON"),
         ('{"file_name": "a\\u0000.jpg", "label": "a"}\n', r"An image of .*a\\x00\.jpg', which has a NUL character"),
-        ('{"file_name": "\\ud800.jpg", "label": "a"}\n', r"names 1 files that are not under .*: \\ud800\.jpg;"),
+        ('{"file_name": "\\ud800.jpg", "label": "a"}\n', r"names a file that is not under .*: \\ud800\.jpg;"),
         (
             "url,label\nhttps://example.org/a.jpg,a\n",
             r"An image of .* is https://example\.org/a\.jpg, which is on",
@@ -200,7 +200,7 @@ def test_paths_are_found_as_the_disk_has_them(tmp_path, caplog):
     written = ["Ka\u0308fer.jpg", "\u00e9.jpg", '"with, comma.jpg"', "back\\slash.jpg", "grün.jpg"]
     content = "path,label\n" + "".join(f"{path},{i % 2}\n" for i, path in enumerate(written))
     assert sorted(read(tmp_path, content)) == sorted(files)
-    with pytest.raises(UserError, match=r"names 1 files that are not under .*: no/Käfer\.jpg; set config\.data\.root"):
+    with pytest.raises(UserError, match=r"names a file that is not under .*: no/Käfer\.jpg; set config\.data\.root"):
         read(tmp_path, content + "no/Käfer.jpg,0\n")
 
 
