@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lift_jax import weights
 from lift_jax.errors import UserError
@@ -88,12 +86,12 @@ def test_an_array_of_a_near_model_is_named(tmp_path):
         weights.load(str(tmp_path))
 
 
-@settings(deadline=None, max_examples=30)
-@given(heads=st.integers(1, 3), quarter=st.integers(1, 4), x_first=st.booleans(), seed=st.integers(0, 99))
-def test_neighbouring_channels_are_turned_together(heads, quarter, x_first, seed):
+@pytest.mark.parametrize("x_first", [False, True])
+def test_neighbouring_channels_are_turned_together(x_first):
     """Queries and keys have the products of a file's own order, in which channels 2 i and 2 i + 1 are a pair."""
+    heads, quarter = 2, 3
     size, width = 4 * quarter, 4 * quarter * heads
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     q, k = generator.normal(size=(2, 6, width)).astype(np.float32)
     angles = axial_angles(2, 3, size, 100.0)
     theirs = np.roll(angles, quarter, axis=1) if x_first else angles
