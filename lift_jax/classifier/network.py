@@ -132,5 +132,5 @@ def _head(
         )
     arrays = zero_shot_arrays(backbone, prompts.build(class_names, config.prompt))
     scale = float(np.exp(backbone.params["logit_scale"]))
-    head = ZeroShotHead(len(class_names), scale, embed_dim=arrays["text"].shape[0])
+    head = ZeroShotHead(len(class_names), scale, arrays["text"].shape[0], "projection_bias" in arrays)
     return head, {partition.HEAD: arrays}
