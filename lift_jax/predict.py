@@ -167,6 +167,13 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="with or without test-time ensembling (default: as the run's evaluation)",
     )
+    _add_decisions(parser)
+    parser.add_argument("--num_workers", type=int, default=0, metavar="N", help="processes that decode images")
+    return parser
+
+
+def _add_decisions(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say how probabilities become answers."""
     parser.add_argument(
         "--raw", action="store_true", help="without the run's calibration (see python -m lift_jax.calibrate)"
     )
@@ -205,8 +212,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="P",
         help="adds a set of classes that holds the true one with this probability (a calibrated run)",
     )
-    parser.add_argument("--num_workers", type=int, default=0, metavar="N", help="processes that decode images")
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -49,7 +49,7 @@ def _tx(lr: float | jax.Array) -> optax.GradientTransformation:
 
 
 def table(workload: Workload, rounds: int) -> str:
-    """A line for each number of members: images a second of the fastest step, over all members."""
+    """Formats a line for each number of members: images a second of the fastest step, over all members."""
     lines = ["members  images x members a second  seconds a step"]
     for count in COUNTS:
         group = Group(workload, count)

@@ -92,7 +92,7 @@ def crops(
 
 
 def cosine(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """The cosine of the angle between two vectors, in float64."""
+    """Computes the cosine of the angle between two vectors, in float64."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 

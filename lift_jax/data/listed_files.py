@@ -62,7 +62,7 @@ class _Folders:
 
 
 def _files_in(folder: str) -> set[str]:
-    """The names of what lies in a folder and is none itself; in a bucket, where to ask takes time, all names."""
+    """Returns the names of what lies in a folder and is none itself; in a bucket, where asking is slow, all names."""
     if "://" in folder:
         return list_folder(folder)
     if not os.path.exists(folder or "."):

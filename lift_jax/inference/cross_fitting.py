@@ -56,7 +56,7 @@ class Rows:
 
     @functools.cached_property
     def weights(self) -> Float[np.ndarray, " n"]:
-        """The weight of each image (see `class_weights`)."""
+        """Returns the weight of each image (see `class_weights`)."""
         return class_weights(self.labels)
 
     def summed(self, adjustment: Adjustment) -> Float[np.ndarray, "n classes"]:

@@ -262,7 +262,7 @@ class Model:
 
     @functools.cached_property
     def zero_shot(self) -> Classified | None:
-        """The zero-shot classifier of the backbone; None where the backbone has no text, or where the run is one."""
+        """Makes the zero-shot classifier of the backbone; None if the backbone has no text, or the run is one."""
         if self.backbone.text is None or self.backbone.tokenizer is None or self.network.method.zero_shot:
             return None
         method = tuners.resolve("zero_shot", tuners.tuner_defaults())

@@ -15,7 +15,7 @@ from lift_jax.models.rotary import rotate
 def scaled_dot_product(
     q: Float[Array, "n s d"], k: Float[Array, "n t d"], v: Float[Array, "n t d"], causal: bool = False
 ) -> Float[Array, "n s d"]:
-    """softmax(q k' / sqrt(d)) v. If `causal`, a token sees those before it and itself alone.
+    """Computes softmax(q k' / sqrt(d)) v. If `causal`, a token sees those before it and itself alone.
 
     There is one batch axis, over examples and heads: XLA for the CPU runs such products at several times the speed of
     the einsum over (b, q, h, d), and the TPU and GPU compilers make the same program of both.
@@ -61,7 +61,7 @@ def multi_head_attention(
     angles: Float[Array, "n r"] | None = None,
     attention: Attention = "plain",
 ) -> Float[Array, "b s d"]:
-    """Multi-head attention of tokens over tokens, up to the output projection (Vaswani et al. 2017, section 3.2.2).
+    """Computes multi-head attention up to the output projection (Vaswani et al. 2017, section 3.2.2).
 
     Args:
         qkv: queries, keys and values side by side, in this order.
@@ -89,7 +89,7 @@ def multi_head_attention(
 def query_attention(
     query: Float[Array, "b d"], kv: Float[Array, "b t d2"], num_heads: int, attention: Attention = "plain"
 ) -> Float[Array, "b d"]:
-    """Multi-head attention of one query over tokens, up to the output projection.
+    """Computes multi-head attention of one query over tokens, up to the output projection.
 
     Args:
         query: projected already.

@@ -60,7 +60,7 @@ def fused_attention(
     causal: bool,
     implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "b s h d"]:
-    """softmax(q k' / sqrt(d)) v of each head. If `causal`, a token sees those before it and itself alone.
+    """Computes softmax(q k' / sqrt(d)) v of each head. If `causal`, a token sees those before it and itself alone.
 
     An axis that `jax.vmap` maps becomes part of the batch, for the kernel has no batching rule for given lengths.
     """

@@ -12,7 +12,7 @@ from lift_jax.models.sites import LinearName, Sites
 
 @jax.custom_vjp
 def matmul(x: Float[Array, "*b i"], kernel: Float[Array, "i o"]) -> Float[Array, "*b o"]:
-    """x kernel. Its gradient with respect to the kernel, x' g, is taken as that and not as the transpose of g' x.
+    """Returns x kernel. Its gradient with respect to the kernel, x' g, is taken as that, not as the transpose of g' x.
 
     XLA for the CPU copies a factor that is to be transposed, and computes with the copy whatever leads to it. For g
     that was the gradient of the residual stream through all later blocks, anew in each block.

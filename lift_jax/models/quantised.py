@@ -73,7 +73,7 @@ def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format) -> Quantis
 
 
 def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
-    """x kernel in eight bits; see `_product` and `_backward`. No gradient of the kernel is ever computed.
+    """Returns x kernel in eight bits; see `_product` and `_backward`. No gradient of the kernel is ever computed.
 
     With fsdp the kernel is gathered for this product, and again for the gradient (see `fsdp.sharded_matmul`).
     """

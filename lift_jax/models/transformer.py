@@ -16,7 +16,7 @@ from lift_jax.models.sites import BlockTuners, Sites
 
 
 def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """CLIP's approximation of GELU: x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2)."""
+    """Computes CLIP's approximation of GELU, x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, section 2)."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
@@ -124,7 +124,7 @@ class Block(nn.Module):
 
 
 def rematerialised(remat: Remat) -> type[Block]:
-    """`Block`, with what its backward pass keeps; to be called with its `length` in the second place."""
+    """Returns `Block` with what its backward pass keeps; to be called with its `length` in the second place."""
     if remat == "none":
         return Block
     # A linear layer's product is the one that has no batch dimension; attention's have.

@@ -91,7 +91,7 @@ class VisionTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
-        """Images, already normalised, to features: after the last layer norm and pooling, before any projection."""
+        """Maps normalised images to features: after the last layer norm and pooling, before any projection."""
         x = self._embed(images)
         if self.pre_norm:
             x = LayerNorm(self.epsilon, self.rms, name="ln_pre")(x)
@@ -150,7 +150,7 @@ class VisionTransformer(nn.Module):
         return jnp.concatenate([x[:, :first], registers, x[:, first:]], axis=1)
 
     def _angles(self, height: int, width: int, length: int) -> Float[Array, "t r"] | None:
-        """The rotary positions of the tokens; the class token and the registers, which come first, are not turned."""
+        """Returns the rotary positions of the tokens; class token and registers, which come first, are not turned."""
         if self.rope_theta is None:
             return None
         p = self.patch_size

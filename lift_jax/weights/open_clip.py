@@ -77,7 +77,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Bac
 
 
 def model_section(folder: Path) -> Settings:
-    """The section of a folder's open_clip_config.json that describes the model.
+    """Returns the section of a folder's open_clip_config.json that describes the model.
 
     Raises:
         UserError: if it cannot be read.
@@ -143,7 +143,7 @@ def check_known(tower: Settings, sizes: Collection[str]) -> None:
 
 
 def text_network(t: Settings, activation: str) -> TextTransformer:
-    """The text tower of the sizes in `text_cfg`.
+    """Makes the text tower of the sizes in `text_cfg`.
 
     Raises:
         UserError: if a value is of another kind or out of its range.

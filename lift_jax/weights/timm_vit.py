@@ -163,20 +163,10 @@ def network(
     Raises:
         UserError: if an array is missing by which the network is known, or the heads do not fit the width.
     """
-    try:
-        width, _, patch_size, _ = foreign[FIRST_WEIGHT].shape
-        apart = "blocks.0.mlp.fc1_g.weight" in foreign
-        inner = foreign["blocks.0.mlp.fc1_g.weight" if apart else "blocks.0.mlp.fc1.weight"].shape[0]
-        mlp_dim = foreign["blocks.0.mlp.fc2.weight"].shape[1]
-        pool_mlp_dim = foreign["attn_pool.mlp.fc1.weight"].shape[0] if pool == "map" else mlp_dim
-    except (KeyError, ValueError, IndexError) as error:
-        raise misplaced.arrays(foreign, source) from error
-    if pool == "token" and "cls_token" not in foreign:
-        misplaced.check_parts(foreign, source)
-        raise UserError(f"{source} holds a ViT without a class token (cls_token is missing); take one that has it.")
+    patch_size, width, inner, mlp_dim, pool_mlp_dim = _sizes(foreign, pool, source)
     num_heads = num_heads or family.num_heads.get(width) or heads_of(width, source, family.head_width)
     check_heads(width, num_heads, f"The number of heads of {source}")
-    has_norm, gated = "norm_pre.weight" in foreign, apart or inner == 2 * mlp_dim
+    has_norm, gated = "norm_pre.weight" in foreign, inner == 2 * mlp_dim
     registers = foreign["reg_token"].shape if "reg_token" in foreign else ()
     num_registers = registers[1] if len(registers) == 3 else 0
     return VisionTransformer(
@@ -204,6 +194,22 @@ def network(
         # The file of DINOv2's authors, which alone has the token of the pre-training's masked patches.
         antialias=num_registers > 0 or "mask_token" not in foreign,
     )
+
+
+def _sizes(foreign: Foreign, pool: str, source: str) -> tuple[int, int, int, int, int]:
+    """Returns the sizes of a patch, of the tokens, of what leads into the MLP, of the MLP, and of the pooling's MLP."""
+    try:
+        width, _, patch_size, _ = foreign[FIRST_WEIGHT].shape
+        gate_and_value = [name for name in ("mlp.fc1_g", "mlp.fc1_x") if f"blocks.0.{name}.weight" in foreign]
+        inner = sum(foreign[f"blocks.0.{name}.weight"].shape[0] for name in gate_and_value or ["mlp.fc1"])
+        mlp_dim = foreign["blocks.0.mlp.fc2.weight"].shape[1]
+        pool_mlp_dim = foreign["attn_pool.mlp.fc1.weight"].shape[0] if pool == "map" else mlp_dim
+    except (KeyError, ValueError, IndexError) as error:
+        raise misplaced.arrays(foreign, source) from error
+    if pool == "token" and "cls_token" not in foreign:
+        misplaced.check_parts(foreign, source)
+        raise UserError(f"{source} holds a ViT without a class token (cls_token is missing); take one that has it.")
+    return patch_size, width, inner, mlp_dim, pool_mlp_dim
 
 
 def heads_of(width: int, source: str, head_width: int = 64) -> int:

@@ -156,7 +156,7 @@ def newest(workdir: epath.PathLike) -> epath.Path | None:
 
 
 def chosen(workdir: epath.PathLike) -> epath.Path | None:
-    """The folder of the checkpoint that a run's results are of; None if it has no checkpoint.
+    """Finds the folder of the checkpoint that a run's results are of; None if it has no checkpoint.
 
     With held-out images it is the best on them of those that are there, without the newest.
 
@@ -181,7 +181,7 @@ def best(scores: Sequence[tuple[int, float]], among: Collection[int]) -> int | N
 
 
 def restore_chosen(workdir: epath.PathLike, like: Any, identity: dict[str, Any], logs: Logs) -> Saved | None:
-    """The checkpoint that a run's results are of (see `chosen`), or None; for the arguments see `restore_newest`.
+    """Restores the checkpoint that a run's results are of (see `chosen`), or None; see `restore_newest`.
 
     Raises:
         UserError: if that checkpoint is damaged: another one would give other results.
@@ -278,7 +278,7 @@ def identity(folder: epath.PathLike) -> dict[str, Any]:
 
 
 def _run(folder: epath.Path) -> dict[str, Any]:
-    """What the checkpoint in `folder` holds besides its arrays.
+    """Reads what the checkpoint in `folder` holds besides its arrays.
 
     Raises:
         UserError: if it is damaged or incomplete.

@@ -101,7 +101,7 @@ class Logs:
 
     @contextlib.contextmanager
     def speaking(self) -> Iterator[None]:
-        """Inside of the block, what the program says is about this run, also where the logs of others are open."""
+        """Lets what the program says inside the block be about this run, also where the logs of others are open."""
         _SPEAKERS.append(self)
         try:
             yield

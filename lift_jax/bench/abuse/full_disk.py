@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """Inside the block, this process can write no file of more than `room` bytes, as if the disk were full then."""
+    """Lets this process write no file of more than `room` bytes inside the block, as if the disk were full then."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
