@@ -82,7 +82,7 @@ def _load_models(folders: Sequence[epath.Path]) -> list["Model"]:
     """Loads the models of the runs, which must have the same classes."""
     from lift_jax.inference import load
 
-    models = [load.load(folder) for folder in folders]
+    models = [load.load(folder, raw=True) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         if model.class_names != models[0].class_names:
             raise UserError(f"The run {folder} has other classes than {folders[0]}; compare runs of the same data set.")

@@ -11,6 +11,7 @@ import ml_collections
 from absl import app, flags
 
 from lift_jax import config as lift_config
+from lift_jax.config import short_forms
 from lift_jax.config.keys import nearest_key
 from lift_jax.errors import UserError, first_line, print_error, reason, show_everything
 from lift_jax.text import printable
@@ -21,6 +22,8 @@ _CONFIG_FLAGS = ("--config", "-config")
 
 def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[flags.FlagHolder]) -> None:
     """Runs a program as absl does; a `UserError` is printed as a sentence and ends it with status 1.
+
+    What was written in short is written out first (see `lift_jax.config.short_forms`).
 
     Args:
         main: the program, which gets the arguments that belong to no flag.
@@ -35,6 +38,9 @@ def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[fl
         return
     show_everything()
     try:
+        sys.argv[1:], said = short_forms.expand(sys.argv[1:])
+        if said:
+            print(said, file=sys.stderr, flush=True)
         app.run(main, flags_parser=parse)
     except UserError as error:
         print_error(error)

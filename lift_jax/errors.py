@@ -19,6 +19,10 @@ class UserError(Exception):
     """
 
 
+class DivergedError(UserError):
+    """Raised by a training whose loss is no longer a number; other trainings may go on."""
+
+
 def exit_status(command: Callable[[], int | None]) -> int:
     """Runs a command and gives its exit status; a `UserError` is printed on standard error and gives 1.
 

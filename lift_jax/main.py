@@ -1,7 +1,10 @@
-r"""The command line: one config, one workdir, one mode.
+r"""Trains and evaluates (`lift_jax train`), or evaluates a run again (`lift_jax eval`).
 
     python -m lift_jax.main --config FILE [--workdir DIR] [--config.KEY=VALUE ...]
         [--mode train|eval] [--checkpoint DIR|FILE]
+
+A folder of images instead of --config FILE takes configs/folder.py for it, and says what that chose; a run's folder
+with --mode eval takes the run's own config.
 
 For example:
 
@@ -36,6 +39,9 @@ _CHECKPOINT = flags.DEFINE_string(
     None,
     "With --mode eval: a checkpoint's folder instead of the newest, or the authors' file checkpoint.pth.tar.",
 )
+_MEMBERS = flags.DEFINE_integer(
+    "members", 8, "With config.sweep: how many runs that differ in seed and lr alone train at once.", lower_bound=1
+)
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print all keys of the config with their values, and stop.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Of several processes, where no TPU pod, SLURM or GKE tells: host:port of the first one."
@@ -49,13 +55,16 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         hint = f"write --config {argv[1]}" if argv[1].partition(":")[0].endswith(".py") else "see --help"
         raise UserError(f"The argument {argv[1]!r} belongs to no flag; {hint}.")
+    if _MODE.value == "eval" and _WORKDIR.value is None:
+        raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
     if _CONFIG.value is None:
-        raise UserError("No config is given; write --config FILE, such as --config configs/quickstart.py.")
+        raise UserError(
+            "No config is given; write --config FILE, such as --config configs/quickstart.py, or the folder of your "
+            "images as the first word."
+        )
     if _PRINT_CONFIG.value:
         print("\n".join(f"--config.{key}={value!r}" for key, value in lift_config.flatten(_CONFIG.value).items()))
         return
-    if _MODE.value == "eval" and _WORKDIR.value is None:
-        raise UserError("--mode eval needs the run's folder; write --workdir DIR.")
     if _MODE.value == "train" and _CHECKPOINT.value is not None:
         raise UserError(
             f"--checkpoint is {_CHECKPOINT.value}, but --mode train goes on from the newest checkpoint in --workdir; "
@@ -82,14 +91,14 @@ def main(argv: Sequence[str]) -> None:
     mode: Any = _MODE.value  # absl keeps it to the two that there are
     checkpoint = None if _CHECKPOINT.value is None else given_checkpoint.find(_CHECKPOINT.value)
     if config.sweep:
-        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint)
+        sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint, members=_MEMBERS.value)
     else:
         run(config, workdir, mode, checkpoint, process_start())
 
 
 def entry_point() -> None:
-    """Runs the console command `lift_jax`."""
-    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
+    """Runs the program with the words of the command line."""
+    own = _CONFIG, _WORKDIR, _MODE, _CHECKPOINT, _MEMBERS, _PRINT_CONFIG, _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
     command_line.run(main, __doc__, own)
 
 

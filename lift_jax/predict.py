@@ -8,6 +8,9 @@ on standard input, one a line. For example:
     python -m lift_jax.predict --workdir runs/birds wren.jpg photos/
     find . -name '*.jpg' | python -m lift_jax.predict --workdir runs/birds --format csv - > birds.csv
 
+With --unknown 0.05, images that are of none of the classes are called unknown; with --coverage 0.9, a set of classes
+holds the true one with that probability. Both take a run that `python -m lift_jax.calibrate` has calibrated.
+
 The classes can be those that occur at a place (--only), as frequent there as they are (--prior); the answer the one
 whose mistakes cost least (--costs), or the genus where the species is not sure (--rollup). For example:
 
@@ -34,6 +37,7 @@ from lift_jax.inference.predictions import Answer, Prediction, write
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from lift_jax.inference.conformal import Thresholds
     from lift_jax.inference.deciding import Rollup
     from lift_jax.inference.model import AnyPrior, Model
     from lift_jax.inference.named_classes import SomeClasses
@@ -51,23 +55,25 @@ def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str
 
 
 def predict_files(
-    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "AnyPrior" = "uniform",
-    only: "SomeClasses | None" = None, costs: "Float[np.ndarray, 'classes classes'] | None" = None,
-    rollup: "Rollup | None" = None, num_workers: int = 0,
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None,
+    prior: "AnyPrior | None" = None, only: "SomeClasses | None" = None,
+    costs: "Float[np.ndarray, 'classes classes'] | None" = None, rollup: "Rollup | None" = None,
+    unknown: "Thresholds | None" = None, sets: "Thresholds | None" = None, num_workers: int = 0,
 ) -> list[Prediction]:  # fmt: skip
     """Gives all that `stream_files` yields, which has the same arguments."""
     return list(
         stream_files(
             model, paths, top_k=top_k, tte=tte, prior=prior, only=only, costs=costs, rollup=rollup,
-            num_workers=num_workers,
+            unknown=unknown, sets=sets, num_workers=num_workers,
         )
     )  # fmt: skip
 
 
 def stream_files(
-    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None, prior: "AnyPrior" = "uniform",
-    only: "SomeClasses | None" = None, costs: "Float[np.ndarray, 'classes classes'] | None" = None,
-    rollup: "Rollup | None" = None, num_workers: int = 0,
+    model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None,
+    prior: "AnyPrior | None" = None, only: "SomeClasses | None" = None,
+    costs: "Float[np.ndarray, 'classes classes'] | None" = None, rollup: "Rollup | None" = None,
+    unknown: "Thresholds | None" = None, sets: "Thresholds | None" = None, num_workers: int = 0,
 ) -> Iterator[Prediction]:  # fmt: skip
     """Yields the `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
 
@@ -78,6 +84,8 @@ def stream_files(
         tte, prior, only: see `lift_jax.inference.model.Model.predict`.
         costs: what each answer costs for each true class (see `lift_jax.inference.deciding.cheapest`).
         rollup: the taxonomy of the classes.
+        unknown: thresholds of images that are of no known class (see `lift_jax.inference.calibration.Calibration`).
+        sets: thresholds of the classes that an image may be of.
         num_workers: processes that decode images; 0 uses threads of this one.
     """
     from absl import logging
@@ -98,13 +106,25 @@ def stream_files(
             rows = np.take_along_axis(probabilities, order, axis=1)
             answers = _answers(probabilities, costs, possible)
             rolled = [None] * len(rows) if rollup is None else rollup(probabilities)
-            for index, labels, row, answer, group in zip(indices, order, rows, answers, rolled, strict=True):
-                best[int(index)] = Prediction(paths[int(index)], labels.tolist(), row.tolist(), None, answer, group)
+            strange = [None] * len(rows) if unknown is None else unknown.unknown(probabilities).tolist()
+            members = [None] * len(rows) if sets is None else _members(probabilities, sets)
+            ranked = zip(indices.tolist(), order.tolist(), rows.tolist(), strict=True)
+            decided = zip(answers, rolled, strange, members, strict=True)
+            for (index, labels, row), decisions in zip(ranked, decided, strict=True):
+                best[index] = Prediction(paths[index], labels, row, None, *decisions)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1
     for index in range(following, len(paths)):
         yield _known(index, paths, best, loader.problems)
+
+
+def _members(probabilities: "Float[np.ndarray, 'n classes']", sets: "Thresholds") -> list[list[int]]:
+    """Gives the labels of the classes in each image's set, the most probable first."""
+    return [
+        [label for label in np.argsort(-row, kind="stable").tolist() if inside[label]]
+        for row, inside in zip(probabilities, sets.sets(probabilities), strict=True)
+    ]
 
 
 def _answers(
@@ -148,11 +168,14 @@ def _parser() -> argparse.ArgumentParser:
         help="with or without test-time ensembling (default: as the run's evaluation)",
     )
     parser.add_argument(
+        "--raw", action="store_true", help="without the run's calibration (see python -m lift_jax.calibrate)"
+    )
+    parser.add_argument(
         "--prior",
-        default="uniform",
         metavar="PRIOR",
-        help="how frequent the classes are beforehand: uniform (all alike, the default), training (as in the training "
-        "set), estimate (as the images themselves suggest), or a FILE with a class and its weight in each line",
+        help="how frequent the classes are beforehand: uniform (all alike), training (as in the training set), "
+        "estimate (as the images themselves suggest), or a FILE with a class and its weight in each line (default: as "
+        "the run's calibration says, or uniform where there is none)",
     )
     parser.add_argument("--only", metavar="FILE", help="the classes that can occur, one a line")
     parser.add_argument(
@@ -168,6 +191,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threshold", type=float, metavar="P", help=f"the probability of a rank that is sure (default {THRESHOLD})"
+    )
+    parser.add_argument(
+        "--unknown",
+        type=float,
+        metavar="SHARE",
+        help="says which images are of no known class, such that this share of known images is called so (a calibrated "
+        "run)",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        metavar="P",
+        help="adds a set of classes that holds the true one with this probability (a calibrated run)",
     )
     parser.add_argument("--num_workers", type=int, default=0, metavar="N", help="processes that decode images")
     return parser
@@ -194,10 +230,10 @@ def _run(given: argparse.Namespace) -> int:
     from lift_jax.inference.load import load
 
     processes.start()
-    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
+    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
     predictions = stream_files(
         model, paths, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
-        **_decision(given, model.class_names),
+        **_decision(given, model.class_names), **_thresholds(given, model),
     )  # fmt: skip
     come: list[Prediction] = []
     if output is None:
@@ -215,10 +251,22 @@ def _check(given: argparse.Namespace) -> None:
         raise UserError(f"--threshold is {given.threshold}, but it belongs to --rollup; name the taxonomy, too.")
     if given.threshold is not None and not 0 < given.threshold <= 1:
         raise UserError(f"--threshold is {given.threshold}; it is a probability above 0 and at most 1, such as 0.8.")
-    if given.prior not in PRIORS and not Path(expand(given.prior, "--prior")).exists():
+    _check_thresholds(given)
+    if given.prior not in (None, *PRIORS) and not Path(expand(given.prior, "--prior")).exists():
         raise UserError(
             f"--prior is {given.prior}, which is no file; write {', '.join(PRIORS)}, or the name of a file with a "
             "class and its weight in each line."
+        )
+
+
+def _check_thresholds(given: argparse.Namespace) -> None:
+    """Checks that nothing changes the probabilities that --unknown and --coverage have thresholds of."""
+    asked = [f"--{name} is {value}" for name in ("unknown", "coverage") if (value := getattr(given, name)) is not None]
+    changing = [f"--{name}" for name in ("raw", "prior", "only") if getattr(given, name)]
+    if asked and changing:
+        raise UserError(
+            f"{asked[0]}, whose thresholds are those of the calibrated probabilities of all classes; leave "
+            f"{changing[0]} out."
         )
 
 
@@ -227,11 +275,26 @@ def _decision(given: argparse.Namespace, class_names: Sequence[str]) -> dict[str
     from lift_jax.inference import decision_files as files
 
     only = None if given.only is None else files.read_only(given.only, class_names)
-    prior = given.prior if given.prior in PRIORS else files.read_prior(given.prior, class_names, only)
+    prior = given.prior if given.prior in (None, *PRIORS) else files.read_prior(given.prior, class_names, only)
     costs = None if given.costs is None else files.read_costs(given.costs, class_names)
     threshold = THRESHOLD if given.threshold is None else given.threshold
     rollup = None if given.rollup is None else files.read_rollup(given.rollup, class_names, threshold)
     return {"only": only, "prior": prior, "costs": costs, "rollup": rollup}
+
+
+def _thresholds(given: argparse.Namespace, model: "Model") -> dict[str, Any]:
+    """Makes the thresholds of --unknown and --coverage: the arguments of `stream_files` that they give."""
+    if given.unknown is None and given.coverage is None:
+        return {}
+    if model.calibration is None:
+        raise UserError(
+            f"{'--coverage' if given.unknown is None else '--unknown'} takes a calibrated run, and {given.workdir} has "
+            "no calibration; make it with python -m lift_jax.calibrate."
+        )
+    return {
+        "unknown": None if given.unknown is None else model.calibration.unknown(given.unknown),
+        "sets": None if given.coverage is None else model.calibration.sets(given.coverage),
+    }
 
 
 def _reported(predictions: Iterable[Prediction], come: list[Prediction]) -> Iterator[Prediction]:

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,13 +17,16 @@ from jax.experimental.compilation_cache import compilation_cache
 from lift_jax import config as lift_config
 from lift_jax.config import keys as config_keys
 from lift_jax.config.keys import nearest_key
-from lift_jax.errors import UserError
+from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation import metrics
-from lift_jax.run import Loaded, Mode, Results, check
+from lift_jax.run import Loaded, Mode, Results, check, program_key, run_together
 from lift_jax.run import run as run_one
 from lift_jax.workdir import config_file, storage
 
 Grid = dict[str, tuple[Any, ...]]
+
+MEMBERS = 8
+"""How many runs train at once if nothing else is asked for."""
 
 
 def parse(text: str) -> Grid:
@@ -56,6 +59,7 @@ def run(
     by_hand: Iterable[str] = (),
     mode: Mode = "train",
     checkpoint: epath.PathLike | None = None,
+    members: int = MEMBERS,
 ) -> None:
     """Runs the grid `config.sweep`, each combination in a folder of its own below `workdir`, and prints the table.
 
@@ -67,9 +71,11 @@ def run(
         by_hand: keys set on the command line; they are taken out of the grid.
         mode: of each run.
         checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
+        members: how many runs that one program can hold train at once (see `lift_jax.run.run_together`).
 
     Raises:
-        UserError: if a combination is not valid, or was done with other settings, or if what it left is damaged.
+        UserError: if a combination is not valid, or was done with other settings, or if what it left is damaged; at
+            the end, if the training of some has diverged.
     """
     grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
     workdir = epath.Path(workdir)
@@ -87,16 +93,74 @@ def run(
         if mode == "train" and (folder / "eval.json").is_file():
             _refuse_others(folder, resolved)
             done[folder] = _results(folder)
-    results: dict[str, list[Results]] = {}
+    ended: dict[epath.Path, Results | DivergedError] = dict(done)
     loaded = Loaded()
     with programs_compiled_once():
-        for folder, (name, one) in plan.items():
-            result = done[folder] if folder in done else run_one(one, folder, mode, checkpoint, loaded=loaded)
+        for group in groups({folder: one for folder, (_, one) in plan.items()}, members if mode == "train" else 1):
+            left = {folder: one for folder, one in group.items() if folder not in done}
+            ended |= _run_group(left, mode, checkpoint, loaded)
+    _tell(plan, ended, workdir, config.report)
+
+
+def groups(
+    plan: Mapping[epath.Path, ml_collections.ConfigDict], members: int
+) -> list[dict[epath.Path, ml_collections.ConfigDict]]:
+    """Divides runs into groups of at most `members` that can train as one program (see `lift_jax.run.program_key`)."""
+    by_program: dict[Hashable, list[epath.Path]] = {}
+    for folder, config in plan.items():
+        by_program.setdefault(program_key(lift_config.resolve(config)), []).append(folder)
+    return [
+        {folder: plan[folder] for folder in folders[start : start + members]}
+        for folders in by_program.values()
+        for start in range(0, len(folders), members)
+    ]
+
+
+def _run_group(
+    group: Mapping[epath.Path, ml_collections.ConfigDict],
+    mode: Mode,
+    checkpoint: epath.PathLike | None,
+    loaded: Loaded,
+) -> dict[epath.Path, Results | DivergedError]:
+    """Runs a group; gives for each run its results, or why it ended early if its loss is no longer a number."""
+    if len(group) > 1:
+        print(f"{len(group)} runs train at once: {', '.join(folder.name for folder in group)}")
+        return dict(zip(group, run_together(group, loaded), strict=True))
+    ended: dict[epath.Path, Results | DivergedError] = {}
+    for folder, config in group.items():
+        try:
+            ended[folder] = run_one(config, folder, mode, checkpoint, loaded=loaded)
+        except DivergedError as error:
+            ended[folder] = error
+    return ended
+
+
+def _tell(
+    plan: Mapping[epath.Path, tuple[str, ml_collections.ConfigDict]],
+    ended: Mapping[epath.Path, Results | DivergedError],
+    workdir: epath.Path,
+    report: bool,
+) -> None:
+    """Prints the table and draws the page of the runs that ended well.
+
+    Raises:
+        UserError: with the folders of those that diverged, if there are any.
+    """
+    results: dict[str, list[Results]] = {}
+    diverged: dict[str, DivergedError] = {}
+    for folder, (name, _) in plan.items():
+        result = ended[folder]
+        if isinstance(result, DivergedError):
+            diverged[folder.name] = result
+        else:
             results.setdefault(name, []).append(result)
-    if jax.process_index() == 0:
+    if results and jax.process_index() == 0:
         print(summary(results))
-    if config.report and jax.process_index() == 0:
-        _compare([folder.name for folder in plan], workdir)
+        if report:
+            _compare([folder.name for folder in plan if folder.name not in diverged], workdir)
+    if diverged:
+        first = next(iter(diverged.values()))
+        raise UserError(f"{len(diverged)} of {len(plan)} runs are not in the table, {', '.join(diverged)}: {first}")
 
 
 _PROGRAMS = {

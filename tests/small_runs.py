@@ -23,7 +23,8 @@ from lift_jax.workdir.identity import identify
 def small_config(folder: str, **changes) -> ml_collections.ConfigDict:
     """Long-tailed digits on the tiny CLIP: 2 epochs of 3 steps, the last one padded."""
     config = lift_config.default()
-    config.update(backbone=folder, num_epochs=2, batch_size=128, lr=0.05, log_every=1, report=False, **changes)
+    quick = {"report": False, "zero_shot": False}
+    config.update(backbone=folder, num_epochs=2, batch_size=128, lr=0.05, log_every=1, **quick, **changes)
     config.data.imbalance = 50
     config.tte.expand = 4
     return config

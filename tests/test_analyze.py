@@ -16,7 +16,7 @@ from lift_jax.run import run
 
 def digits_config(folder: str, **changes):
     config = lift_config.default()
-    config.update(backbone=folder, num_epochs=1, batch_size=128, lr=0.05, report=False, **changes)
+    config.update(backbone=folder, num_epochs=1, batch_size=128, lr=0.05, report=False, zero_shot=False, **changes)
     config.data.imbalance = 50
     config.tte.enabled = False
     return config

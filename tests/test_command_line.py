@@ -54,7 +54,9 @@ def photo_config(photographs: Path, tiny_folder: str, **changes):
     config = lift_config.default()
     config.data.format = "folder"
     config.data.root = str(photographs)
-    config.update(backbone=tiny_folder, num_epochs=1, batch_size=8, eval_batch_size=8, report=False, **changes)
+    config.update(
+        backbone=tiny_folder, num_epochs=1, batch_size=8, eval_batch_size=8, report=False, zero_shot=False, **changes
+    )
     config.tte.expand = 4
     return config
 
@@ -81,8 +83,9 @@ def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
     log = (tmp_path / "run" / "console.log").read_text()
     assert "mean class" in log and "classes: 0 = " in log and "; names from " in log
 
-    evaluated = start(*arguments, "--mode=eval")
+    evaluated = start("--mode=eval", str(tmp_path / "run"))  # the run brings its config
     assert evaluated.returncode == 0, evaluated.stderr
+    assert "zero_shot" in evaluated.stdout
     assert json.loads((tmp_path / "run" / "eval.json").read_text()) == results
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lift_jax import config as lift_config
+from lift_jax.__main__ import COMMANDS as COMMANDS_OF_ONE
 from lift_jax.main import flags  # those of the main program
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +78,9 @@ def test_a_command_is_one_that_the_program_takes(page, line, monkeypatch, capsys
             check_main_flags(rest)
         return
     module, *rest = rest
+    if module == "lift_jax" and rest not in ([], ["--help"]):
+        command = COMMANDS_OF_ONE[rest[0]]
+        module, rest = command.module, [*command.first, *rest[1:]]
     if module == "lift_jax.main":
         check_main_flags(rest)
         return
@@ -111,6 +115,8 @@ def test_the_check_of_commands_finds_mistakes(monkeypatch, capsys):
         "python -m lift_jax.main --mod eval",
         "bash launch/locals.sh",
         "python -m lift_jax.predict --workdirs x",
+        "python -m lift_jax predict --workdirs x",
+        "python -m lift_jax train photos --config.learning_rat=1",
         "bash launch/tpu.sh --name x -- --config configs/inat.py",
     ):
         with pytest.raises((AssertionError, ValueError)):

@@ -43,7 +43,15 @@ def photographs(tmp_path_factory) -> Path:
 def workdir(photographs, tiny_folder, tmp_path_factory) -> Path:
     config = lift_config.default()
     config.data.format, config.data.root = "folder", str(photographs)
-    config.update(backbone=tiny_folder, method="head_only", num_epochs=1, batch_size=8, eval_batch_size=8, report=False)
+    config.update(
+        backbone=tiny_folder,
+        method="head_only",
+        num_epochs=1,
+        batch_size=8,
+        eval_batch_size=8,
+        report=False,
+        zero_shot=False,
+    )
     config.tte.enabled = False
     workdir = tmp_path_factory.mktemp("predicting") / "run"
     run(config, workdir)

@@ -86,7 +86,14 @@ def test_lines_that_evaluate_a_run(tmp_path):
 
     def small(settings: dict):
         config = lift_config.default()
-        config.update(backbone=str(tmp_path / "clip"), num_epochs=1, batch_size=4, eval_batch_size=8, report=False)
+        config.update(
+            backbone=str(tmp_path / "clip"),
+            num_epochs=1,
+            batch_size=4,
+            eval_batch_size=8,
+            report=False,
+            zero_shot=False,
+        )
         config.data.update(format="folder", root=str(tmp_path / "images"))
         for key, value in settings.items():
             config.update_from_flattened_dict({key: "train" if value == "TRAIN" else value})

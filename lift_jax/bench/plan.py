@@ -166,7 +166,9 @@ def _fitting(lowered: Any, what: str) -> Program:
 
 def _head(config: ml_collections.FrozenConfigDict, num_classes: int, target: Target) -> str:
     chips = f"{len(target.everywhere)} chips" if target.chip else "this machine"
-    return f"{config.backbone}, {config.method}, {num_classes:,} classes, {config.dtype}, on {target.name} ({chips})"
+    kernels = "" if config.frozen_dtype == "auto" else f", frozen kernels in {config.frozen_dtype}"
+    what = f"{config.backbone}, {config.method}, {num_classes:,} classes, {config.dtype}{kernels}"
+    return f"{what}, on {target.name} ({chips})"
 
 
 def _roofline(compiled: Program, chip: Chip) -> float:

@@ -8,6 +8,8 @@ the package's own, from uint8 pixels to the updated parameters or to the predict
 transformers' CLIPVisionModel (see `lift_jax.bench.torch_step`), without gradients of frozen parameters. Each side is a
 process of its own, and they take turns: a round is one training step and one evaluated batch of each. The peak is the
 fastest large matrix product of either side in the same run.
+
+With `--members`, the package's training step alone, of 1, 2, 4 and 8 members of a group, each with images of its own.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import time
 
 import jax
 
-from lift_jax.bench import ideal
+from lift_jax.bench import ideal, members
 from lift_jax.bench.jax_step import JaxStep
 from lift_jax.bench.workload import PEAK_SIDE, Side, Workload
 from lift_jax.cluster import processes
@@ -94,11 +96,15 @@ def main() -> None:
     parser.add_argument("--accumulate", type=int, default=0, help="micro-batches of a training step, on both sides")
     parser.add_argument("--depth", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--members", action="store_true", help="measure groups of trainings instead")
     args = parser.parse_args()
     if args.accumulate and args.batch % args.accumulate:
         parser.error(f"--accumulate {args.accumulate} does not divide --batch {args.batch}; take a divisor of it.")
     vision = VisionTransformer(patch_size=16, width=768, depth=args.depth, num_heads=12, mlp_dim=3072)
     workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch, args.accumulate)
+    if args.members:
+        print(members.table(workload, args.rounds))
+        return
     names = [OURS]
     if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
         names.append(PEER)

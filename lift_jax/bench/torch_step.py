@@ -41,36 +41,52 @@ class AdaptedMLP(nn.Module):
 
 
 class TorchStep:
-    """Takes PyTorch's steps with the weights of the workload's tree; what is not trained asks for no gradient."""
+    """Takes PyTorch's steps with the weights of the workload's tree; what is not trained asks for no gradient.
 
-    def __init__(self, workload: Workload):
+    Args:
+        workload: what is computed. In bfloat16 the frozen weights are, and the rest is left to autocast.
+        device: PyTorch's name of it.
+        backend: of torch.compile, by which the network's program is made; None for eager execution.
+    """
+
+    def __init__(self, workload: Workload, device: str = "cpu", backend: str | None = None):
         parts = workload.parts()
         frozen, tuners = parts.frozen["backbone"], parts.tuner["backbone"]
         with tempfile.TemporaryDirectory() as folder:
             config = dict(model_type="clip_vision_model", image_size=workload.resolution)
             config |= layout.tower_config(workload.vision) | dict(patch_size=workload.vision.patch_size)
             huggingface.save(folder, config, {"vision": frozen})
-            self.backbone = CLIPVisionModel.from_pretrained(folder).requires_grad_(False)
-        blocks: Any = self.backbone.encoder.layers
+            backbone: Any = CLIPVisionModel.from_pretrained(folder).requires_grad_(False)
+        self._device, self._mixed = device, np.dtype(workload.vision.dtype).itemsize == 2
+        if self._mixed:
+            backbone = backbone.to(torch.bfloat16)
+            for norm in (module for module in backbone.modules() if isinstance(module, nn.LayerNorm)):
+                norm.float()  # as autocast computes them
+        blocks: Any = backbone.encoder.layers
         for i, block in enumerate(blocks):
             adapter = tuners[f"block_{i}"]["tuner_adaptformer"]
             block.mlp = AdaptedMLP(block.layer_norm2, block.mlp, adapter)
             block.layer_norm2 = nn.Identity()
+        self.backbone = backbone.to(device)
         self._adapted = [block.mlp for block in blocks]
-        self.head = nn.Parameter(_tensor(parts.head["head"]["kernel"].T))
+        self.head = nn.Parameter(_tensor(parts.head["head"]["kernel"].T).to(device))
+        self._of_images = torch.compile(self._logits, backend=backend) if backend else self._logits
         trained = [p for p in self.backbone.parameters() if p.requires_grad]
         self._optimizer = torch.optim.SGD([*trained, self.head], LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self._accumulate = workload.accumulate or 1
         rows = workload.rows()
-        self._images, self._labels = torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]).long()
-        self._mean, self._std = torch.tensor(huggingface.CLIP_MEAN), torch.tensor(huggingface.CLIP_STD)
+        self._images = torch.from_numpy(rows["image"]).to(device)
+        self._labels = torch.from_numpy(rows["label"]).long().to(device)
+        self._mean = torch.tensor(huggingface.CLIP_MEAN, device=device)
+        self._std = torch.tensor(huggingface.CLIP_STD, device=device)
         counts = torch.from_numpy(workload.class_counts).float()
-        self._log_prior = torch.log(counts / counts.sum())
+        self._log_prior = torch.log(counts / counts.sum()).to(device)
         self._square = torch.ones(PEAK_SIDE, PEAK_SIDE)
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         images = ((images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
-        features = self.backbone(images).pooler_output
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
+            features = self.backbone(images).pooler_output.float()
         return 25.0 * F.normalize(features) @ F.normalize(self.head).T
 
     def train(self) -> float:
@@ -78,7 +94,7 @@ class TorchStep:
         total = 0.0
         parts = zip(self._images.chunk(self._accumulate), self._labels.chunk(self._accumulate), strict=True)
         for images, labels in parts:
-            loss = F.cross_entropy(self._logits(images) + self._log_prior, labels) / self._accumulate
+            loss = F.cross_entropy(self._of_images(images) + self._log_prior, labels) / self._accumulate
             loss.backward()
             total += loss.item()
         self._optimizer.step()
@@ -86,8 +102,13 @@ class TorchStep:
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            confidence, prediction = self._logits(self._images).softmax(dim=-1).max(dim=-1)
-        return prediction.numpy(), confidence.numpy()
+            confidence, prediction = self._of_images(self._images).softmax(dim=-1).max(dim=-1)
+        return prediction.cpu().numpy(), confidence.cpu().numpy()
+
+    def memory(self) -> str:
+        """Gives the most memory of the device that was in use so far."""
+        on_gpu = self._images.is_cuda
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if on_gpu else "unknown"
 
     def product(self) -> None:
         torch.mm(self._square, self._square)
@@ -102,7 +123,7 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().numpy().copy()
+    return tensor.detach().cpu().numpy().copy()
 
 
 def _load(module: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lift_jax import tuners
-from lift_jax.classifier import text_side
+from lift_jax.classifier import frozen, text_side
 from lift_jax.classifier.initialise import complete
 from lift_jax.classifier.text_features import zero_shot_arrays
 from lift_jax.cluster import placement
 from lift_jax.data import prompts
 from lift_jax.errors import UserError
 from lift_jax.models import partition
+from lift_jax.models.device import suited_to
 from lift_jax.models.heads import HEADS, Classifier, Head, ZeroShotHead
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts
@@ -34,7 +35,8 @@ class Network:
         classifier: the image tower with tuners, and the head: normalised images to logits.
         input: what the device does with images before the classifier sees them.
         tuning: what the method does to the backbone.
-        parts: the parameters; the frozen towers in `input.dtype`, everything else in float32.
+        parts: the parameters; the frozen towers in `input.dtype`, but for kernels that are in another
+            `config.frozen_dtype` (see `lift_jax.classifier.frozen`), everything else in float32.
         class_names: the names of the classes in label order.
     """
 
@@ -51,10 +53,14 @@ class Network:
         return partition.merge(*self.parts)
 
     def placed(self, mesh: Mesh, fsdp: bool = False) -> "Network":
-        """Puts the parameters on the devices of a mesh: whole on each, or with `fsdp` the frozen ones in pieces."""
-        frozen = placement.shard(self.parts.frozen, mesh) if fsdp else placement.replicate(self.parts.frozen, mesh)
+        """Puts the parameters on the devices of a mesh: whole on each, or with `fsdp` the frozen ones in pieces.
+
+        The network's attention becomes what suits these devices.
+        """
+        place = placement.shard if fsdp else placement.replicate
         trainable = placement.replicate((self.parts.tuner, self.parts.head), mesh)
-        return dataclasses.replace(self, parts=Parts(frozen, *trainable))
+        classifier = suited_to(mesh.local_devices[0], self.classifier)
+        return dataclasses.replace(self, classifier=classifier, parts=Parts(place(self.parts.frozen, mesh), *trainable))
 
     def with_trained(self, trainable: dict[str, Any]) -> "Network":
         """Puts trained parameters in the place of the network's own."""
@@ -94,23 +100,17 @@ def build(
     params = complete(classifier, backbone.params["vision"], shape, jax.random.key(config.seed), given)
     parts = partition.split(params, tuning.trains)
     parts = Parts(
-        frozen=jax.tree_util.tree_map_with_path(lambda path, x: _cast(path, np.asarray(x), dtype), parts.frozen),
+        frozen=frozen.stored(parts, dtype, config.frozen_dtype),
         tuner=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.tuner),
         head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
     )
-    image_input = ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype)
+    image_input = ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype, config.matmul_precision)
     return Network(method, classifier, image_input, tuning, parts, tuple(class_names))
 
 
 def cast(tree: Any, dtype: jnp.dtype) -> Any:
     """Casts the weights of a tower to the dtype of the activations."""
     return jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(tree))
-
-
-def _cast(path: tuple[Any, ...], array: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
-    """Casts the weights of the towers; projections stay float32, and tokens and a mask's positions whole numbers."""
-    tower = path[0].key == partition.BACKBONE or path[1].key == "tower"
-    return array.astype(dtype, copy=False) if tower and jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 def _head(
@@ -132,5 +132,5 @@ def _head(
         )
     arrays = zero_shot_arrays(backbone, prompts.build(class_names, config.prompt))
     scale = float(np.exp(backbone.params["logit_scale"]))
-    head = ZeroShotHead(len(class_names), scale, embed_dim=arrays["text"].shape[0])
+    head = ZeroShotHead(len(class_names), scale, arrays["text"].shape[0], "projection_bias" in arrays)
     return head, {partition.HEAD: arrays}

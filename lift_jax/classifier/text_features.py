@@ -22,7 +22,8 @@ def text_kernel(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float
     """Gives the start of LIFT's head: text features carried back through the visual projection P (section 4.2).
 
     It is normalise(normalise(text) P^T), so that the head works on the features before P, where the tuners act. Where
-    the image features are in the shared space already (CLIP's ResNets, SigLIP), it is the text features themselves.
+    the image features are in the shared space already (CLIP's ResNets, SigLIP), it is the text features themselves. The
+    bias that a few projections have (EVA02-CLIP) is the same for all images, and is left out.
 
     Args:
         backbone: with a text tower; its image features have d dimensions.
@@ -46,14 +47,18 @@ def zero_shot_arrays(backbone: Backbone, prompts: Prompts, batch: int = 256) -> 
         batch: prompts at a time, over all local devices.
 
     Returns:
-        `projection` [d, e] of the image features and `text` [e, classes], float32.
+        `projection` [d, e] of the image features, with `projection_bias` [e] if it has one, and `text` [e, classes],
+        float32.
 
     Raises:
         UserError: as `text_kernel` does.
     """
     text = text_features(backbone, prompts, batch)
     projection = backbone.params.get("visual_projection", np.eye(text.shape[1], dtype=np.float32))
-    return {"projection": np.asarray(projection, np.float32), "text": np.asarray(text.T, np.float32)}
+    arrays = {"projection": projection, "text": text.T}
+    if (bias := backbone.params.get("visual_projection_bias")) is not None:
+        arrays["projection_bias"] = bias
+    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
 def text_features(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float[np.ndarray, "c e"]:

@@ -41,7 +41,7 @@ def make(
     head = TextHead(len(class_names), scale, tower=tower, tuners=tuning.head, name=TEXT)
     params = {
         name: backbone.params[name]
-        for name in ("visual_projection", "text_projection", "text_projection_bias")
+        for name in ("visual_projection", "visual_projection_bias", "text_projection", "text_projection_bias")
         if name in backbone.params
     }
     params |= {"tower": backbone.params["text"], "tokens": _tokens(config, backbone, tuning, class_names)}

@@ -15,15 +15,16 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from lift_jax.cluster import preemption
+from lift_jax.cluster import preemption, xla_flags
 from lift_jax.errors import UserError, first_line, print_error
 
 
 def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
     """Connects the processes of a run; called once, before anything else asks JAX for its devices.
 
-    Compiled programs are kept on disk. If the run has several processes they find each other: those of a TPU pod slice,
-    of SLURM and of GKE by the environment, others by the arguments, which then must all be given.
+    Compiled programs are kept on disk, and flags that help on GPUs are set (`xla_flags`). If the run has several
+    processes they find each other: those of a TPU pod slice, of SLURM and of GKE by the environment, others by the
+    arguments, which then must all be given.
 
     Args:
         coordinator: host:port of the first process.
@@ -37,6 +38,7 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
     for name in "jax._src.xla_bridge", "jax._src.distributed":
         logging.getLogger(name).setLevel(logging.WARNING)
     silence_libtpu()
+    xla_flags.set_for_gpus(os.environ)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lift_jax" / "xla"
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -77,6 +77,12 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
     config.tau = 1.0  # of the logit adjustment
     config.seed = 0  # of the order, the crops and flips, and the initialisation
     config.dtype = "auto"  # of frozen weights and activations; auto: bfloat16 on TPU and GPU, float32 on CPU
+    # Of the kernels of linear layers that are not trained; auto: dtype. bfloat16 only stores them so; int8 (for TPUs or
+    # Ampere) and fp8 (Hopper) quantise them once, and multiply in eight bits: docs/performance.md
+    config.frozen_dtype = "auto"
+    # Of float32 matrix products: highest is float32; high and default round their factors on TPU and GPU (default: TF32
+    # on a GPU, bfloat16 on a TPU); auto: highest where dtype is float32
+    config.matmul_precision = "auto"
     # What the backward pass computes anew, so that larger batches fit (lift_jax.bench.aot --fit): none; minimal, all
     # but the linear layers of the transformer; full, all but the inputs of its blocks.
     config.remat = "none"
@@ -91,6 +97,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
 def _evaluation(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of the evaluation."""
     config.eval_batch_size = 128  # images, each with its views, over the devices of one host
+    # Before the training, evaluate the backbone's zero-shot classifier, beside which the results stand; where it has a
+    # text tower
+    config.zero_shot = True
     config.tte = ml_collections.ConfigDict()  # test-time ensembling
     config.tte.enabled = True
     config.tte.mode = "fivecrop"  # fivecrop, tencrop, random
@@ -128,6 +137,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
         )
     if config.dtype == "auto":
         config.dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if config.matmul_precision == "auto":
+        is_rounded = config.dtype == "float32" and jax.default_backend() != "cpu"
+        config.matmul_precision = "highest" if is_rounded else "default"
     return ml_collections.FrozenConfigDict(config)
 
 

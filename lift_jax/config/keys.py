@@ -136,12 +136,15 @@ KEYS: Mapping[str, Key] = {
     "tau": Key(low=0, high=100),
     "seed": _whole(0, _SEED),
     "dtype": Key("evaluation", choices=("auto", "float32", "bfloat16")),
+    "frozen_dtype": Key(choices=("auto", "bfloat16", "fp8", "int8")),
+    "matmul_precision": Key("free", choices=("auto", "default", "high", "highest")),  # rounds products otherwise
     "remat": Key("free", choices=("none", "minimal", "full")),
     **{
         f"recipes.{name}.{key}": dataclasses.replace(value, kind="free")  # lr, num_epochs and so on have their values
         for name in ("lift", "lift_plus")
         for key, value in (("lr", _LR), ("num_epochs", _EPOCHS), ("interpolation", _INTERPOLATION), ("crop", _CROP))
     },
+    "zero_shot": Key("free"),
     "eval_batch_size": _whole(1, 16_384, "free"),
     "tte.enabled": Key("evaluation"),
     "tte.mode": Key("evaluation", choices=("fivecrop", "tencrop", "random")),

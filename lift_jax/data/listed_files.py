@@ -10,8 +10,10 @@ from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
 
+_REMEDY = "set config.data.root to the folder that the paths start from"
 
-def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
+
+def find_files(root: str, paths: Sequence[str], where: str, remedy: str = _REMEDY) -> list[str]:
     """Finds the paths as the disk has them, with one listing of each folder rather than one call for each file.
 
     A path is taken as it is written if there is such a file. Else it may begin with `~` or a variable, its backslashes
@@ -21,6 +23,7 @@ def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
         root: folder that the paths are relative to.
         paths: paths relative to it, or whole ones, before which file:// may stand.
         where: the list file, for the message.
+        remedy: what the message says where files are missing.
 
     Returns:
         One path for each of `paths`.
@@ -39,10 +42,7 @@ def find_files(root: str, paths: Sequence[str], where: str) -> list[str]:
             raise UserError(f"{where} names {shown(path)}, which is a folder; write the path of an image in each row.")
     if missing:
         files = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
-        raise UserError(
-            f"{where} names {files} not under {root or 'the current folder'}: {some(missing)}; "
-            f"set config.data.root to the folder that the paths start from."
-        )
+        raise UserError(f"{where} names {files} not under {root or 'the current folder'}: {some(missing)}; {remedy}.")
     return [file for file in found if file is not None]
 
 

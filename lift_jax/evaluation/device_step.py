@@ -16,7 +16,7 @@ from lift_jax.models.partition import Tree
 from lift_jax.workdir.logs import Logs
 
 Batch = dict[str, np.ndarray]
-Step = Callable[[Tree, dict[str, Any]], tuple[Any, Any]]
+Step = Callable[[Any, dict[str, Any]], tuple[Any, Any]]
 """A function of (parameters, the examples of one device) to (sums over these examples, a result for each of them)."""
 
 
@@ -77,7 +77,7 @@ class DeviceStep:
         self.pmapped = pmapped(step, local)
         self._sharded: Any = None
 
-    def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:
+    def __call__(self, params: Any, loader: TestLoader, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:
         """Yields each batch of this host with the step's sums and rows; the next batch is prepared meanwhile.
 
         Args:
@@ -103,7 +103,7 @@ class DeviceStep:
             if waiting is not None:
                 yield _fetched(*waiting, fetch, bar)
 
-    def _on_this_host(self, params: Tree) -> Callable[[Batch], Any]:
+    def _on_this_host(self, params: Any) -> Callable[[Batch], Any]:
         replicas, count = placement.local_replicas(params), jax.local_device_count()
 
         def start(batch: Batch) -> Any:
@@ -111,7 +111,7 @@ class DeviceStep:
 
         return start
 
-    def _over_mesh(self, params: Tree) -> Callable[[Batch], Any]:
+    def _over_mesh(self, params: Any) -> Callable[[Batch], Any]:
         mesh = placement.make_mesh()
         if self._sharded is None:
             self._sharded = over_mesh(self.step, jax.tree.map(lambda x: x.sharding.spec, params), mesh)

@@ -48,7 +48,8 @@ def view_features(
     """Computes the features that the head gets, of all views image by image; for the arguments see `mean_logits`."""
 
     def features(images: Array) -> Any:
-        return classifier.apply({"params": params}, images, method="features")
+        with image_input.products():
+            return classifier.apply({"params": params}, images, method="features")
 
     images = image_input.views(batch)
     count = micro_batches.suitable(classifier.backbone, images.shape, platform or jax.default_backend())

@@ -1,8 +1,7 @@
-"""Probabilities of images, by the program of the evaluation up to the logits."""
+"""Rows of images, such as their probabilities, by the program of the evaluation up to the logits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -16,33 +15,31 @@ from lift_jax.workdir.logs import Logs
 
 
 class Predictor:
-    """Gives every image's probabilities.
+    """Gives for every image what is made of the logits of one or several classifiers, such as probabilities.
 
     Args:
-        classifier: images to logits.
+        classifiers: images to logits.
         image_input: what the device does with the images first.
-        shift: added to the logits [classes], or None.
+        output: makes rows out of the logits of each classifier, float32 [batch, classes].
     """
 
-    def __init__(
-        self, classifier: Classifier, image_input: ImageInput, shift: Float[np.ndarray, " classes"] | None = None
-    ):
-        def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
-            logits = mean_logits(classifier, image_input, params, batch)
-            return None, jax.nn.softmax(logits if shift is None else logits + shift, axis=-1)
+    def __init__(self, classifiers: Sequence[Classifier], image_input: ImageInput, output: Callable[..., Array]):
+        def step(params: Sequence[Tree], batch: dict[str, Array]) -> tuple[None, Array]:
+            pairs = zip(classifiers, params, strict=True)
+            return None, output(*(mean_logits(each, image_input, own, batch) for each, own in pairs))
 
         self._step = DeviceStep(step)
 
     def __call__(
-        self, params: Tree, loader: TestLoader, logs: Logs, desc: str
-    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
-        """Yields the images' indices and their probabilities, batch by batch in the loader's order.
+        self, params: Sequence[Tree], loader: TestLoader, logs: Logs, desc: str
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n ..."]]]:
+        """Yields the images' indices and their rows, batch by batch in the loader's order.
 
         Args:
-            params: of the classifier, placed on the mesh.
+            params: of each classifier, placed on the mesh.
             loader: this host's images.
             logs: for the progress bar.
             desc: what the bar says.
         """
-        for batch, _, probabilities in self._step(params, loader, logs, desc):
-            yield batch["index"][batch["mask"]], probabilities[batch["mask"]]
+        for batch, _, rows in self._step(params, loader, logs, desc):
+            yield batch["index"][batch["mask"]], rows[batch["mask"]]

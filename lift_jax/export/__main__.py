@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", metavar="DIR", help="the folder (default RUN/export, or in it merged or peft)")
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
     parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
+    parser.add_argument("--raw", action="store_true", help="without the run's calibration")
     parser.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
@@ -61,7 +62,7 @@ def _run(given: argparse.Namespace) -> None:
         weights.check_new(folder)
     check_file(folder / "model.json", _REMEDY)
     processes.start()
-    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone)
+    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
     file = _export(model, folder, given)
     print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
     if given.check and given.format != "peft":  # peft itself would be needed

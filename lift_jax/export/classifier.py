@@ -8,13 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from lift_jax.export.preprocessing import to_square
+from lift_jax.inference.calibration import Calibration
 from lift_jax.inference.model import Model
+from lift_jax.models.device import suited_to
 
 
 def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
     """Makes a function from images to logits, with the parameters inside as constants."""
     params = jax.device_get(model.params)
-    classifier, image_input = model.network.classifier, model.network.input
+    classifier, image_input = suited_to(None, model.network.classifier), model.network.input
 
     def logits(images: UInt8[Array, "b side side 3"]) -> Float[Array, "b classes"]:
         values: Any = classifier.apply({"params": params}, image_input.normalize(images))
@@ -61,4 +63,18 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
         "log_prior_factor": {"uniform": prior.shift("uniform"), "training": prior.shift("training")},
         "log_prior": log_prior,
         "class_names": list(model.class_names),
+        **({} if model.calibration is None else {"calibration_left_out": _calibration(model.calibration)}),
+    }
+
+
+def _calibration(calibration: Calibration) -> Mapping[str, Any]:
+    """Says what the exported function does not do, and how a program that runs it does it."""
+    adjustment = calibration.adjustment
+    return {
+        "logits": "u = logits + log_prior_factor[uniform] * log_prior + tau * log_prior + mix * zero_shot_logits",
+        "probabilities": "softmax(u / temperatures[class_groups[argmax(u)]])",
+        "tau": adjustment.tau,
+        "mix": adjustment.mix,
+        "temperatures": adjustment.temperatures,
+        "class_groups": calibration.class_groups,
     }

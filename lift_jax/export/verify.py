@@ -1,5 +1,6 @@
 """Whether an exported file says what the run says."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -50,7 +51,8 @@ def difference(model: Model, exported: Run, dataset: Dataset, photographs: bool 
             logits = exported(batch["image"][batch["mask"]])
         theirs.update(zip(indices, np.asarray(jax.nn.softmax(logits)), strict=True))
     own = {}
-    for indices, rows in model.stream(loader, Logs(None, enabled=False), prior=model.logit_prior.known):
+    raw = dataclasses.replace(model, calibration=None)  # as the file is
+    for indices, rows in raw.stream(loader, Logs(None, enabled=False), prior=model.logit_prior.known):
         own.update(zip(indices.tolist(), rows, strict=True))
     if not own:
         raise UserError("None of the images could be read, so that nothing was checked.")

@@ -30,6 +30,11 @@ def write_merged(model: Model, folder: Path) -> Path:
         UserError: if the folder is not empty, or the run's method is no linear change of the image tower's weights.
     """
     _check_images_alone(model, "a plain backbone")
+    if model.config.frozen_dtype != "auto":
+        raise UserError(
+            f"The run's config.frozen_dtype is {model.config.frozen_dtype!r}, but the kernels of a plain backbone "
+            "are whole, and it would predict something else; export it with --format stablehlo or safetensors."
+        )
     check_new(folder)
     parts = jax.device_get(model.network.parts)
     # The frozen weights as they were loaded: those of the run may be rounded to bfloat16.
@@ -50,7 +55,7 @@ def read_merged(model: Model, folder: Path) -> Model:
     network = dataclasses.replace(
         model.network,
         classifier=Classifier(backbone.vision.clone(dtype=dtype), model.network.classifier.head),
-        input=ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype),
+        input=ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype, model.network.input.precision),
     )
     params = {partition.BACKBONE: backbone.params["vision"], partition.HEAD: head}
     return dataclasses.replace(model, network=network, params=params)

@@ -1,5 +1,6 @@
 """run.safetensors: what a run has trained, in one file with all that is needed to use it again."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from lift_jax.classifier.network import Network
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
+from lift_jax.inference import calibration
 from lift_jax.inference.model import Model, assemble
 from lift_jax.models.partition import merge
 from lift_jax.weights import Backbone, safetensors_files
@@ -21,7 +23,7 @@ from lift_jax.workdir import config_file, record, schema
 FILE = "run.safetensors"
 _FORMAT = "lift_jax run 1"
 _REMEDY = "export the run again"
-_JSON = ("config", "class_names", "run")
+_JSON = ("config", "class_names", "run", "calibration")
 """The keys of the header whose values are JSON."""
 
 
@@ -34,6 +36,7 @@ class _Header(pydantic.BaseModel):
     class_names: Annotated[list[str], pydantic.Field(min_length=1)]
     backbone_hash: str
     run: Any = None
+    calibration: Any = None
 
 
 def write(model: Model, folder: Path) -> Path:
@@ -48,13 +51,15 @@ def write(model: Model, folder: Path) -> Path:
     }
     if model.record is not None:
         header["run"] = json.dumps(record.content(model.record))
+    if model.calibration is not None:
+        header["calibration"] = model.calibration.model_dump_json()
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(folder / FILE) as part:
         safetensors_files.write(Path(part), contiguous, header)
     return folder / FILE
 
 
-def load(file: Path, backbone: str | None = None) -> Model:
+def load(file: Path, backbone: str | None = None, raw: bool = False) -> Model:
     """Loads the model of such a file; see `lift_jax.load`.
 
     Raises:
@@ -75,7 +80,11 @@ def load(file: Path, backbone: str | None = None) -> Model:
         raise UserError(f"{file} is damaged: its class_names are not those of its run; {_REMEDY}.")
     config = config_file.parse(header.config, file)
     with config_file.named(file):
-        return assemble(config, tuple(header.class_names), known, trained, backbone)
+        model = assemble(config, tuple(header.class_names), known, trained, backbone)
+    if raw or header.calibration is None:
+        return model
+    own = calibration.owner(model.config, model.network, model.backbone)
+    return dataclasses.replace(model, calibration=calibration.parse(header.calibration, file, own))
 
 
 def _read(file: Path) -> tuple[_Header, dict[str, np.ndarray]]:

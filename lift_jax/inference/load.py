@@ -1,5 +1,6 @@
 """Loads a run's folder, checkpoint or exported file as a model."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lift_jax.cluster import placement
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
-from lift_jax.inference import compact
+from lift_jax.inference import calibration, compact
 from lift_jax.inference.model import Model, assemble
 from lift_jax.training import optimizer
 from lift_jax.training.state import initial_state
@@ -26,6 +27,7 @@ def load(
     *,
     checkpoint: str | os.PathLike[str] | None = None,
     backbone: str | None = None,
+    raw: bool = False,
 ) -> Model:
     """Loads the classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
 
@@ -36,13 +38,15 @@ def load(
             checkpoint.pth.tar of the reference implementation, which `--mode eval --checkpoint` has evaluated in the
             run's folder.
         backbone: where the backbone is now, if no longer where config.json says.
+        raw: whether a calibration that the run may have (see `lift_jax.inference.calibrating`) is left out.
 
     Raises:
-        UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one.
+        UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one; or if the
+            calibration is that of another checkpoint.
     """
     folder = place(workdir, "The run")
     if folder.suffix == ".safetensors":
-        return compact.load(Path(folder), backbone)
+        return compact.load(Path(folder), backbone, raw)
     config = config_file.read(folder)
     known = record.read(folder) if (folder / record.FILE).is_file() else None
     saved = None if tuners.resolve(config.method, config.tuner).zero_shot else _checkpoint(folder, checkpoint)
@@ -61,7 +65,14 @@ def load(
         return network.with_trained(reference.load(Path(saved), network.tuning, network.parts).trainable)
 
     with config_file.named(folder / config_file.FILE):
-        return assemble(config, names, known, trained, backbone)
+        model = assemble(config, names, known, trained, backbone)
+    return model if raw or not (folder / calibration.FILE).is_file() else _calibrated(model, folder)
+
+
+def _calibrated(model: Model, folder: epath.Path) -> Model:
+    """Adds to a model the calibration in its run's folder, which needs the record of the run."""
+    found = calibration.read(folder, calibration.owner(model.config, model.network, model.backbone))
+    return dataclasses.replace(model, record=model.record or record.read(folder), calibration=found)
 
 
 def _checkpoint(folder: epath.Path, given: str | os.PathLike[str] | None) -> epath.Path:

@@ -11,11 +11,13 @@ for row in probabilities:
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
@@ -27,6 +29,8 @@ from lift_jax.errors import UserError
 from lift_jax.evaluation.features import extract_features
 from lift_jax.evaluation.predictor import Predictor
 from lift_jax.inference import deciding, named_classes
+from lift_jax.inference.adjustment import Adjustment
+from lift_jax.inference.calibration import Calibration
 from lift_jax.inference.named_classes import SomeClasses
 from lift_jax.models.heads import Classifier
 from lift_jax.models.partition import BACKBONE
@@ -41,6 +45,17 @@ AnyPrior = Prior | Literal["estimate"] | Mapping[str, float] | Float[np.ndarray,
 """How frequent the classes are expected to be; see `Model.predict`."""
 
 
+Rows = Callable[[TestLoader, Logs, str], Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n ..."]]]]
+"""Gives indices and rows of a loader's images, with a progress bar."""
+
+
+class Classified(NamedTuple):
+    """A classifier with its parameters on all devices."""
+
+    classifier: Classifier
+    params: dict[str, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A run's classifier; `lift_jax.load` makes it.
@@ -51,6 +66,7 @@ class Model:
         params: the parameters that the classifier is used with; a text tower has run and is left out.
         backbone: the foundation model.
         record: what else is known of the run, None for a run of a version that did not write it down.
+        calibration: how the answers are calibrated, None for those of the run as it is.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -58,6 +74,7 @@ class Model:
     params: dict[str, Any]
     backbone: Backbone
     record: record.Record | None
+    calibration: Calibration | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -66,7 +83,7 @@ class Model:
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tte: bool | None = None,
-        prior: AnyPrior = "uniform", only: SomeClasses | None = None,
+        prior: AnyPrior | None = None, only: SomeClasses | None = None,
     ) -> Float[np.ndarray, "n classes"]:  # fmt: skip
         """Gives each image's probability of each class.
 
@@ -78,7 +95,9 @@ class Model:
                          the training images came from;
             "estimate":  the classes are as frequent as the images themselves suggest (see
                          `lift_jax.inference.deciding.estimate_prior`), which takes some hundred images;
-            weights:     the classes are as frequent as you say.
+            weights:     the classes are as frequent as you say;
+            None:        as the calibration of the run says (see `lift_jax.inference.calibrating`), or "uniform" where
+                         there is none. Any other prior takes the place of the calibrated one.
 
         `lift_jax.inference.deciding` makes other answers of the probabilities than the most probable class.
 
@@ -89,8 +108,8 @@ class Model:
                 3]. They may differ in size, and are resized and cropped as the test images were; those of PIL and of
                 files are turned by their EXIF tag if the run's were (`config.data.exif_rotate`).
             tte: whether the views of test-time ensembling are averaged; None does as the run did.
-            prior: "uniform", "training" or "estimate"; or the weight of each class, as a dict by class name or as an
-                array [classes], at least 0 and of any sum.
+            prior: "uniform", "training", "estimate" or None; or the weight of each class, as a dict by class name or as
+                an array [classes], at least 0 and of any sum.
             only: the names or labels of the classes that can occur, None for all. The others have a probability of 0.
 
         Returns:
@@ -128,7 +147,7 @@ class Model:
         )  # fmt: skip
 
     def stream(
-        self, loader: TestLoader, logs: Logs, *, prior: AnyPrior = "uniform", only: SomeClasses | None = None,
+        self, loader: TestLoader, logs: Logs, *, prior: AnyPrior | None = None, only: SomeClasses | None = None,
         desc: str = "prediction",
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:  # fmt: skip
         """Yields indices and probabilities batch by batch: this is `predict` for more images than fit into memory.
@@ -141,7 +160,7 @@ class Model:
             prior, only: see `predict`.
             desc: what the bar is called.
         """
-        batches = self._predictor(prior, only)(self.params, loader, logs, desc)
+        batches = self._probabilities(prior, only)(loader, logs, desc)
         is_estimated = isinstance(prior, str) and prior == "estimate"
         return self._with_estimated_prior(batches, logs) if is_estimated else batches
 
@@ -185,7 +204,7 @@ class Model:
             return LogitPrior("uniform")
         return losses.spec(self.config.loss).prior(self.config.tau)
 
-    def possible(self, prior: AnyPrior, only: SomeClasses | None = None) -> Bool[np.ndarray, " classes"]:
+    def possible(self, prior: AnyPrior | None, only: SomeClasses | None = None) -> Bool[np.ndarray, " classes"]:
         """Says which classes have a probability above 0 beforehand (see `predict` for the arguments).
 
         Raises:
@@ -195,7 +214,7 @@ class Model:
         if only is not None:
             possible[:] = False
             possible[named_classes.labels(only, self.class_names, "The list of possible classes")] = True
-        if not isinstance(prior, str):
+        if prior is not None and not isinstance(prior, str):
             possible &= deciding.prior_weights(prior, self.class_names, possible) > 0
         if not possible.any():
             raise UserError(
@@ -242,16 +261,86 @@ class Model:
         return losses.log_prior(self.record.train_counts)
 
     @functools.cached_property
-    def _predictors(self) -> dict[bytes | None, Predictor]:
+    def zero_shot(self) -> Classified | None:
+        """The zero-shot classifier of the backbone; None where the backbone has no text, or where the run is one."""
+        if self.backbone.text is None or self.backbone.tokenizer is None or self.network.method.zero_shot:
+            return None
+        method = tuners.resolve("zero_shot", tuners.tuner_defaults())
+        built = networks.build(self.config, method, self.backbone, self.class_names).placed(placement.make_mesh())
+        return Classified(built.classifier, built.params)
+
+    def logits(
+        self, loader: TestLoader, logs: Logs, desc: str
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classifiers classes"]]]:
+        """Yields indices and logits batch by batch: those of the run, and of `zero_shot` where there is one.
+
+        Args:
+            loader: see `loader`.
+            logs: for the progress bar.
+            desc: what the bar is called.
+        """
+        classifiers = [each for each in (self._classified, self.zero_shot) if each is not None]
+        return self._predictor(classifiers, lambda *logits: jnp.stack(logits, axis=1))(loader, logs, desc)
+
+    @property
+    def _classified(self) -> Classified:
+        return Classified(self.network.classifier, self.params)
+
+    @functools.cached_property
+    def _compiled(self) -> dict[Any, Rows]:
         return {}
 
-    def _predictor(self, prior: AnyPrior, only: SomeClasses | None) -> Predictor:
-        """Gives the predictor for a shift of the logits, which is compiled once for each shift."""
-        shift = self._shift(prior, only)
-        key = None if shift is None else shift.tobytes()
-        if key not in self._predictors:
-            self._predictors[key] = Predictor(self.network.classifier, self.network.input, shift)
-        return self._predictors[key]
+    def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None) -> Rows:
+        """Gives the predictor of probabilities for a prior and the possible classes, compiled once for both."""
+        shift = self._shift("uniform" if prior is None else prior, only)
+        key = prior is None, None if shift is None else shift.tobytes()
+        if key not in self._compiled:
+            if self.calibration is None or self.calibration.adjustment == Adjustment():
+                self._compiled[key] = self._predictor(
+                    [self._classified], lambda logits: jax.nn.softmax(logits if shift is None else logits + shift)
+                )
+            else:
+                self._compiled[key] = self._calibrated(self.calibration, shift, keep_tau=prior is None)
+        return self._compiled[key]
+
+    def _calibrated(
+        self, calibration: Calibration, shift: Float[np.ndarray, " classes"] | None, keep_tau: bool
+    ) -> Rows:
+        """Makes the predictor of calibrated probabilities.
+
+        Args:
+            calibration: that of the run.
+            shift: what the prior and the possible classes add to the logits of the run.
+            keep_tau: whether the calibrated strength of the prior is used.
+        """
+        adjustment = calibration.adjustment
+        if not keep_tau:
+            adjustment = adjustment.model_copy(update={"tau": 0.0})
+        nothing = np.zeros(len(self.class_names), np.float32)
+        to_uniform = self.log_prior_shift("uniform")
+        to_uniform = nothing if to_uniform is None else to_uniform
+        added = (nothing if shift is None else shift) - to_uniform  # by the prior, to calibrated logits
+        possible = np.isfinite(added)
+
+        def probabilities(logits: Array, zero_shot: Array | None = None) -> Array:
+            summed = adjustment.summed(logits + to_uniform, zero_shot, self.log_prior)
+            divided = adjustment.divided(jnp.where(possible, summed, -jnp.inf), calibration.groups)
+            return jax.nn.softmax(divided + added)
+
+        classifiers = [self._classified]
+        if adjustment.mix:
+            if self.zero_shot is None:
+                raise UserError(
+                    f"The calibration of the run mixes in the zero-shot classifier, but the backbone "
+                    f"{self.backbone.name} is here without its tokenizer.json; add it, or leave the calibration out "
+                    "with --raw."
+                )
+            classifiers.append(self.zero_shot)
+        return self._predictor(classifiers, probabilities)
+
+    def _predictor(self, classifiers: Sequence[Classified], output: Callable[..., Array]) -> Rows:
+        predictor = Predictor([each.classifier for each in classifiers], self.network.input, output)
+        return functools.partial(predictor, [each.params for each in classifiers])
 
 
 def assemble(

@@ -33,6 +33,8 @@ class Prediction(NamedTuple):
         problem: why the file could not be read; labels and probabilities are empty then.
         answer: the cheapest answer, where costs are given.
         rollup: the most specific rank that is sure enough, where a taxonomy is given.
+        unknown: whether the image is of no known class, where that is asked.
+        members: the labels of the set of classes that it may be of, the most probable first, where a coverage is given.
     """
 
     path: str
@@ -41,6 +43,8 @@ class Prediction(NamedTuple):
     problem: str | None = None
     answer: Answer | None = None
     rollup: "RolledUp | None" = None
+    unknown: bool | None = None
+    members: list[int] | None = None
 
 
 def write(predictions: Iterable[Prediction], class_names: Sequence[str], style: str, file: IO[str]) -> None:
@@ -86,6 +90,10 @@ def _decided(prediction: Prediction, class_names: Sequence[str]) -> dict[str, An
     if prediction.rollup is not None:
         rank, name, p = prediction.rollup
         columns |= {"rollup_rank": rank, "rollup": name, "rollup_probability": f"{p:.6g}"}
+    if prediction.unknown is not None:
+        columns["unknown"] = str(prediction.unknown).lower()
+    if prediction.members is not None:
+        columns["set_labels"] = " ".join(map(str, prediction.members))
     return columns
 
 
@@ -110,6 +118,10 @@ def _as_json(prediction: Prediction, class_names: Sequence[str]) -> dict:
         content["answer"] = {"label": label, "class": class_names[label], "expected_cost": cost}
     if prediction.rollup is not None:
         content["rollup"] = prediction.rollup._asdict()
+    if prediction.unknown is not None:
+        content["unknown"] = prediction.unknown
+    if prediction.members is not None:
+        content["set"] = [{"label": label, "class": class_names[label]} for label in prediction.members]
     return content
 
 
@@ -133,3 +145,7 @@ def _decided_cells(prediction: Prediction, class_names: Sequence[str]) -> Iterat
     if prediction.rollup is not None:
         rank, name, p = prediction.rollup
         yield f"{printable(rank)}: {printable(name)} {100 * p:.1f} %" if rank else f"no rank is sure ({100 * p:.1f} %)"
+    if prediction.unknown is not None:
+        yield "unknown" if prediction.unknown else "known"
+    if prediction.members is not None:
+        yield f"one of: {', '.join(printable(class_names[label]) for label in prediction.members)}"

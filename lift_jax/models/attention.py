@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.attention_kernels import Attention, fused_attention
 from lift_jax.models.rotary import rotate
 
 
@@ -58,6 +59,7 @@ def multi_head_attention(
     causal: bool = False,
     first: int | None = None,
     angles: Float[Array, "n r"] | None = None,
+    attention: Attention = "plain",
 ) -> Float[Array, "b s d"]:
     """Multi-head attention of tokens over tokens, up to the output projection (Vaswani et al. 2017, section 3.2.2).
 
@@ -67,11 +69,38 @@ def multi_head_attention(
         causal: whether a token sees those before it and itself alone.
         first: number of tokens whose result is asked for, from the first; all if absent.
         angles: rotary positions, by which the queries and keys of the first n tokens are turned; none if absent.
+        attention: who computes it.
     """
     b, t, d3 = qkv.shape
     d = d3 // (3 * num_heads)
-    q, k, v = qkv.reshape(b, t, 3, num_heads, d).transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
+    parts = qkv.reshape(b, t, 3, num_heads, d)
+    if attention != "plain":
+        q, k, v = jnp.moveaxis(parts, 2, 0)
+        if angles is not None:
+            q, k = (jax.vmap(rotate, in_axes=(2, None), out_axes=2)(x, angles) for x in (q, k))
+        return fused_attention(q[:, :first], k, v, causal, attention).reshape(b, -1, num_heads * d)
+    q, k, v = parts.transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
     if angles is not None:
         q, k = rotate(q, angles), rotate(k, angles)
     y: Array = scaled_dot_product(q[:, :first], k, v, causal)  # pyright: ignore[reportAssignmentType]
     return y.reshape(b, num_heads, -1, d).transpose(0, 2, 1, 3).reshape(b, -1, num_heads * d)
+
+
+def query_attention(
+    query: Float[Array, "b d"], kv: Float[Array, "b t d2"], num_heads: int, attention: Attention = "plain"
+) -> Float[Array, "b d"]:
+    """Multi-head attention of one query over tokens, up to the output projection.
+
+    Args:
+        query: projected already.
+        kv: keys and values side by side, in this order.
+        num_heads: number of heads; divides the width.
+        attention: who computes it.
+    """
+    b, width = query.shape
+    q, k, v = (x.reshape(b, -1, num_heads, width // num_heads) for x in (query, *jnp.split(kv, 2, axis=-1)))
+    if attention != "plain":
+        return fused_attention(q, k, v, False, attention).reshape(b, width)
+    q, k, v = (x.transpose(0, 2, 1, 3).reshape(b * num_heads, -1, x.shape[-1]) for x in (q, k, v))
+    y: Array = scaled_dot_product(q, k, v)  # pyright: ignore[reportAssignmentType]
+    return y.reshape(b, width)

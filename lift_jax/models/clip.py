@@ -35,6 +35,7 @@ class CLIP(nn.Module):
         projects_images: whether the image features are projected into the shared space; those of the ResNets and of
             SigLIP lie in it already.
         sigmoid: SigLIP's form, with a bias in the text projection and one of the logits.
+        biased: whether the projection of the image features has a bias (EVA02-CLIP and Perception Encoder have one).
     """
 
     vision: VisionTransformer | ResNet
@@ -42,10 +43,13 @@ class CLIP(nn.Module):
     embed_dim: int
     projects_images: bool = True
     sigmoid: bool = False
+    biased: bool = False
 
     def setup(self):
         if self.projects_images:
             self.visual_projection = self._projection("visual_projection", self.vision.width)
+        if self.biased:
+            self.visual_projection_bias = self.param("visual_projection_bias", nn.initializers.zeros, (self.embed_dim,))
         self.text_projection = self._projection("text_projection", self.text.width)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
         if self.sigmoid:
@@ -58,7 +62,9 @@ class CLIP(nn.Module):
     def encode_image(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
         """Maps normalised images to unit features in the shared space."""
         features = self.vision(images).astype(jnp.float32)
-        return normalize(features @ self.visual_projection if self.projects_images else features)
+        if self.projects_images:
+            features = features @ self.visual_projection
+        return normalize(features + self.visual_projection_bias if self.biased else features)
 
     def encode_text(self, tokens: Int[Array, "n l"]) -> Float[Array, "n e"]:
         """Maps token ids to unit features in the shared space."""

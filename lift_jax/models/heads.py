@@ -77,20 +77,25 @@ class LayerNormedHead(Head):
 
 
 class ZeroShotHead(Head):
-    """scale * cos(x P, t_c) in CLIP's shared space, P the visual projection and t_c the text features.
+    """scale * cos(x P + b, t_c) in CLIP's shared space, P the visual projection and t_c the text features.
 
     Attributes:
         embed_dim: of the shared space.
+        biased: whether the visual projection has a bias b.
     """
 
     embed_dim: int = 512
+    biased: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
         x = x.astype(jnp.float32)
         projection = self.param("projection", nn.initializers.lecun_normal(), (x.shape[-1], self.embed_dim))
         text = self.param("text", _class_init, (self.embed_dim, self.num_classes))
-        return self.scale * product(normalize(product(x, projection)), text)
+        x = product(x, projection)
+        if self.biased:
+            x = x + self.param("projection_bias", nn.initializers.zeros, (self.embed_dim,))
+        return self.scale * product(normalize(x), text)
 
 
 HEADS: Mapping[str, Callable[..., Head]] = {

@@ -1,11 +1,15 @@
 """What the device does with uint8 pixels before the network sees them."""
 
+import contextlib
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+
+Precision = Literal["default", "high", "highest"]
+"""Of float32 matrix products; "default" is what JAX takes: TF32 on a GPU, bfloat16 on a TPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +20,18 @@ class ImageInput:
         resolution: side of a view, in pixels.
         mean, std: of the normalisation, per channel, for images in [0, 1].
         dtype: of the activations.
+        precision: of the network's matrix products where their factors are float32.
     """
 
     resolution: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     dtype: Any
+    precision: Precision = "default"
+
+    def products(self) -> contextlib.AbstractContextManager[Any]:
+        """Gives the network's matrix products, forward and backward, their precision while they are traced."""
+        return contextlib.nullcontext() if self.precision == "default" else jax.default_matmul_precision(self.precision)
 
     def normalize(self, images: UInt8[Array, "*batch height width 3"]) -> Float[Array, "*batch height width 3"]:
         """Normalises uint8 images (see `normalize`)."""

@@ -37,13 +37,23 @@ standardize.defvjp(_standardize_forward, _standardize_backward)
 
 
 class LayerNorm(nn.Module):
-    """A layer norm whose statistics are float32 whatever the activations' dtype, which its result has."""
+    """A layer norm whose statistics are float32 whatever the activations' dtype, which its result has.
+
+    Attributes:
+        epsilon: is added to the variance.
+        rms: whether it is an RMSNorm, which neither centres nor shifts (Zhang and Sennrich 2019, arXiv 1910.07467).
+    """
 
     epsilon: float
+    rms: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        if self.rms:
+            y = x.astype(jnp.float32)
+            y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
+            return (y * scale).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         y: Array = standardize(x, self.epsilon)  # pyright: ignore[reportAssignmentType]
         return (y * scale + bias).astype(x.dtype)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models import quantised
 from lift_jax.models.fsdp import Shard, sharded_matmul
 from lift_jax.models.sites import LinearName, Sites
 
@@ -43,7 +44,9 @@ class Linear(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel, bias = sites.weight(name, whole, bias)
         stored = self.get_variable("params", "kernel")
-        if kernel is whole and isinstance(stored, Shard):
+        if kernel is whole and isinstance(stored, quantised.Quantised):
+            y = quantised.matmul(x, stored)
+        elif kernel is whole and isinstance(stored, Shard):
             y = sharded_matmul(x, stored)
         else:
             y = matmul(x, kernel.astype(x.dtype))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.pooling import QueryAttention
 from lift_jax.models.sites import BlockTuners, Sites, no_tuners
 
@@ -72,11 +73,13 @@ class AttentionPool(nn.Module):
     Attributes:
         features: of the output.
         num_heads: attention heads.
+        attention: who computes the attention.
         tuners: they act on the output, as the linear layer `attn_out`.
     """
 
     features: int
     num_heads: int
+    attention: Attention = "plain"
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
@@ -87,7 +90,7 @@ class AttentionPool(nn.Module):
         x = jnp.concatenate([x.mean(axis=1, keepdims=True), x], axis=1)
         positions = self.param("position_embedding", nn.initializers.normal(c**-0.5), (h * w + 1, c))
         x = x + positions.astype(x.dtype)
-        pooled = QueryAttention(self.num_heads, name="attn_in")(x[:, 0], x)
+        pooled = QueryAttention(self.num_heads, self.attention, name="attn_in")(x[:, 0], x)
         y = nn.Dense(self.features, dtype=x.dtype, name="attn_out")(pooled)
         return sites.linear("attn_out", pooled[:, None], y[:, None])[:, 0]
 
@@ -101,6 +104,7 @@ class ResNet(nn.Module):
         width: of the features.
         num_heads: of the attention pool.
         dtype: of the activations.
+        attention: who computes the attention of the pool.
         tuners: gives the tuners of the attention pool, as block 0.
     """
 
@@ -109,6 +113,7 @@ class ResNet(nn.Module):
     width: int
     num_heads: int
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    attention: Attention = "plain"
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @property
@@ -134,4 +139,4 @@ class ResNet(nn.Module):
             for i in range(number):
                 stride = 2 if stage > 0 and i == 0 else 1
                 x = Bottleneck(self.stem_width * 2**stage, stride, name=f"stage_{stage}_block_{i}")(x)
-        return AttentionPool(self.width, self.num_heads, self.tuners(0), name="attn_pool")(x)
+        return AttentionPool(self.width, self.num_heads, self.attention, self.tuners(0), name="attn_pool")(x)

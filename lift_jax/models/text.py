@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.sites import BlockTuners, no_tuners
 from lift_jax.models.transformer import Remat, rematerialised
@@ -27,7 +28,7 @@ class TextTransformer(nn.Module):
         causal: True for CLIP's tower, where a token sees those before it and the end-of-text token is the feature;
             False for SigLIP's, where all see all, the padding included, and the last position is the feature.
         dtype: of the activations.
-        remat, tuners: as in `VisionTransformer`; tokens that the tuners put in come after the first.
+        remat, attention, tuners: as in `VisionTransformer`; tokens that the tuners put in come after the first.
     """
 
     vocab_size: int
@@ -42,6 +43,7 @@ class TextTransformer(nn.Module):
     causal: bool = True
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
     remat: Remat = "none"
+    attention: Attention = "plain"
     tuners: Callable[[int], BlockTuners] = no_tuners
 
     @nn.compact
@@ -61,7 +63,8 @@ class TextTransformer(nn.Module):
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         block = rematerialised(self.remat)
         for i in range(self.depth):
-            x = block(*size, causal=self.causal, tuners=self.tuners(i), name=f"block_{i}")(x, length)
+            made = block(*size, causal=self.causal, attention=self.attention, tuners=self.tuners(i), name=f"block_{i}")
+            x = made(x, length)
         x = LayerNorm(self.epsilon, name="ln_final")(x)
         if not self.causal:
             return x[:, -1]

@@ -23,7 +23,8 @@ class TextHead(Head, kw_only=True):
     """scale * cos(x P, t_c Q), t_c being the text tower's feature of class c, and P and Q CLIP's projections.
 
     Its parameters are `tower`, `tokens` (the classes' texts, classes x length), `visual_projection` where the image
-    features are not in the shared space, `text_projection`, for SigLIP `text_projection_bias`, and those of the tuners.
+    features are not in the shared space, with `visual_projection_bias` in some, `text_projection`, for SigLIP
+    `text_projection_bias`, and those of the tuners.
     All but the tuners' come from the backbone. Where there is `features` (classes x text width), these are the t_c, and
     the tower does not run.
 
@@ -57,6 +58,8 @@ class TextHead(Head, kw_only=True):
         image = x.astype(jnp.float32)
         if self._has("visual_projection"):
             image = product(image, self._own("visual_projection"))
+        if self._has("visual_projection_bias"):
+            image = image + self._own("visual_projection_bias")
         for tuner in self.tuner.values():
             image, text = tuner.shared("image", image), tuner.shared("text", text)
         return self.scale * product(normalize(image), normalize(text).T)

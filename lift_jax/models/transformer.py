@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models.attention import multi_head_attention
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.linear import Linear
 from lift_jax.models.sites import BlockTuners, Sites
@@ -56,6 +57,10 @@ class Block(nn.Module):
         layer_scale: whether each branch is multiplied by a learnt scale for each channel before it is added (Touvron
             et al. 2021, arXiv 2103.17239, eq. 4). It belongs to the branch: the tuners of the MLP branch come after it.
         gated: whether the MLP is gated.
+        rms: whether the norms are RMSNorms (AIMv2 has them).
+        inner_norms: whether there are norms before `attn_out` and before `mlp_out`, too (EVA02 has them; Wang et al.
+            2022, arXiv 2210.06423). They are no sites.
+        attention: who computes the attention.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -67,6 +72,9 @@ class Block(nn.Module):
     first: int | None = None
     layer_scale: bool = False
     gated: bool = False
+    rms: bool = False
+    inner_norms: bool = False
+    attention: Attention = "plain"
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
@@ -84,15 +92,23 @@ class Block(nn.Module):
         sites = Sites([make(name=f"tuner_{name}") for name, make in self.tuners.items()])
 
         x = sites.tokens(x, x.shape[1] if length is None else length)
-        h = sites.norm("ln_1", LayerNorm(self.epsilon, name="ln_1")(x))
+        h = sites.norm("ln_1", self._norm("ln_1", x))
         qkv = Linear(3 * width, name="attn_in")(h, sites)
-        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles)
+        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles, self.attention)
+        h = self._inner("ln_attn", h)
         x = x[:, : self.first] + self._scaled("layer_scale_1", Linear(width, name="attn_out")(h, sites))
 
-        h = sites.norm("ln_2", LayerNorm(self.epsilon, name="ln_2")(x))
+        h = sites.norm("ln_2", self._norm("ln_2", x))
         h = Linear(2 * self.mlp_dim if self.gated else self.mlp_dim, name="mlp_in")(h, sites)
-        h = self._scaled("layer_scale_2", Linear(width, name="mlp_out")(self._activated(h), sites))
+        h = self._inner("ln_mlp", self._activated(h))
+        h = self._scaled("layer_scale_2", Linear(width, name="mlp_out")(h, sites))
         return x + sites.mlp(x, h)
+
+    def _norm(self, name: str, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        return LayerNorm(self.epsilon, self.rms, name=name)(x)
+
+    def _inner(self, name: str, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        return self._norm(name, x) if self.inner_norms else x
 
     def _activated(self, h: Float[Array, "b t i"]) -> Float[Array, "b t m"]:
         activation = ACTIVATIONS[self.activation]

@@ -88,6 +88,7 @@ def _legend(figure: Figure, accuracy: np.ndarray, groups: np.ndarray, dots: bool
         labels,
         loc="outside upper left",
         ncols=3 if len(handles) < 4 else 2,
-        columnspacing=1.2,
-        handletextpad=0.3,
+        columnspacing=1.0,
+        handletextpad=0.2,
+        handlelength=1.0,
     )

@@ -19,6 +19,9 @@ from lift_jax.report.files import RunFiles
 from lift_jax.text import aligned, printable
 from lift_jax.workdir import config_file
 
+_MARKERS_EVERY = 0.2
+"""How far apart the markers of a curve are, as a share of the picture's diagonal."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -206,9 +209,12 @@ def _convergence(rows: Sequence[Row]) -> Figure | None:
         return None
     figure = style.new_figure(3.8 + _legend_height(rows))
     panels: Sequence[Axes] = figure.subplots(2, 1, sharex=True)
+    # Where curves coincide, all are seen: the first is the widest, and their markers take turns.
+    widths = np.linspace(4.8, 1.2, len(curves)) if len(curves) > 1 else [1.6]
     for axes, key, title in zip(panels, ("loss", "accuracy"), ("loss", "accuracy, %"), strict=True):
-        for index, row in curves.items():
-            axes.plot(*row.curve(key), **_look(index), markevery=0.2, markersize=4, linewidth=1.6)
+        for place, (index, row) in enumerate(curves.items()):
+            turn = (_MARKERS_EVERY * place / len(curves), _MARKERS_EVERY)
+            axes.plot(*row.curve(key), **_look(index), markevery=turn, markersize=4, linewidth=widths[place])
         axes.set_title(title)
         axes.set_ylim(bottom=0)
     panels[-1].set_xlabel("step")

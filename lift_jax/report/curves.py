@@ -21,12 +21,22 @@ def draw(run: RunFiles) -> Figure | None:
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
     for axes, (key, title, color) in zip(panels, _PANELS, strict=True):
         steps, values = run.curve(key)
-        axes.plot(steps, values, color=color, linewidth=1.6, marker="o" if len(steps) < 12 else "", markersize=3)
+        axes.plot(
+            steps,
+            values,
+            color=color,
+            linewidth=1.6,
+            marker="o" if len(steps) < 12 else "",
+            markersize=3,
+            clip_on=False,
+        )
         axes.set_title(title)
         axes.set_ylim(bottom=0)
     steps, values = run.curve("mean_acc", "validation")
     if steps:
-        panels[1].plot(steps, values, color=FEW, linewidth=1.6, marker="o", markersize=3, label="held-out images")
+        panels[1].plot(
+            steps, values, color=FEW, linewidth=1.6, marker="o", markersize=3, label="held-out images", clip_on=False
+        )
         panels[1].set_title("accuracy on the training images, and mean over classes on the held-out ones, %")
         panels[1].legend(loc="lower right")
     panels[1].set_ylim(0, 100)

@@ -88,7 +88,7 @@ def figure(svg: str, caption: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], strong: Iterable[int] = ()) -> str:
     """Makes a table of plain text; the rows numbered in `strong` stand out."""
     marked = set(strong)
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
+    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
     body = ""
     for index, row in enumerate(rows):
         cells = "".join(f"<td>{_text(printable(cell))}</td>" for cell in row)

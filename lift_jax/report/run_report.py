@@ -1,5 +1,8 @@
 """A run's own page: report.html beside its numbers, and the pictures as PNG files in report/."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from etils import epath
 
@@ -108,17 +111,20 @@ def _intro(run: RunFiles) -> str:
         held_out = sum(run.record.validation_counts)
         text += f" {held_out:,} of these were held out, and the checkpoint that is the best on them is the one shown."
     if untested:
-        text += f" {untested} class{'es have' if untested > 1 else ' has'} no test images and count in no mean."
+        have, count = ("es have", "count") if untested > 1 else (" has", "counts")
+        text += f" {untested} class{have} no test images and {count} in no mean."
     return page.paragraph(text)
 
 
 def _metrics(run: RunFiles) -> str:
-    sections = [section for section in files.SECTIONS if section in run.results]
+    columns = {title: run.results[section] for section, title in files.SECTIONS.items() if section in run.results}
+    if run.record.zero_shot is not None:
+        columns = {"zero-shot": run.record.zero_shot, **columns}
     rows = [
-        [name, *(percent(run.results[section].get(key, np.nan)) for section in sections)]
+        [name, *(percent(column.get(key, np.nan)) for column in columns.values())]
         for name, key in files.metric_rows(run)
     ]
-    body = page.table(["percent", *(files.SECTIONS[section] for section in sections)], rows, strong=(0, 1))
+    body = page.table(["percent", *columns], rows, strong=(0, 1))
     return page.section("Metrics", body)
 
 
@@ -188,6 +194,11 @@ def _class_table(run: RunFiles) -> str:
     return page.section("All classes", body, "wide long")
 
 
+def _precision(config: Mapping[str, Any]) -> str:
+    frozen = config["frozen_dtype"]
+    return config["dtype"] if frozen == "auto" else f"{config['dtype']}, frozen kernels in {frozen}"
+
+
 def _origin(run: RunFiles) -> str:
     config, known = run.config, run.record
     python = page.paragraph("Started from Python, by lift_jax.run.run with the config of config.json.")
@@ -200,7 +211,7 @@ def _origin(run: RunFiles) -> str:
         ("batch", str(config["batch_size"])),
         ("learning rate", f"{config['lr']:g}"),
         ("seed", str(config["seed"])),
-        ("precision", config["dtype"]),
+        ("precision", _precision(config)),
         ("devices", known.devices),
         ("versions", ", ".join(f"{name} {version}" for name, version in known.versions.items())),
     ]

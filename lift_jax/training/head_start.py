@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import jax
 import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from lift_jax.data import RunData, prompts
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import extract_features
 from lift_jax.files import replacing
+from lift_jax.models.device import suited_to
 from lift_jax.models.heads import Classifier
 from lift_jax.models.partition import HEAD, Parts
 from lift_jax.training import image_starts
@@ -111,13 +113,14 @@ def _features(
     logs: Logs,
 ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
     """Gives features of training images under a plain resize and centre crop, by the backbone without tuners."""
-    settings = config.data.to_json(), network.input, config.interpolation, backbone.hash
+    settings = config.data.to_json(), network.input, config.frozen_dtype, config.interpolation, backbone.hash
     key = hashlib.sha256(repr(settings).encode() + data.train.labels.tobytes() + indices.tobytes()).hexdigest()
     kept = _kept(file, key)
     # Extracting is done by all processes or by none.
     if processes.all_agree(kept is not None) and kept is not None:
         return kept
     plain = Classifier(backbone.vision.clone(dtype=network.input.dtype), network.classifier.head)
+    plain = suited_to(jax.local_devices()[0], plain)
     loader = data.features_loader(network.input.resolution, indices)
     features, labels, _ = extract_features(plain, network.params, network.input, loader, logs, "image features")
     if processes.is_first():

@@ -3,7 +3,8 @@
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import ml_collections
 
 from lift_jax.cluster import preemption, processes
 from lift_jax.data import TrainLoader
-from lift_jax.errors import UserError
+from lift_jax.errors import DivergedError
 from lift_jax.training.objective import Objective
 from lift_jax.training.running import RunningMetrics
 from lift_jax.training.state import TrainState
@@ -35,6 +36,7 @@ class RunHooks:
             end.
         unread: metrics of steps that a run which goes on has not logged yet.
         validation: looks at the held-out images at the end of each epoch, which is then saved with its score.
+        watching: gives what says after each step whether the process was told to stop (see `preemption.watching`).
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class RunHooks:
         checkpoints: Checkpoints,
         unread: Sequence[Sequence[float]] = (),
         validation: Validation | None = None,
+        watching: Callable[[], AbstractContextManager[Callable[[int], bool]]] = preemption.watching,
     ):
         self._config, self._objective, self._loader = config, objective, loader
         self._logs, self._checkpoints, self._validation = logs, checkpoints, validation
+        self._watching = watching
         self._running = RunningMetrics(unread)
         self._every = config.checkpoint_every or loader.steps_per_epoch
         self._first = loader.step + 1
@@ -58,9 +62,11 @@ class RunHooks:
 
     def __enter__(self) -> "RunHooks":
         self._logs.resume(self._loader.step)
-        self._told_to_stop = self._context.enter_context(preemption.watching())
+        self._told_to_stop = self._context.enter_context(self._watching())
         self._context.enter_context(processes.connected())
         self._saved_at = time.monotonic()
+        if self._loader.step < self._loader.num_steps:
+            self._logs.info("The training step is compiled now; a large model takes a minute or more.")
         self._open_bar()
         return self
 
@@ -133,7 +139,7 @@ class RunHooks:
     def _check_finite(self, loss: float, step: int) -> None:
         """Stops a training that has diverged, before it is saved."""
         if not math.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"The training has diverged: the loss is {loss} at step {step}, and the checkpoints from before stay; "
                 f"write a lower config.lr than {self._config.lr:g} and another --workdir."
             )

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.models import micro_batches, partition
+from lift_jax.models.device import suited_to
 from lift_jax.models.fsdp import boxed
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput, flip
@@ -86,7 +87,8 @@ class TrainingStep:
         if self.mirrored:
             batch["image"] = flip(batch["image"], jax.random.fold_in(key, state.step))
         normaliser = self.loss.normaliser(batch["label"], batch["mask"])
-        gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
+        with self.input.products():
+            gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
         updates, opt_state = self.tx(lr).update(gradient, state.opt_state, state.trainable)
         trainable: Any = optax.apply_updates(state.trainable, updates)
         return TrainState(state.step + 1, trainable, opt_state), metrics
@@ -94,21 +96,30 @@ class TrainingStep:
     def of_members(
         self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, lr: Float[Array, " k"]
     ) -> tuple[TrainState, StepMetrics]:
-        """Takes one step of k trainings at once, which share the frozen parameters and the batch.
+        """Takes one step of k trainings at once, which share the frozen parameters.
+
+        What the members share is computed once: with one batch, key and step for all, that is everything before the
+        first trained parameter.
 
         Args:
-            state, key, lr: as for a lone step, each with a leading axis for the members.
-            frozen, batch: as for a lone step.
+            state: as for a lone step, with a leading axis for the members; `state.step` may lack it where all members
+                are at the same step.
+            frozen: as for a lone step.
+            batch, key: as for a lone step where all members share them, else with a leading axis for the members.
+            lr: learning rate of each member at the start of the training.
 
         Returns:
-            The states and metrics, with a leading axis for the members. A single member takes the program of a lone
-            step, and so ends equal to it to the last bit; several agree with theirs up to float32 rounding, because
-            the compiler multiplies matrices in stacks.
+            The states and metrics, with a leading axis for the members (`state.step` has it if it was given so). A
+            single member takes the program of a lone step, and so ends equal to it to the last bit; several agree with
+            theirs up to float32 rounding, because the compiler multiplies matrices in stacks.
         """
-        if lr.shape[0] == 1:
-            alone = jax.tree.map(lambda x: x[0], (state, key, lr))
-            return jax.tree.map(lambda x: x[None], self(alone[0], frozen, batch, *alone[1:]))
-        return jax.vmap(self, in_axes=(0, None, None, 0, 0))(state, frozen, batch, key, lr)
+        batch = {name: batch[name] for name in ("image", "label", "mask")}
+        state_axes = TrainState(0 if state.step.ndim else None, 0, 0)  # pyright: ignore[reportArgumentType]
+        axes = state_axes, None, 0 if batch["label"].ndim == 2 else None, 0 if key.ndim else None, 0
+        if lr.shape[0] > 1:
+            return jax.vmap(self, in_axes=axes, out_axes=(state_axes, 0))(state, frozen, batch, key, lr)
+        alone = _along(axes, lambda x: x[0], (state, frozen, batch, key, lr))
+        return _along((state_axes, 0), lambda x: x[None], self(*alone))
 
     def _forward(
         self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array
@@ -124,7 +135,10 @@ class TrainingStep:
         """Returns the gradient and the metrics of the whole batch."""
         if not self.loss.additive:
             # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
-            return self._over_micro_batches(trainable, frozen, batch, normaliser)
+            # XLA cuts the batch, but not the lengths that cuDNN's attention is given.
+            classifier = self.classifier if self.mesh.size == 1 else suited_to(None, self.classifier)
+            step = dataclasses.replace(self, classifier=classifier)
+            return step._over_micro_batches(trainable, frozen, batch, normaliser)
         rows, whole = PartitionSpec(placement.DATA), PartitionSpec()
         cut = jax.tree.map(lambda x: placement.pieces(x.shape, self.mesh).spec if self.fsdp else whole, frozen)
 
@@ -158,6 +172,15 @@ class TrainingStep:
         if self.accumulate or not self.loss.additive or isinstance(self.classifier.head, TextHead):
             return max(1, self.accumulate)
         return micro_batches.suitable(self.classifier.backbone, shape, self.mesh.devices.flat[0].platform)
+
+
+def _along(axes: Any, change: Callable[[Array], Array], trees: Any) -> Any:
+    """Applies a function to the arrays of a tree that have an axis for the members, as `jax.vmap` is told of them."""
+
+    def each(axis: int | None, tree: Any) -> Any:
+        return tree if axis is None else jax.tree.map(change, tree)
+
+    return jax.tree.map(each, axes, trees, is_leaf=lambda axis: axis is None)
 
 
 def make(config: ml_collections.FrozenConfigDict, network: Network, objective: Objective, mesh: Mesh) -> TrainingStep:

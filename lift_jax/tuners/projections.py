@@ -7,7 +7,7 @@ from lift_jax.tuners.spec import TunerSpec
 
 def projections(path: Path) -> bool:
     """Selects the projections of the image and the text features."""
-    return path[0] == TEXT and path[1] in ("visual_projection", "text_projection", "text_projection_bias")
+    return path[0] == TEXT and path[1].startswith(("visual_projection", "text_projection"))
 
 
 PROJECTION_TUNING = TunerSpec(

@@ -40,8 +40,9 @@ def sizes_in_vit(method: Method, vision: VisionTransformer, num_classes: int, tu
         scale=options.scale,
         down_init=kaiming_uniform if method.plus else kaiming_normal,
         prompt_init=prompt_normal if method.plus else prompt_uniform(vision.patch_size, vision.width),
-        # Where positions are rotary, a block has to know where its own tokens are: in front.
-        prompts_after_class=method.plus and vision.rope_theta is None,
+        # Where positions are rotary, or more than the class token is pooled, the network's own tokens have to be in
+        # front.
+        prompts_after_class=method.plus and vision.rope_theta is None and vision.pool == "class",
         plus=method.plus,
     )
 

@@ -7,7 +7,16 @@ from etils import epath
 
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.models.resnet import ResNet
-from lift_jax.weights import activations, cache, huggingface, open_clip, plausibility, single_file, timm
+from lift_jax.weights import (
+    activations,
+    cache,
+    huggingface,
+    open_clip,
+    open_clip_trunk,
+    plausibility,
+    single_file,
+    timm,
+)
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.folder import has_arrays, read_json
 from lift_jax.weights.positions import resize_positions
@@ -61,7 +70,7 @@ def _read(place: epath.Path | Path, activation: str) -> Backbone:
         # timm's.
         others = "model_type" in config or ("architecture" in config and not has_arrays(place, open_clip.FILES))
         if not (others and has_arrays(place)):
-            return open_clip.load(place)
+            return (open_clip_trunk if open_clip_trunk.describes(place) else open_clip).load(place)
     return timm.load(place) if "architecture" in config else huggingface.load(place)
 
 
@@ -89,7 +98,7 @@ def resize(backbone: Backbone, resolution: int) -> Backbone:
     if isinstance(backbone.vision, ResNet):
         parent = vision["attn_pool"] = dict(vision["attn_pool"])
     else:
-        has_extra, antialias = backbone.vision.pool == "class", backbone.vision.antialias
+        has_extra, antialias = backbone.vision.has_class, backbone.vision.antialias
     if (positions := parent.get("position_embedding")) is not None:  # rotary ones are computed for any resolution
         parent["position_embedding"] = resize_positions(positions, resolution // patch, int(has_extra), antialias)
     return dataclasses.replace(backbone, params={**backbone.params, "vision": vision}, resolution=resolution)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from lift_jax.errors import UserError
@@ -126,9 +126,21 @@ def linear(path: str, name: str, inputs: int, outputs: int) -> list[Entry]:
     ]
 
 
-def norm(path: str, name: str, width: int) -> list[Entry]:
-    """Describes the scale and the bias of a layer norm."""
-    return [same(f"{path}/scale", f"{name}.weight", width), same(f"{path}/bias", f"{name}.bias", width)]
+def norm(path: str, name: str, width: int, rms: bool = False) -> list[Entry]:
+    """Describes the scale and the bias of a layer norm; of an RMSNorm the scale alone."""
+    scale = same(f"{path}/scale", f"{name}.weight", width)
+    return [scale] if rms else [scale, same(f"{path}/bias", f"{name}.bias", width)]
+
+
+def reordered(entry: Entry, order: Int[np.ndarray, " n"]) -> Entry:
+    """Returns an entry whose last axis has another order in our tree.
+
+    Args:
+        entry: the entry.
+        order: for each of our places, the place in the file.
+    """
+    back = np.argsort(order)
+    return entry._replace(read=lambda *parts: entry.read(*parts)[..., order], write=lambda x: entry.write(x[..., back]))
 
 
 def joined(path: str, names: Sequence[str], inputs: int, outputs: int, unbiased: Collection[str] = ()) -> list[Entry]:
@@ -165,6 +177,33 @@ def joined(path: str, names: Sequence[str], inputs: int, outputs: int, unbiased:
     return [kernel, bias]
 
 
+def side_by_side(path: str, parts: Sequence[tuple[str, int]], inputs: int) -> list[Entry]:
+    """Describes linear layers of any widths, stored apart, that are side by side in ours.
+
+    Args:
+        path: the place of the one layer in our tree.
+        parts: what stands before `weight` and `bias` in the names of each, with the separator, and its output's width.
+        inputs: the width of the input.
+    """
+    names, widths = zip(*parts, strict=True)
+    cuts = np.cumsum(widths)[:-1]
+    kernel = Entry(
+        f"{path}/kernel",
+        tuple(f"{name}weight" for name in names),
+        tuple((width, inputs) for width in widths),
+        _transpose,
+        lambda x: np.split(x.T, cuts),
+    )
+    bias = Entry(
+        f"{path}/bias",
+        tuple(f"{name}bias" for name in names),
+        tuple((width,) for width in widths),
+        lambda *parts: np.concatenate(parts),
+        lambda x: np.split(x, cuts),
+    )
+    return [kernel, bias]
+
+
 class BlockNames(NamedTuple):
     """What a foreign format calls the parts of a transformer block.
 
@@ -176,6 +215,7 @@ class BlockNames(NamedTuple):
         mlp_up: the second input projection of a gated MLP where it is not fused with the first, which is the gate's.
         layer_scales: the scales of both branches, if there are any.
         unbiased: the linear layers, by the names above, that have no bias; in our tree it is zero.
+        ln_attn, ln_mlp: the norms inside the two branches, if there are any.
     """
 
     ln_1: str
@@ -187,6 +227,8 @@ class BlockNames(NamedTuple):
     mlp_up: str = ""
     layer_scales: tuple[str, ...] = ()
     unbiased: tuple[str, ...] = ()
+    ln_attn: str = ""
+    ln_mlp: str = ""
 
 
 def block_numbers(depth: int) -> range:
@@ -201,7 +243,14 @@ def block_numbers(depth: int) -> range:
 
 
 def blocks(
-    path: str, theirs: str, names: BlockNames, depth: int, width: int, mlp_dim: int, gated: bool = False
+    path: str,
+    theirs: str,
+    names: BlockNames,
+    depth: int,
+    width: int,
+    mlp_dim: int,
+    gated: bool = False,
+    rms: bool = False,
 ) -> list[Entry]:
     """Describes the blocks of a transformer.
 
@@ -213,7 +262,9 @@ def blocks(
         width: the width of the tokens.
         mlp_dim: the hidden width of a block's MLP.
         gated: whether the MLP is gated.
+        rms: whether the norms are RMSNorms.
     """
+    inner_norms = [("ln_attn", names.ln_attn, width), ("ln_mlp", names.ln_mlp, mlp_dim)]
     mlp_in = [f"{name}." for name in (names.mlp_in, names.mlp_up) if name]
     inner = mlp_dim * (2 if gated else 1) // len(mlp_in)
     entries = []
@@ -225,14 +276,16 @@ def blocks(
             return joined(f"{ours}/{name}", [f"{prefix}.{part}" for part in parts], inputs, outputs, unbiased)  # noqa: B023
 
         entries += [
-            *norm(f"{ours}/ln_1", f"{prefix}.{names.ln_1}", width),
+            *norm(f"{ours}/ln_1", f"{prefix}.{names.ln_1}", width, rms),
             *layer("attn_in", names.qkv, width, 3 * width // len(names.qkv)),
             *layer("attn_out", [f"{names.attn_out}."], width, width),
-            *norm(f"{ours}/ln_2", f"{prefix}.{names.ln_2}", width),
+            *norm(f"{ours}/ln_2", f"{prefix}.{names.ln_2}", width, rms),
             *layer("mlp_in", mlp_in, width, inner),
             *layer("mlp_out", [f"{names.mlp_out}."], mlp_dim, width),
             *(same(f"{ours}/layer_scale_{n}", f"{prefix}.{s}", width) for n, s in enumerate(names.layer_scales, 1)),
         ]
+        for name, part, size in inner_norms:
+            entries += norm(f"{ours}/{name}", f"{prefix}.{part}", size, rms) if part else []
     return entries
 
 

@@ -26,8 +26,9 @@ class Backbone:
         name: the folder or hub id it came from.
         vision: the image network, in float32 and without tuners.
         params: `vision` and, where the model has a text tower, `text`, `visual_projection` (width, e) if the image
-            features are not in the shared space already, `text_projection` (text width, e) and `logit_scale` (); SigLIP
-            has `text_projection_bias` (e,) and `logit_bias` () as well; numpy float32.
+            features are not in the shared space already, `visual_projection_bias` (e,) in a few models,
+            `text_projection` (text width, e) and `logit_scale` (); SigLIP has `text_projection_bias` (e,) and
+            `logit_bias` () as well; numpy float32.
         resolution: the side of the square input, in pixels.
         mean, std: the normalisation of each channel, for pixels from 0 to 1.
         text: the text tower; None if the model has none.
@@ -57,7 +58,8 @@ class Backbone:
                 "start the head from images instead, with config.head_init=class_mean."
             )
         embed_dim = self.params["text_projection"].shape[1]
-        return CLIP(self.vision, self.text, embed_dim, "visual_projection" in self.params, "logit_bias" in self.params)
+        options = ("visual_projection", "logit_bias", "visual_projection_bias")
+        return CLIP(self.vision, self.text, embed_dim, *(name in self.params for name in options))
 
 
 def content_hash(params: Params) -> str:

@@ -18,6 +18,7 @@ from flax import traverse_util
 from lift_jax.errors import UserError, first_line, is_news
 from lift_jax.files import parse_json, require_room
 from lift_jax.models.resnet import ResNet
+from lift_jax.models.rotary import Grid
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.transformer import ACTIVATIONS
 from lift_jax.models.vit import VisionTransformer
@@ -25,7 +26,7 @@ from lift_jax.weights import preprocessing, siglip_tokenizer
 from lift_jax.weights.arrays import DEEPEST
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.layout import check_heads
-from lift_jax.weights.settings import Settings
+from lift_jax.weights.settings import LARGEST, Settings
 from lift_jax.weights.tokenizer import Tokenizer
 
 CONFIG, PARAMS = "backbone.json", "params"
@@ -34,7 +35,8 @@ _NETWORKS = {"VisionTransformer": VisionTransformer, "ResNet": ResNet, "TextTran
 _DTYPES = ("float32", "float16", "bfloat16")
 _NOT_STORED = {"parent", "name", "dtype", "tuners", "remat"}
 _SIZES = {"patch_size", "width", "num_heads", "mlp_dim", "vocab_size", "context_length", "stem_width"}
-_FLAGS = {"pre_norm", "patch_bias", "causal", "layer_scale", "gated", "antialias"}
+_FLAGS = {"pre_norm", "patch_bias", "causal", "layer_scale", "gated", "antialias", "unpooled_class"}
+_FLAGS |= {"rms", "inner_norms", "patch_norm"}
 
 
 def save(folder: epath.PathLike, backbone: Backbone, dtype: np.typing.DTypeLike = np.float32) -> None:
@@ -157,6 +159,8 @@ def _tokenizer(file: epath.Path, text: TextTransformer) -> Tokenizer | None:
 
 def _describe(network: Any) -> dict[str, Any]:
     fields = {f.name: getattr(network, f.name) for f in dataclasses.fields(network) if f.name not in _NOT_STORED}
+    if (grid := fields.get("rope_grid")) is not None:
+        fields["rope_grid"] = dataclasses.asdict(grid)
     return {"network": type(network).__name__, **fields}
 
 
@@ -181,9 +185,15 @@ def _network(fields: Settings, *kinds: str) -> Any:
         fields.whole("num_registers", 0)
     if fields.get("rope_theta") is not None:
         fields.number("rope_theta", 1, 1e9)
+    for key in ("pool_heads", "pool_mlp_dim"):
+        if fields.get(key) is not None:
+            fields.whole(key)
     if fields.get("end_of_text") is not None:
         fields.whole("end_of_text", 0, fields["vocab_size"] - 1)
     values = {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
+    if fields.get("rope_grid") is not None:
+        grid = fields.section("rope_grid")
+        values["rope_grid"] = Grid(grid.whole("side"), grid.number("first", 0, LARGEST))
     return _NETWORKS[kind](**{key: x for key, x in values.items() if key in names - _NOT_STORED})
 
 

@@ -18,6 +18,7 @@ from lift_jax.weights import (
     preprocessing,
     safetensors_files,
     siglip_tokenizer,
+    transformers_aimv2,
     transformers_clip,
     transformers_dino,
     transformers_siglip,
@@ -44,6 +45,9 @@ MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
     "dinov2": transformers_dino.v2_layout,
     "dinov2_with_registers": transformers_dino.v2_registers_layout,
     "dinov3_vit": transformers_dino.v3_layout,
+    "aimv2_vision_model": transformers_aimv2.vision_layout,
+    "metaclip_2": transformers_clip.metaclip_2_layout,
+    "metaclip_2_vision_model": transformers_clip.vision_layout,
 }
 """The values of `model_type` in config.json that we read."""
 
@@ -52,8 +56,10 @@ _FIRST_WEIGHTS = (
     f"{_TOWER}embeddings.patch_embedding.weight",
     "embeddings.patch_embeddings.projection.weight",
     "embeddings.patch_embeddings.weight",
+    "embeddings.patch_embed.weight",
 )
-"""What transformers calls the first weight of an image tower: of CLIP and SigLIP, of ViT and DINOv2, and of DINOv3."""
+"""What transformers calls the first weight of an image tower: of CLIP and SigLIP, of ViT and DINOv2, of DINOv3, and of
+AIMv2."""
 
 
 def read_layout(folder: Path) -> Layout:
@@ -72,6 +78,11 @@ def _model_type(config: Settings) -> str:
         raise UserError(
             f"{config.place} is of a SigLIP 2 of the NaFlex kind, whose images have no fixed shape; it is not read "
             "here, take a checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
+        )
+    if kind == "aimv2":
+        raise UserError(
+            f"{config.place} is of an AIMv2 with a text tower, which is not read here; take an image tower alone, such "
+            "as apple/aimv2-large-patch14-224."
         )
     if not isinstance(kind, str) or kind not in MODEL_TYPES:
         raise UserError(
@@ -131,7 +142,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
     """
     config = read_json(folder, "config.json")
     kind = _model_type(config)
-    if kind in ("clip", "siglip") and not any(name.startswith("text_model.") for name in foreign):
+    if kind in ("clip", "siglip", "metaclip_2") and not any(name.startswith("text_model.") for name in foreign):
         _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
         layout = MODEL_TYPES[f"{kind}_vision_model"](config.section("vision_config"))
     else:
@@ -176,7 +187,7 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     """Writes a backbone, with its tokenizer and its normalisation, so that `load`, and transformers, read it.
 
     Raises:
-        UserError: if transformers has no such model (CLIP's ResNets).
+        UserError: if transformers has no such model (CLIP's ResNets, EVA02).
         OSError: if the folder cannot be written; it is then as it was.
     """
     vision = backbone.vision
@@ -187,12 +198,20 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
         )
     if vision.pool == "attention":
         config, processor = transformers_siglip.config(backbone), "SiglipImageProcessor"
+    elif vision.rms:
+        config, processor = transformers_aimv2.config(backbone), "CLIPImageProcessor"
     elif vision.layer_scale:
         config, processor = transformers_dino.config(backbone), "BitImageProcessor"
     elif vision.pre_norm:
         config, processor = transformers_clip.config(backbone), "CLIPImageProcessor"
     else:
         config, processor = transformers_vit.config(backbone), "ViTImageProcessor"
+    # At the resolution of the files nothing depends on how positions are resized.
+    if MODEL_TYPES[config["model_type"]](config).vision.clone(antialias=vision.antialias) != vision:
+        raise UserError(
+            f"transformers has no model like {backbone.name}, whose image tower has other parts; write it as an orbax "
+            "checkpoint."
+        )
     side = dict(height=backbone.resolution, width=backbone.resolution)
     crop = dict(size=dict(shortest_edge=backbone.resolution), do_center_crop=True, crop_size=side)
     settings = dict(

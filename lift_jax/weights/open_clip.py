@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 # What a tower's configuration may say: sizes; and options of training, or with the one value that we have.
 _VISION = dict(layers=12, width=768, head_width=64, mlp_ratio=4.0, patch_size=16, image_size=224)
-_TEXT = dict(layers=12, width=512, heads=8, mlp_ratio=4.0, context_length=77, vocab_size=49408)
+TEXT = dict(layers=12, width=512, heads=8, mlp_ratio=4.0, context_length=77, vocab_size=49408)
 _HARMLESS = {"patch_dropout", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "pad_id", "eos_id"}
 _ONLY = {"pool_type": ("tok", "argmax"), "pos_embed_type": ("learnable",), "block_type": ("default",)}
 _ONLY |= {"proj_type": ("linear",), "final_ln_after_pool": (True,)}  # the class token alone is normalised anyway
@@ -42,7 +43,7 @@ def load(folder: Path) -> Backbone:
     Raises:
         UserError: if a file cannot be read, or the model has parts that we do not.
     """
-    networks(_model(folder))  # what is not known is said before the weights are looked for
+    networks(model_section(folder))  # what is not known is said before the weights are looked for
     foreign, source = stored_arrays(folder, (*FILES, "model.safetensors", "pytorch_model.bin"))
     named = openai.aligned(foreign, source)
     if named is None:
@@ -62,7 +63,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Bac
     Raises:
         UserError: as `load` does.
     """
-    model = _model(folder)
+    model = model_section(folder)
     vision, text, resolution = networks(model, _activation(model, named))
     if not any(name.startswith(("token_embedding.", "transformer.")) for name in foreign):
         _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
@@ -75,7 +76,12 @@ def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Bac
     return Backbone(str(folder), vision, params, resolution, mean, std, text, tokenizer, content_hash(params))
 
 
-def _model(folder: Path) -> Settings:
+def model_section(folder: Path) -> Settings:
+    """The section of a folder's open_clip_config.json that describes the model.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     config = read_json(folder, CONFIG)
     return config.section("model_cfg") if "model_cfg" in config else config
 
@@ -104,14 +110,9 @@ def networks(model: Settings, activation: str = "gelu") -> tuple[VisionTransform
     for key in "vision_cfg", "text_cfg":
         if key not in model:
             raise UserError(f"{model.place} describes no CLIP ({key} is missing); take it from the model's source.")
-    v, t = model.section("vision_cfg", _VISION), model.section("text_cfg", _TEXT)
-    for tower, sizes in (v, _VISION), (t, _TEXT):
-        strange = [key for key, value in tower.items() if not _is_plain(key, value, sizes)]
-        if strange:
-            raise UserError(
-                f"{', '.join(strange)} in {tower.place} is not known here; if the model has a folder in the layout of "
-                "transformers (SigLIP has), give that one."
-            )
+    v, t = model.section("vision_cfg", _VISION), model.section("text_cfg", TEXT)
+    for tower, sizes in (v, _VISION), (t, TEXT):
+        check_known(tower, sizes)
     width, head = v.whole("width"), v.whole("head_width")
     if isinstance(v["layers"], list):
         vision, resolution = _resnet(v, model.whole("embed_dim"))
@@ -120,9 +121,36 @@ def networks(model: Settings, activation: str = "gelu") -> tuple[VisionTransform
         resolution, patch_size = image_size(v)
         depth, mlp_dim = v.whole("layers", high=DEEPEST), _mlp_dim(v)
         vision = VisionTransformer(patch_size, width, depth, width // head, mlp_dim, activation)
+    return vision, text_network(t, activation), resolution
+
+
+def check_known(tower: Settings, sizes: Collection[str]) -> None:
+    """Checks that a tower's configuration has no option that changes the model and that we do not have.
+
+    Args:
+        tower: the section of the configuration.
+        sizes: the keys that are read.
+
+    Raises:
+        UserError: if it has one.
+    """
+    strange = [key for key, value in tower.items() if not _is_plain(key, value, sizes)]
+    if strange:
+        raise UserError(
+            f"{', '.join(strange)} in {tower.place} is not known here; if the model has a folder in the layout of "
+            "transformers (SigLIP has), give that one."
+        )
+
+
+def text_network(t: Settings, activation: str) -> TextTransformer:
+    """The text tower of the sizes in `text_cfg`.
+
+    Raises:
+        UserError: if a value is of another kind or out of its range.
+    """
     width, heads = t.whole("width"), t.whole("heads")
     check_heads(width, heads, f"heads in {t.place}")
-    text = TextTransformer(
+    return TextTransformer(
         vocab_size=t.whole("vocab_size"),
         context_length=t.whole("context_length"),
         width=width,
@@ -131,7 +159,6 @@ def networks(model: Settings, activation: str = "gelu") -> tuple[VisionTransform
         mlp_dim=_mlp_dim(t),
         activation=activation,
     )
-    return vision, text, resolution
 
 
 def _resnet(tower: Settings, embed: int) -> tuple[ResNet, int]:
@@ -152,7 +179,7 @@ def _mlp_dim(tower: Settings) -> int:
     return int(tower.whole("width") * tower.number("mlp_ratio", 0.01, 100))
 
 
-def _is_plain(key: str, value: Any, sizes: dict[str, Any]) -> bool:
+def _is_plain(key: str, value: Any, sizes: Collection[str]) -> bool:
     return key in sizes or key in _HARMLESS or not value or value in _ONLY.get(key, ())
 
 

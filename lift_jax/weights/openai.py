@@ -29,7 +29,7 @@ from lift_jax.weights.arrays import (
 )
 from lift_jax.weights.backbone import Backbone, content_hash
 from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD
-from lift_jax.weights.timm import depth, heads_of
+from lift_jax.weights.timm_vit import depth, heads_of
 
 _log = logging.getLogger(__name__)
 
@@ -172,16 +172,20 @@ def table(vision: VisionTransformer | ResNet, text: TextTransformer | None, reso
     return [*tower, *projection, *_text_table(text, embed), mask]
 
 
-def _text_table(text: TextTransformer, embed: int) -> list[Entry]:
-    """Returns the text tower, its projection and the scale of the logits."""
+def text_tower(text: TextTransformer) -> list[Entry]:
+    """Describes the arrays of a text tower without its projection."""
     return [
         same("text/token_embedding", "token_embedding.weight", text.vocab_size, text.width),
         same("text/position_embedding", "positional_embedding", text.context_length, text.width),
         *blocks("text", "transformer.resblocks", _BLOCK, text.depth, text.width, text.mlp_dim),
         *norm("text/ln_final", "ln_final", text.width),
-        same("text_projection", "text_projection", text.width, embed),
-        same("logit_scale", "logit_scale"),
     ]
+
+
+def _text_table(text: TextTransformer, embed: int) -> list[Entry]:
+    """Describes the text tower, its projection and the scale of the logits."""
+    projection = same("text_projection", "text_projection", text.width, embed)
+    return [*text_tower(text), projection, same("logit_scale", "logit_scale")]
 
 
 def _vision_table(vision: VisionTransformer | ResNet, resolution: int) -> list[Entry]:

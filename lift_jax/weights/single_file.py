@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lift_jax.errors import UserError
-from lift_jax.weights import augreg, huggingface, misplaced, open_clip, openai, timm, torchscript
+from lift_jax.weights import augreg, huggingface, misplaced, open_clip, open_clip_trunk, openai, timm, torchscript
 from lift_jax.weights.backbone import Backbone
 from lift_jax.weights.folder import file_arrays, read_json
 
@@ -30,6 +30,8 @@ def load(file: Path, activation: str) -> Backbone:
         if (folder / open_clip.CONFIG).is_file():
             return open_clip.from_arrays(folder, named, source, file)
         return openai.from_file(file, named, activation)
+    if (folder / open_clip.CONFIG).is_file() and (named := open_clip_trunk.aligned(foreign, source)):
+        return open_clip_trunk.from_arrays(folder, named, source)
     if named := timm.aligned(foreign, source):
         if _has_config(folder, "architecture"):
             return timm.from_arrays(folder, named, source)

@@ -1,4 +1,7 @@
-"""The layout of transformers' CLIPModel and of its vision tower alone (model_type `clip` and `clip_vision_model`)."""
+"""The layout of transformers' CLIPModel and of its vision tower alone (model_type `clip` and `clip_vision_model`).
+
+MetaCLIP 2 (Chuang et al. 2025, arXiv 2507.22062; `metaclip_2` and `metaclip_2_vision_model`) has it, too.
+"""
 
 from typing import Any
 
@@ -18,7 +21,8 @@ _TEXT_DEFAULTS |= dict(max_position_embeddings=77, vocab_size=49408, hidden_act=
 _TEXT_DEFAULTS |= dict(eos_token_id=49407)
 
 _ARGMAX_END = 2
-"""The `eos_token_id` of configurations from before 2023, whatever the id is: the largest id of a row is meant."""
+"""The `eos_token_id` of CLIPs from before 2023, whatever the id is: the largest id of a row is meant. In MetaCLIP 2's
+vocabulary it is the id."""
 
 BLOCK = BlockNames(
     ln_1="layer_norm1",
@@ -46,15 +50,30 @@ def layout(config: Config) -> Layout:
     Raises:
         UserError: as `networks` does.
     """
+    return _layout(config, *networks(config))
+
+
+def metaclip_2_layout(config: Config) -> Layout:
+    """Returns the layout of model_type `metaclip_2`.
+
+    Raises:
+        UserError: as `networks` does.
+    """
     v, t = _towers(config)
-    vision, text = _vision(v), _text(t)
+    return _layout(config, _vision(v), _text(t, argmax_end=None))
+
+
+def _layout(config: Config, vision: VisionTransformer, text: TextTransformer) -> Layout:
     embed = settings(config, dict(projection_dim=512)).whole("projection_dim")
-    table = [*vision_table(vision, v["image_size"]), *_text_table(vision, text, embed)]
-    return Layout(vision, text, v["image_size"], table)
+    resolution = _towers(config)[0]["image_size"]
+    table = [*vision_table(vision, resolution), *_text_table(vision, text, embed)]
+    return Layout(vision, text, resolution, table)
 
 
 def vision_layout(config: Config) -> Layout:
-    """Returns the layout of model_type `clip_vision_model`: no text tower; a projection is left out.
+    """Returns the layout of model_type `clip_vision_model` and `metaclip_2_vision_model`: no text tower.
+
+    The projection, if there is one, is left out.
 
     Raises:
         UserError: as `networks` does.
@@ -75,12 +94,14 @@ def config(backbone: Backbone) -> dict[str, Any]:
     embed = backbone.params["text_projection"].shape[1]
     t = tower_config(text) | dict(vocab_size=text.vocab_size, max_position_embeddings=text.context_length)
     t["eos_token_id"] = _ARGMAX_END if text.end_of_text is None else text.end_of_text
+    # The id that means the largest one in a CLIP.
+    name, kind = ("MetaClip2Model", "metaclip_2") if text.end_of_text == _ARGMAX_END else ("CLIPModel", "clip")
     return dict(
-        architectures=["CLIPModel"],
-        model_type="clip",
+        architectures=[name],
+        model_type=kind,
         projection_dim=embed,
-        vision_config=dict(model_type="clip_vision_model", projection_dim=embed, **v),
-        text_config=dict(model_type="clip_text_model", projection_dim=embed, **t),
+        vision_config=dict(model_type=f"{kind}_vision_model", projection_dim=embed, **v),
+        text_config=dict(model_type=f"{kind}_text_model", projection_dim=embed, **t),
     )
 
 
@@ -93,10 +114,10 @@ def _vision(tower: Settings) -> VisionTransformer:
     return VisionTransformer(patch_size=image_size(tower)[1], **transformer_size(tower))
 
 
-def _text(tower: Settings) -> TextTransformer:
+def _text(tower: Settings, argmax_end: int | None = _ARGMAX_END) -> TextTransformer:
     vocab_size = tower.whole("vocab_size")
     length = tower.whole("max_position_embeddings")
-    end = None if tower["eos_token_id"] == _ARGMAX_END else tower.whole("eos_token_id", 0, vocab_size - 1)
+    end = None if tower["eos_token_id"] == argmax_end else tower.whole("eos_token_id", 0, vocab_size - 1)
     return TextTransformer(vocab_size, length, **transformer_size(tower), end_of_text=end)
 
 

@@ -13,13 +13,14 @@ Nothing here waits for a device. The caller passes Python numbers, and fetches t
 before it can enqueue the next one.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -38,6 +39,9 @@ from lift_jax.workdir.progress import Progress
 
 _LOGGER = logging.getLogger("lift_jax")
 
+_SPEAKERS: "list[Logs]" = []
+"""The logs that are open, the newest last; a sentence goes to the last one alone (see `Logs.speaking`)."""
+
 
 class Logs:
     """The console and the log files of one run. Use it as a context manager, or call `close`.
@@ -51,7 +55,8 @@ class Logs:
             there is no workdir either: then it changes no logger and need not be closed.
         to_stderr: prints on standard error instead, where standard output belongs to a command's result.
         push: copies the workdir to where it belongs, if that is not on a disk (see `lift_jax.workdir.storage`).
-        launched: when the program was (see `process_start`), for `started`; None takes the present.
+        launched: when the program was (see `process_start`), for `started`; None counts from the present.
+        name: what the console says before each sentence, where several runs speak in turns.
 
     Raises:
         UserError: if the workdir cannot be made or written.
@@ -65,10 +70,13 @@ class Logs:
         to_stderr: bool = False,
         push: Callable[[], None] = lambda: None,
         launched: float | None = None,
+        name: str = "",
     ):
         self._enabled = enabled
+        self._name = name
         self._push = push
         self._stages: dict[str, float] = {}
+        self._since = "start of the run" if launched is None else "launch"
         self._stage_began = self._launched = time.monotonic() if launched is None else launched
         if launched is not None:
             self.stage("imports")
@@ -91,6 +99,15 @@ class Logs:
         """Prints a sentence after "warning:" and keeps it in console.log."""
         _LOGGER.warning("%s", sentence)
 
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Inside of the block, what the program says is about this run, also where the logs of others are open."""
+        _SPEAKERS.append(self)
+        try:
+            yield
+        finally:
+            _SPEAKERS.pop()
+
     def stage(self, name: str) -> None:
         """Notes that what was done since the last stage was `name`."""
         now = time.monotonic()
@@ -98,16 +115,20 @@ class Logs:
         self._stage_began = now
 
     def started(self) -> None:
-        """Tells where the time from the launch to the end of the first step went, stage by stage."""
+        """Tells where the time to the end of the first step went, stage by stage: from the launch, if it is known."""
         self.stage("compilation and first step")
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._stages.items())
-        self.info(f"The first step was done {self._stage_began - self._launched:.1f} s after the launch: {parts}.")
+        self.info(
+            f"The first step was done {self._stage_began - self._launched:.1f} s after the {self._since}: {parts}."
+        )
 
     def progress(
         self, total: int, desc: str, *, initial: int = 0, unit: str = "steps", line_every: float = 30.0
     ) -> Progress:
         """Makes a progress bar, on the first process alone; the arguments are those of `Progress`."""
-        return Progress(total, desc, initial=initial, unit=unit, line_every=line_every, enabled=self._enabled)
+        return Progress(
+            total, desc, initial=initial, unit=unit, line_every=line_every, enabled=self._enabled, name=self._name
+        )
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat], *, epoch: int | None = None) -> None:
         """Writes a few numbers to metrics.jsonl and to TensorBoard.
@@ -192,6 +213,8 @@ class Logs:
         for logger, handler in self._handlers:
             logger.removeHandler(handler)
             handler.close()
+        if self in _SPEAKERS:
+            _SPEAKERS.remove(self)
         if self._handlers:
             _LOGGER.setLevel(self._levels_before[0])
             absl_logging.set_verbosity(self._levels_before[1])
@@ -225,7 +248,8 @@ class Logs:
             absl_logging.set_verbosity(absl_logging.WARNING if self._enabled else absl_logging.ERROR)
         _LOGGER.setLevel(logging.INFO if self._enabled else logging.ERROR)
         _LOGGER.propagate = False  # absl's handler on the root logger would print every sentence again
-        self._add(_LOGGER, _Console(to_stderr))
+        self._add(_LOGGER, _Console(to_stderr, self._name))
+        _SPEAKERS.append(self)
 
     def _open_file(self) -> None:
         assert self._folder is not None
@@ -241,6 +265,7 @@ class Logs:
         self._add(logging.getLogger(), file)  # the warnings of other libraries
 
     def _add(self, logger: logging.Logger, handler: logging.Handler) -> None:
+        handler.addFilter(lambda _: _SPEAKERS[-1:] == [self])
         logger.addHandler(handler)
         self._handlers.append((logger, handler))
 
@@ -266,15 +291,16 @@ class _File(logging.FileHandler):
 class _Console(logging.Handler):
     """A handler that prints on standard output, or standard error, without tearing a progress bar."""
 
-    def __init__(self, to_stderr: bool):
+    def __init__(self, to_stderr: bool, name: str = ""):
         super().__init__()
         self._to_stderr = to_stderr
+        self._name = f"{name}: " if name else ""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
-            tqdm.write(_encodable(prefix + record.getMessage(), stream), file=stream)
+            tqdm.write(_encodable(prefix + self._name + record.getMessage(), stream), file=stream)
             stream.flush()
         except OSError:  # nobody listens any more; the file has it
             pass

@@ -35,6 +35,7 @@ class Progress:
         enabled: a disabled bar counts and shows nothing.
         terminal: whether to draw a bar; by default, whether standard error is a terminal.
         clock: seconds from any origin.
+        name: what the bar says before `desc`, where there are bars of several runs.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Progress:
         enabled: bool = True,
         terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        name: str = "",
     ):
         self._total, self._desc, self._done, self._enabled = total, desc, initial, enabled
         self._initial, self._unit, self._line_every, self._clock = initial, unit, line_every, clock
@@ -60,7 +62,12 @@ class Progress:
         if enabled and (sys.stderr.isatty() if terminal is None else terminal):
             layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} " + unit + "{postfix}"
             self._bar = tqdm(
-                total=total, desc=desc, initial=initial, leave=False, dynamic_ncols=True, bar_format=layout
+                total=total,
+                desc=f"{name} {desc}".lstrip(),
+                initial=initial,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format=layout,
             )
 
     def update(
@@ -111,8 +118,8 @@ class Progress:
             self._bar.close()
             self._bar = None
         if self._enabled and self._done > self._initial:
-            elapsed = _duration(self._clock() - self._started)
-            self._say(f"{self._done}/{self._total} {self._unit} in {elapsed}", self._numbers(left=False))
+            elapsed = duration(self._clock() - self._started)
+            self._say(f"{self._done}/{self._total} {self._unit} in {elapsed}", self._numbers(closing=True))
         self._enabled = False
 
     def __enter__(self) -> "Progress":
@@ -128,23 +135,30 @@ class Progress:
         seconds = last[0] - first[0]
         return (last[column] - first[column]) / seconds if seconds > 0 else None
 
+    def _mean_rate(self) -> float | None:
+        """Gives the images a second over the whole time that the closing line tells."""
+        seconds = self._clock() - self._started
+        return self._images / seconds if seconds > 0 else None
+
     def _say(self, steps: str, numbers: str) -> None:
         _LOGGER.info("%s: %s", self._desc, f"{steps}, {numbers}" if numbers else steps)
 
-    def _numbers(self, left: bool = True) -> str:
+    def _numbers(self, closing: bool = False) -> str:
         parts = []
         if self._loss is not None:
             parts.append(f"loss {self._loss:.4f}")
         if self._accuracy is not None:
             parts.append(f"accuracy {self._accuracy:.1f}%")
-        if self._images and (rate := self._rate(2)) is not None:
+        rate = self._mean_rate() if closing else self._rate(2)
+        if self._images and rate is not None:
             parts.append(f"{rate:.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
-        if left and (rate := self._rate(1)):
-            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+        if not closing and (rate := self._rate(1)):
+            parts.append(f"{duration((self._total - self._done) / rate)} left")
         return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Writes seconds as minutes and seconds, such as 1:05, and if need be hours before them; rounded up."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

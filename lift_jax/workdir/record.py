@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,6 +60,7 @@ class _File(pydantic.BaseModel):
     test_counts: list[Count]
     class_groups: list[Annotated[int, pydantic.Field(ge=0, le=2)]]
     validation_counts: list[Count] | None = None
+    zero_shot: dict[str, Annotated[float, pydantic.Field(ge=0, le=100.001)]] | None = None
 
     @pydantic.model_validator(mode="after")
     def _has_one_entry_for_each_class(self) -> "_File":
@@ -84,6 +85,7 @@ class Record:
         train_counts, test_counts: how many images each class has.
         class_groups: the group of each class, as an index into `lift_jax.evaluation.metrics.GROUPS`.
         validation_counts: how many of its training images were held out of each class; None without validation.
+        zero_shot: metrics of the untrained backbone on the test images, in percent; None if they were not measured.
     """
 
     command: str
@@ -96,6 +98,7 @@ class Record:
     test_counts: list[int]
     class_groups: list[int]
     validation_counts: list[int] | None = None
+    zero_shot: dict[str, float] | None = None
 
     @property
     def trainable_parameters(self) -> int:
@@ -112,7 +115,7 @@ def devices() -> str:
 def command_line() -> str:
     """Gives this process's command, ready to be pasted into a shell; "" where it is no program of lift_jax."""
     program = Path(sys.argv[0])
-    if program.parent.name == "lift_jax":  # python -m lift_jax.main
+    if program.parent.name == "lift_jax":  # python -m lift_jax.main, also by way of a sub-command
         return shlex.join(["python", "-m", f"lift_jax.{program.stem}", *sys.argv[1:]])
     return shlex.join(["lift_jax", *sys.argv[1:]]) if program.stem == "lift_jax" else ""
 
@@ -123,6 +126,23 @@ def known_command(workdir: epath.PathLike) -> str | None:
         return read(workdir).command
     except UserError:
         return None
+
+
+def known_zero_shot(
+    workdir: epath.PathLike, test_counts: Sequence[int], class_groups: Sequence[int]
+) -> dict[str, float] | None:
+    """Gives the metrics of the untrained backbone that a run in a folder has measured.
+
+    Args:
+        workdir: the folder, which may have no run yet.
+        test_counts, class_groups: those of the run that asks; of others the metrics say nothing.
+    """
+    try:
+        known = read(workdir)
+    except UserError:
+        return None
+    same = known.test_counts == list(test_counts) and known.class_groups == list(class_groups)
+    return known.zero_shot if same else None
 
 
 def content(record: Record) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from lift_jax.weights.transformers_clip import networks
 @pytest.fixture(scope="module")
 def workdir(tiny_folder, tmp_path_factory) -> Path:
     config = lift_config.default()
-    config.update(backbone=tiny_folder, num_epochs=1, batch_size=128, lr=0.05, report=False)
+    config.update(backbone=tiny_folder, num_epochs=1, batch_size=128, lr=0.05, report=False, zero_shot=False)
     config.data.imbalance = 50
     config.tte.enabled = False
     workdir = tmp_path_factory.mktemp("exporting") / "run"

@@ -33,7 +33,7 @@ def test_every_group_has_classes_and_four_methods_are_compared(config):
 
 
 def test_the_glyph_clip_reads_some_handwriting_without_training(config, tmp_path):
-    config.update(sweep="", method="zero_shot", report=False)
+    config.update(sweep="", method="zero_shot", report=False, zero_shot=False)
     config.tte.enabled = False
     found = run(config, tmp_path / "run")["plain"]
     assert 100 / 50 * 25 < found["accuracy"] < 75

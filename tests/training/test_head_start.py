@@ -46,14 +46,19 @@ def test_batch_size_and_padding_do_not_matter(tiny_clip, batch):
     np.testing.assert_allclose(text_features.text_features(tiny_clip, prompts, batch), whole, atol=1e-6)
 
 
-def test_zero_shot_head_gives_clips_logits(tiny_clip):
+@pytest.mark.parametrize("biased", [False, True])
+def test_zero_shot_head_gives_clips_logits(tiny_clip, biased):
+    if biased:
+        bias = np.linspace(-1, 1, 12, dtype=np.float32)
+        tiny_clip = dataclasses.replace(tiny_clip, params={**tiny_clip.params, "visual_projection_bias": bias})
     images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
     arrays: Any = text_features.zero_shot_arrays(tiny_clip, [[name] for name in NAMES])
-    head = ZeroShotHead(num_classes=5, scale=float(np.exp(tiny_clip.params["logit_scale"])), embed_dim=12)
+    scale = float(np.exp(tiny_clip.params["logit_scale"]))
+    head = ZeroShotHead(num_classes=5, scale=scale, embed_dim=12, biased=biased)
     assert tiny_clip.text is not None
     features = jax.jit(tiny_clip.vision.apply)({"params": tiny_clip.params["vision"]}, images)
     logits: Any = head.apply({"params": arrays}, features)
-    whole = jax.jit(CLIP(tiny_clip.vision, tiny_clip.text, 12).apply)
+    whole = jax.jit(CLIP(tiny_clip.vision, tiny_clip.text, 12, biased=biased).apply)
     expected: Any = whole({"params": tiny_clip.params}, images, tiny_clip.tokenizer(NAMES))
     np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=1e-4)
 

@@ -22,7 +22,7 @@ QUIET = Logs(None, enabled=False)
 def digits(folder: str, **changes) -> ml_collections.ConfigDict:
     """Long-tailed digits, the tiny CLIP, one epoch."""
     config = lift_config.default()
-    config.update(backbone=folder, num_epochs=1, log_every=1, report=False, **changes)
+    config.update(backbone=folder, num_epochs=1, log_every=1, report=False, zero_shot=False, **changes)
     config.data.imbalance = 50
     config.tte.enabled = False
     return config

@@ -1,4 +1,8 @@
-"""Every tuner in a transformer with all options of the families: gated MLP, layer scales, registers, rotation."""
+"""Every tuner in transformers with the options of the families.
+
+One is like DINOv3 (gated MLP, layer scales, registers, rotation), one has what EVA02, Perception Encoder and AIMv2 have
+otherwise: norms inside the branches, RMSNorm, rotation beside positions, and a class token that is not the result.
+"""
 
 from typing import Any
 
@@ -9,6 +13,7 @@ import pytest
 from conftest import flatten, tune
 
 from lift_jax.models import partition
+from lift_jax.models.rotary import Grid
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.tuners.specs import TUNERS
 from lift_jax.weights import Backbone
@@ -16,16 +21,31 @@ from lift_jax.weights import Backbone
 SIDE, WIDTH, MLP = 12, 16, 24
 
 
-@pytest.fixture(scope="module")
-def dino() -> Backbone:
-    vision = VisionTransformer(
-        4, WIDTH, 2, 2, MLP, "silu", pre_norm=False, patch_bias=True, layer_scale=True, gated=True, num_registers=3,
-        rope_theta=100.0,
-    )  # fmt: skip
+DINO = VisionTransformer(
+    4, WIDTH, 2, 2, MLP, "silu", pre_norm=False, patch_bias=True, layer_scale=True, gated=True, num_registers=3,
+    rope_theta=100.0,
+)  # fmt: skip
+OTHERS = VisionTransformer(
+    4, WIDTH, 2, 2, MLP, "silu", pre_norm=False, patch_bias=True, gated=True, rope_theta=1e4, rope_grid=Grid(3, 1.0),
+    rms=True, inner_norms=True, patch_norm=True, pool="mean", unpooled_class=True,
+)  # fmt: skip
+
+
+def backbone(name: str, vision: VisionTransformer) -> Backbone:
     shapes = jax.eval_shape(vision.init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
     generator = np.random.default_rng(0)
     params = jax.tree.map(lambda x: generator.normal(0.2, 0.3, x.shape).astype(np.float32), shapes)
-    return Backbone("dino", vision, {"vision": params}, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), None, None, "")
+    return Backbone(name, vision, {"vision": params}, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), None, None, "")
+
+
+@pytest.fixture(scope="module")
+def dino() -> Backbone:
+    return backbone("dino", DINO)
+
+
+@pytest.fixture(scope="module")
+def others() -> Backbone:
+    return backbone("others", OTHERS)
 
 
 def images() -> np.ndarray:
@@ -45,11 +65,12 @@ def groups() -> list[str]:
     return ["+".join(name for name, _ in group) for group in found]
 
 
+@pytest.mark.parametrize("kind", ["dino", "others"])
 @pytest.mark.parametrize("method", groups())
-def test_gradients_reach_all_that_a_tuner_trains(dino, method):
+def test_gradients_reach_all_that_a_tuner_trains(request, kind, method):
     options: dict[str, Any] = dict(mask_ratio=0.3) if "mask" in method else {}
     options |= dict(dim=8) if "lora" in method else {}
-    tuned = tune(dino, method, noise=0.1, **options)
+    tuned = tune(request.getfixturevalue(kind), method, noise=0.1, **options)
     frozen, tuner, head = tuned.parts
 
     @jax.jit
@@ -93,6 +114,29 @@ def test_layer_scale_belongs_to_the_branch_before_its_tuner(dino):
     silent = Backbone(**{**vars(dino), "params": {"vision": vision | closed}})
     plain, tuned = tune(silent, "head_only"), tune(silent, "adaptformer", noise=0.3)
     assert np.abs(plain.features(images()) - tuned.features(images())).max() > 1e-2
+
+
+def test_norms_inside_the_branches_are_trained_with_the_blocks(others):
+    full = {path[2:] for path in flatten(tune(others, "full_tuning").parts.tuner)}
+    assert ("ln_attn", "scale") in full and ("ln_mlp", "scale") in full
+    own = {path[2:] for path in flatten(tune(others, "ln_tuning").parts.tuner)}
+    assert own == {("ln_1", "scale"), ("ln_2", "scale")}  # an RMSNorm has no bias
+
+
+@pytest.mark.parametrize("pool", ["mean", "attention"])
+def test_prompts_are_not_pooled(pool):
+    """Prompts that are as good as not there, because each block looks past them, change nothing."""
+    vision = OTHERS.clone(pool=pool, depth=1, rope_theta=None, rope_grid=None, gated=False, activation="gelu")
+    own = backbone("pooled", vision)
+    closed = {
+        **own.params["vision"]["block_0"],
+        "attn_out": {"kernel": np.zeros((WIDTH, WIDTH)), "bias": np.ones(WIDTH)},
+    }
+    own = Backbone(**{**vars(own), "params": {"vision": {**own.params["vision"], "block_0": closed}}})
+    tuned = tune(own, "vpt_shallow", vpt_len=3, noise=0.5, rules="lift_plus")
+    np.testing.assert_allclose(
+        tuned.features(images()), tune(own, "head_only").features(images()), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("rules", ["lift", "lift_plus"])

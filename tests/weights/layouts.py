@@ -14,7 +14,7 @@ import safetensors.numpy
 from lift_jax.models.clip import CLIP
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import arrays, augreg, huggingface, open_clip, openai, timm
+from lift_jax.weights import arrays, augreg, huggingface, open_clip, openai, timm_vit
 from lift_jax.weights.backbone import Backbone, content_hash
 
 SIDE = 16
@@ -65,7 +65,7 @@ def openai_arrays(backbone: Backbone) -> dict[str, np.ndarray]:
 
 def timm_arrays(backbone: Backbone) -> dict[str, np.ndarray]:
     assert isinstance(backbone.vision, VisionTransformer)
-    return arrays.write(timm._table(backbone.vision, SIDE), {"vision": backbone.params["vision"]})
+    return arrays.write(timm_vit.table(backbone.vision, SIDE), {"vision": backbone.params["vision"]})
 
 
 def write_timm(folder: Path, backbone: Backbone, **config: Any) -> Path:

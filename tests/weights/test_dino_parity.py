@@ -4,6 +4,8 @@ import json
 import logging
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from comparison import assert_close, features, random_images, randomize, t
@@ -110,6 +112,24 @@ def test_the_head_of_a_classifier_is_left_out(tmp_path, caplog, kind):
     )
     stored = dict(peer.named_parameters())[f"{peer.base_model_prefix}.layernorm.weight"]
     np.testing.assert_array_equal(backbone.params["vision"]["ln_post"]["scale"], stored)
+
+
+@pytest.mark.parametrize("kind", ["DINOv2 with registers", "DINOv3"])
+def test_the_same_model_in_other_files(tmp_path, kind):
+    peer = _peer(kind)
+    peer.save_pretrained(tmp_path / "whole")
+    expected = weights.load(str(tmp_path / "whole"))
+    peer.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    assert (tmp_path / "sharded" / "model.safetensors.index.json").is_file()
+    peer.config.save_pretrained(tmp_path / "pickle")
+    torch.save(peer.state_dict(), tmp_path / "pickle" / "pytorch_model.bin")
+    for folder in "sharded", "pickle":
+        assert weights.load(str(tmp_path / folder)).hash == expected.hash
+    peer.to(torch.bfloat16).save_pretrained(tmp_path / "bfloat16")
+    rounded = weights.load(str(tmp_path / "bfloat16"))
+    both = jax.tree.leaves(rounded.params), jax.tree.leaves(expected.params)
+    for short, full in zip(*both, strict=True):
+        np.testing.assert_array_equal(short, full.astype(jnp.bfloat16).astype(np.float32))
 
 
 def test_there_is_no_text_to_start_from(tmp_path):

@@ -33,6 +33,7 @@ def config_of(folder, method, **changes):
         batch_size=128,
         lr=0.05,
         report=False,
+        zero_shot=False,
         head_init="random",
         **changes,
     )

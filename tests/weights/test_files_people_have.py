@@ -189,7 +189,7 @@ def test_a_sharded_folder_of_pickles(tmp_path):
 
 
 def test_heads_of_the_large_towers_of_open_clip():
-    from lift_jax.weights.timm import heads_of
+    from lift_jax.weights.timm_vit import heads_of
 
     # The heads of ViT-H, -g and -bigG are 80, 88 and 104 wide.
     assert [heads_of(width, "") for width in (768, 1024, 1280, 1408, 1664)] == [12, 16, 16, 16, 16]

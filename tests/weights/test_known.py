@@ -60,6 +60,7 @@ SIZES = {
     "dinov2-l": ("dinov2", V2 | dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16)),
     "dinov2-b-reg": ("dinov2_with_registers", V2),
     "dinov3-s-plus": ("dinov3_vit", V3 | dict(use_gated_mlp=True, hidden_act="silu")),
+    "aimv2-l14": ("aimv2_vision_model", dict(use_head=False)),
     "dinov3-b": ("dinov3_vit", V3 | dict(hidden_size=768, intermediate_size=3072, num_attention_heads=12)),
 }
 
@@ -77,6 +78,5 @@ def test_numbers_of_parameters(name):
 def test_activations_of_the_known_clips():
     """Those whose files do not tell it are known by their names (open_clip's registry)."""
     quick = {model.short for model in known.BACKBONES if activations.from_name(model.hub) == "quick_gelu"}
-    assert quick == {"metaclip-b16", "metaclip-l14", "metaclip-h14", "dfn-b16", "dfn-l14", "dfn-h14"} | {
-        model.short for model in known.BACKBONES if model.hub.startswith("openai/")
-    }
+    families = {"metaclip-b16", "metaclip-l14", "metaclip-h14", "metaclip2-h14", "dfn-b16", "dfn-l14", "dfn-h14"}
+    assert quick == families | {model.short for model in known.BACKBONES if model.hub.startswith("openai/")}

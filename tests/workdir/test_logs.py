@@ -150,3 +150,17 @@ def test_a_workdir_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/run cannot be written .*--workdir"):
         Logs(tmp_path / "file" / "run")
+
+
+def test_of_several_open_logs_one_speaks(tmp_path, capsys):
+    with Logs(tmp_path / "a", name="a") as first, Logs(tmp_path / "b", name="b") as second:
+        second.info("of the newest")
+        with first.speaking():
+            first.info("of the first")
+        logging.getLogger("lift_jax.data").warning("of the newest again")
+    said = {name: (tmp_path / name / "console.log").read_text().splitlines() for name in "ab"}
+    assert [line[20:] for line in said["a"]] == ["I of the first"]
+    assert [line[20:] for line in said["b"]] == ["I of the newest", "W of the newest again"]
+    assert capsys.readouterr().out.splitlines() == [
+        "b: of the newest", "a: of the first", "warning: b: of the newest again"
+    ]  # fmt: skip

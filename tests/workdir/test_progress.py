@@ -79,12 +79,12 @@ def test_a_resumed_epoch_counts_from_where_it_was(lines, clock):
     assert lines() == ["epoch 3/3: 9/10 steps", "epoch 3/3: 10/10 steps in 2:00:00"]
 
 
-def test_images_can_be_counted_instead(lines, clock):
+def test_the_closing_line_gives_the_mean_speed_over_the_time_that_it_tells(lines, clock):
     with Progress(20, "test", unit="images", terminal=False, clock=clock) as bar:
         for n in (16, 4):
             clock.now += 2
             bar.update(n, images=n)
-    assert lines() == ["test: 20/20 images in 0:04, 2.0 images/s"]
+    assert lines() == ["test: 20/20 images in 0:04, 5.0 images/s"]
 
 
 def test_an_interrupted_epoch_says_how_far_it_came(lines, clock):

@@ -67,6 +67,7 @@ KEYS: dict[str, Key] = {
     "tau": Key(0.5, (*_REAL, "1e30")),
     "seed": Key(3, _WHOLE),
     "dtype": Key("bfloat16", _WORD),
+    "frozen_dtype": Key("int8", _WORD),
     "remat": Key("minimal", _WORD),
     "recipes.lift.lr": Key(0.03, _REAL),
     "recipes.lift.num_epochs": Key(4, (*_WHOLE, "0")),

@@ -1,0 +1,59 @@
+"""How fast a group of trainings is for `lift_jax.bench.step --members`."""
+
+import functools
+import time
+
+import jax
+import numpy as np
+import optax
+
+from lift_jax.bench.workload import LR, MOMENTUM, WEIGHT_DECAY, Workload
+from lift_jax.cluster import placement
+from lift_jax.models.image_input import ImageInput
+from lift_jax.models.partition import Parts
+from lift_jax.training import losses, optimizer, population
+from lift_jax.training.state import initial_state
+from lift_jax.training.step import TrainingStep
+from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
+
+COUNTS = (1, 2, 4, 8)
+
+
+class Group:
+    """Takes training steps of so many members at once, each with a batch of its own on the shared backbone."""
+
+    def __init__(self, workload: Workload, count: int):
+        self._mesh = placement.make_mesh()
+        self._parts = Parts(*placement.replicate(workload.parts(), self._mesh))
+        image_input = ImageInput(workload.resolution, CLIP_MEAN, CLIP_STD, np.float32)
+        loss = losses.make("LA", workload.class_counts)
+        step = TrainingStep(workload.classifier, loss, _tx, image_input, self._mesh, workload.accumulate)
+        self._step = jax.jit(functools.partial(population.group_step, step))
+        self._states = [initial_state(self._parts, _tx(LR), self._mesh)] * count
+        self._keys = [placement.replicated_key(seed, self._mesh) for seed in range(count)]
+        self._batches = [placement.shard_batch(workload.rows(), self._mesh)] * count
+        self._lr, self._active = np.full(count, LR, np.float32), np.ones(count, bool)
+
+    def seconds(self) -> float:
+        """Measures the seconds that a step of all members takes."""
+        start = time.perf_counter()
+        self._states, metrics = self._step(
+            self._states, self._parts.frozen, self._batches, self._keys, self._lr, self._active
+        )
+        jax.block_until_ready((self._states, metrics))
+        return time.perf_counter() - start
+
+
+def _tx(lr: float | jax.Array) -> optax.GradientTransformation:
+    return optimizer.make(lr, MOMENTUM, WEIGHT_DECAY)
+
+
+def table(workload: Workload, rounds: int) -> str:
+    """A line for each number of members: images a second of the fastest step, over all members."""
+    lines = ["members  images x members a second  seconds a step"]
+    for count in COUNTS:
+        group = Group(workload, count)
+        group.seconds()  # compiles
+        best = min(group.seconds() for _ in range(rounds))
+        lines.append(f"{count:7d}{count * workload.batch / best:28.2f}{best:16.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,46 @@
+r"""Calibrates a trained run by labelled images that it was not trained on.
+
+    python -m lift_jax.calibrate --workdir RUN [--images FOLDER|LIST]
+
+chooses how strongly the zero-shot classifier is mixed in, the strength of the prior, and the temperature; keeps of
+these what gains more than its standard error on images that chose nothing; and writes RUN/calibration.json, by which
+`python -m lift_jax.predict` and `lift_jax.load` answer from then on (--raw leaves it out).
+
+The images are those that config.validation has held out. --images names others: a folder with a folder for each class,
+or a list of paths and labels, which start from the run's config.data.root or, where it has none, from the list.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lift_jax.errors import exit_status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command, and returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--images", metavar="PATH", help="labelled images: a folder for each class, or a list")
+    parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
+    parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
+    given = parser.parse_args(arguments)
+
+    def run() -> None:
+        # Imported here: `--help` needs no JAX.
+        from lift_jax.cluster import processes
+        from lift_jax.inference import calibrating, calibration_summary
+
+        processes.start()
+        calibrated = calibrating.calibrate(
+            given.workdir, given.images, checkpoint=given.checkpoint, backbone=given.backbone
+        )
+        print(f"{calibration_summary.describe(calibrated.calibration)}\n\n{calibrated.file}")
+
+    return exit_status(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

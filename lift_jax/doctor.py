@@ -1,0 +1,43 @@
+"""Looks whether this machine is ready for lift_jax, and says what to mend: `lift_jax doctor`.
+
+It names Python, packages, devices, memory, disk and caches, tries whether the Hugging Face hub can be reached, and
+trains a tiny model for a few steps. "note" stands before what works, but not for everything. The exit status is 1 if
+something is wrong that keeps a training from working.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import lift_jax
+from lift_jax.errors import exit_status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command, and returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(argv)
+    return exit_status(_look)
+
+
+def _look() -> int:
+    from lift_jax.bench import checks  # `--help` does not wait for JAX
+
+    print(f"lift_jax {lift_jax.__version__}")
+    remedies: list[tuple[str, str]] = []
+    wrong = 0
+    for name, found in checks.run_all():
+        print(f"{found.state:5}  {name:8}  {found.said}.", flush=True)
+        wrong += found.state == "wrong"
+        if found.remedy:
+            remedies.append((name, found.remedy))
+    for name, remedy in remedies:
+        print(f"{name}: {remedy}")
+    print("Something is wrong here." if wrong else "This machine is ready.")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Calibrates a run by labelled images that it was not trained on."""
+
+import logging
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+from etils import epath
+from jaxtyping import Float, Int
+
+from lift_jax import data
+from lift_jax.data import Dataset
+from lift_jax.errors import UserError
+from lift_jax.files import check_file, expand, place, writing
+from lift_jax.inference import calibration, cross_fitting, labelled_images
+from lift_jax.inference.calibration import Calibration, Estimated, HeldOut, Measures, Tried
+from lift_jax.inference.cross_fitting import LEAST, Chosen, Rows
+from lift_jax.inference.load import load
+from lift_jax.inference.model import Model
+from lift_jax.workdir import config_file, record
+from lift_jax.workdir.logs import Logs
+
+_LOGGER = logging.getLogger(__name__)
+_REMEDY = "free the run's folder"
+
+
+class Calibrated(NamedTuple):
+    """A calibration, and the file that it is in."""
+
+    calibration: Calibration
+    file: epath.Path
+
+
+def calibrate(
+    workdir: epath.PathLike,
+    images: str | None = None,
+    *,
+    checkpoint: str | None = None,
+    backbone: str | None = None,
+) -> Calibrated:
+    """Chooses how the logits of a run are adjusted, and writes it into the run's folder as calibration.json.
+
+    Args:
+        workdir: the run's folder.
+        images: a folder or list of labelled images (see `lift_jax.inference.labelled_images`); None takes those that
+            the run has held out of its training images by `config.validation`.
+        checkpoint, backbone: see `lift_jax.inference.load.load`.
+
+    Raises:
+        UserError: if the folder is no run, there are no images or fewer than `LEAST`, or the file cannot be written;
+            the last is known before anything is computed.
+    """
+    folder = place(workdir, "--workdir")
+    if folder.suffix == ".safetensors":
+        raise UserError(f"--workdir is {folder}, an exported file; name the folder of the run, and export it again.")
+    known = record.read(folder)
+    held_out = _held_out(config_file.read(folder), tuple(known.class_names), images, folder)
+    _check_number(len(held_out), held_out)
+    check_file(folder / calibration.FILE, _REMEDY)
+    model = load(folder, checkpoint=checkpoint, backbone=backbone, raw=True)
+    with Logs(None, to_stderr=True) as logs:
+        rows = _rows(model, held_out, np.asarray(known.class_groups), logs)
+    _check_number(len(rows.labels), held_out)
+    chosen = cross_fitting.choose(rows, model.config.seed)
+    made = Calibration(
+        owner=calibration.owner(model.config, model.network, model.backbone),
+        held_out=_described(held_out.name, chosen.after, rows),
+        class_groups=known.class_groups,
+        adjustment=chosen.adjustment,
+        shared=chosen.shared,
+        steps=_steps(chosen),
+        before=_measures(chosen.before, rows),
+        after=_measures(chosen.after, rows),
+    )
+    with writing(folder / calibration.FILE, _REMEDY):
+        return Calibrated(made, calibration.write(folder, made))
+
+
+def _held_out(
+    config: ml_collections.FrozenConfigDict, class_names: tuple[str, ...], images: str | None, folder: epath.Path
+) -> Dataset:
+    """Finds the images that the calibration is chosen by."""
+    if images is not None:
+        return labelled_images.read(images, class_names, expand(config.data.root, "config.data.root"))
+    if not config.validation:
+        raise UserError(
+            f"The run {folder} held out no images to calibrate by (config.validation is empty); name labelled images "
+            "that it was not trained on with --images: a folder with a folder for each class, or a list of paths and "
+            "labels."
+        )
+    held_out = data.load_run_data(config).validation
+    assert held_out is not None
+    if held_out.class_names != class_names:
+        raise UserError(
+            f"The data set of config.data has other classes than the run {folder}; restore the one that it was "
+            "trained on, or name labelled images with --images."
+        )
+    return held_out
+
+
+def _check_number(count: int, held_out: Dataset) -> None:
+    """Refuses too few images.
+
+    Args:
+        count: how many images there are, or how many of them can be read.
+        held_out: the images.
+    """
+    if count < LEAST:
+        raise UserError(
+            f"{held_out.name} has {count} images to calibrate by, and it takes at least {LEAST}; name more with "
+            "--images, or hold more out with config.validation in another run."
+        )
+
+
+def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], logs: Logs) -> Rows:
+    """Computes the logits of the images, of those that can be read."""
+    loader = model.loader(dataset)
+    batches = list(model.logits(loader, logs, "held-out images"))
+    for problem in loader.problems.values():
+        _LOGGER.warning("%s It is left out.", problem)
+    if not batches:
+        _check_number(0, dataset)
+    index, logits = (np.concatenate(column) for column in zip(*batches, strict=True))
+    if not np.isfinite(logits).all():
+        raise UserError(
+            f"The run gives logits that are not finite for images of {dataset.name}; train it again with a smaller "
+            "config.lr, or with config.dtype=float32."
+        )
+    to_uniform = model.log_prior_shift("uniform")
+    own = logits[:, 0] if to_uniform is None else logits[:, 0] + to_uniform
+    zero_shot = logits[:, 1] if logits.shape[1] > 1 else None
+    return Rows(own, zero_shot, dataset.labels[index].astype(np.int64), model.log_prior, groups)
+
+
+def _described(source: str, log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> HeldOut:
+    """Writes down the held-out images, with the probabilities that thresholds are made of."""
+    predicted = log_probabilities.argmax(axis=1)
+    true = np.take_along_axis(log_probabilities, rows.labels[:, None], axis=1)[:, 0]
+    return HeldOut(
+        source=source,
+        counts=np.bincount(rows.labels, minlength=len(rows.groups)).tolist(),
+        confidences=_sorted(np.exp(log_probabilities.max(axis=1)), rows.groups[predicted]),
+        true_probabilities=_sorted(np.exp(true), rows.groups[rows.labels]),
+    )
+
+
+def _sorted(probabilities: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> list[list[float]]:
+    """Sorts the probabilities of each group; rounding does not take them above 1."""
+    return [np.sort(np.minimum(probabilities[groups == group], 1)).tolist() for group in range(3)]
+
+
+def _steps(chosen: Chosen) -> list[Tried]:
+    return [
+        Tried(
+            name=step.name,  # pyright: ignore[reportArgumentType]  # pydantic checks it
+            tried=step.tried,
+            gains=[Estimated(mean=gain.mean, error=gain.error) for gain in step.gains],
+            kept=step.kept,
+        )
+        for step in chosen.steps
+    ]
+
+
+def _measures(log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> Measures:
+    """Measures answers for all classes, and for those of each group that has enough images."""
+    labels = rows.labels
+    predicted, confidence = log_probabilities.argmax(axis=1), np.exp(log_probabilities.max(axis=1))
+    right = (predicted == labels).astype(np.float64)
+    loss = -np.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
+    errors = [
+        100 * cross_fitting.calibration_error(confidence[own], right[own], cross_fitting.class_weights(labels[own]))
+        if np.count_nonzero(own) >= LEAST
+        else None
+        for own in cross_fitting.by_group(labels, rows.groups)
+    ]
+    return Measures(
+        accuracy=[each.mean for each in cross_fitting.estimates(100 * right, labels, rows.groups)],
+        likelihood=[each.mean for each in cross_fitting.estimates(loss, labels, rows.groups)],
+        calibration_error=errors,
+        bins=cross_fitting.reliability(confidence, right, rows.weights),
+    )

@@ -1,0 +1,112 @@
+"""Evaluates a run, and writes down its results."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import processes
+from lift_jax.data import groups
+from lift_jax.evaluation import metrics, per_class
+from lift_jax.evaluation.evaluator import Evaluator, Predictions
+from lift_jax.files import replacing_together, write_json
+from lift_jax.run.job import Job
+from lift_jax.training import zero_shot
+from lift_jax.workdir import config_file, record
+from lift_jax.workdir.logs import Logs
+from lift_jax.workdir.progress import duration
+
+Results = dict[str, dict[str, float]]
+
+VALIDATION = "validation"
+"""The section of eval.json, and the split of metrics.jsonl, that tell of the held-out images."""
+
+
+def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, logs: Logs) -> Results:
+    """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results together."""
+    config, resolution = job.config, network.input.resolution
+    modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
+    results: Results = {}
+    predictions: dict[str, Predictions] = {}
+    began = time.monotonic()
+    for section, mode in modes.items():
+        loader = job.data.test_loader(resolution, mode)
+        if section == "tte":
+            seconds = loader.num_views * (time.monotonic() - began)
+            logs.info(
+                f"tte: {loader.num_views} views an image take up to {loader.num_views} times as long, about "
+                f"{duration(seconds)}; --config.tte.enabled=False leaves them out."
+            )
+        counts, predictions[section] = evaluator(network.params, loader, logs, f"evaluation, {section}")
+        results[section] = metrics.summarize(counts, class_groups=job.data.groups)
+        views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
+        share = loader.bytes_per_image / (loader.num_views * 3 * 4 * resolution**2)
+        logs.info(
+            f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
+            f"{share:.1%} of what float32 views would take."
+        )
+    steps = job.data.train_loader(resolution).num_steps
+    if not job.trains:  # then these results take the place of earlier ones
+        logs.resume(steps, without=modes)
+    logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
+    if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
+        results[VALIDATION] = validate(job, network, evaluator, logs)
+    before = None if network.method.zero_shot else job.record.zero_shot
+    logs.info(metrics.table({**({"zero_shot": before} if before else {}), **results}))
+    if before and (sentence := zero_shot.warning(before, results["plain"])):
+        logs.warning(sentence)
+    if advice := groups.advice(config.class_groups, job.data.train_counts):
+        logs.info(advice)
+    if processes.is_first():
+        _write_results(job, workdir, results, predictions)
+        if config.report:
+            _report(job, workdir, logs)
+    return results
+
+
+def validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
+    """Evaluates a network on the held-out images."""
+    loader = job.data.validation_loader(network.input.resolution)
+    counts, _ = evaluator(network.params, loader, logs, "evaluation, validation")
+    return metrics.summarize(counts, class_groups=job.data.groups)
+
+
+def _report(job: Job, workdir: Path, logs: Logs) -> None:
+    """Draws the report. Whatever goes wrong with it, the numbers are written already and the run goes on."""
+    try:
+        from lift_jax import report  # matplotlib takes a second to import
+
+        logs.info(f"Report: {report.write(workdir, job.data.test, logs)}")
+    except Exception as error:
+        logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
+
+
+def _per_class(job: Job, predictions: dict[str, Predictions]) -> dict[str, Any]:
+    """Measures each class in each section."""
+    names = job.data.train.class_names
+    measured = {
+        section: per_class.measure(rows.label, rows.prediction, len(names)) for section, rows in predictions.items()
+    }
+    return per_class.content(measured, names)
+
+
+def _write_results(job: Job, workdir: Path, results: Results, predictions: dict[str, Predictions]) -> None:
+    """Writes eval.json and predictions.npz with the config and the record that they belong to.
+
+    The headline's columns have their own names, and the plain ones beside ensembling are called `plain_...`.
+    """
+    main = predictions.get("tte", predictions["plain"])
+    columns: dict[str, Any] = dict(
+        index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence
+    )
+    if "tte" in predictions:
+        plain = predictions["plain"]
+        columns |= dict(plain_prediction=plain.prediction, plain_confidence=plain.confidence)
+    names = config_file.FILE, record.FILE, "eval.json", "predictions.npz"
+    with replacing_together([workdir / name for name in names]) as (config, run, evaluation, rows):
+        job.write_down(config, run)
+        write_json(evaluation, {**results, per_class.KEY: _per_class(job, predictions)})
+        with rows.open("wb") as opened:
+            np.savez_compressed(opened, **columns)

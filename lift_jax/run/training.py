@@ -1,0 +1,157 @@
+"""Trains a run, or several at once, from the checkpoint or the start to the network that is evaluated."""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lift_jax.classifier.network import Network
+from lift_jax.cluster import placement, preemption
+from lift_jax.data import TrainLoader
+from lift_jax.errors import DivergedError
+from lift_jax.run.job import Job, program_key
+from lift_jax.run.opening import Opened
+from lift_jax.run.results import validate
+from lift_jax.training import population, step
+from lift_jax.training.hooks import RunHooks
+from lift_jax.training.loop import fit
+from lift_jax.training.state import TrainState, initial_state
+from lift_jax.training.validation import Validation
+from lift_jax.workdir import checkpoints as ckpt
+from lift_jax.workdir.checkpoints import Saved
+
+
+class _Training(NamedTuple):
+    """What belongs to the training of a run besides its state."""
+
+    loader: TrainLoader
+    checkpoints: ckpt.Checkpoints
+    judge: Validation | None
+    hooks: RunHooks
+
+
+def train(run: Opened) -> Network:
+    """Trains from the checkpoint, or from the start, to the end; gives the network that the results are of."""
+    job, mesh = run.job, placement.make_mesh()
+    with _begun(run, _loader(run)) as training:
+        state = fit(
+            job.network,
+            job.objective,
+            training.loader,
+            training.hooks,
+            step=step.make(job.config, job.network, job.objective, mesh),
+            state=_first_state(run),
+            key=placement.replicated_key(job.config.seed, mesh),
+        )
+    return _chosen(run, training, state)
+
+
+def train_one_of_several(run: Opened) -> Network | DivergedError:
+    """Trains a run while others are open, if it trains at all."""
+    with run.logs.speaking():
+        try:
+            return train(run) if run.job.trains else run.job.network
+        except DivergedError as error:
+            return error
+
+
+def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
+    """Trains runs of one program at once; gives for each what `train` gives, or why it ended early."""
+    job = runs[0].job
+    loaders: dict[tuple[int, int], TrainLoader] = {}
+    with contextlib.ExitStack() as begun, preemption.watching() as told:
+        watching = functools.lru_cache(maxsize=1)(told)  # all members get the same answer after a step
+        trainings: list[_Training] = []
+        for run in runs:
+            begun.enter_context(run.logs.speaking())
+            loader = _loader(run)
+            loader = loaders.setdefault((run.job.config.seed, loader.step), loader)
+            trainings.append(begun.enter_context(_begun(run, loader, lambda: contextlib.nullcontext(watching))))
+        members = [
+            population.Member(
+                seed=run.job.config.seed,
+                lr=run.job.objective.lr,
+                loader=training.loader,
+                hooks=training.hooks,
+                speaking=run.logs.speaking,
+                state=_first_state(run),
+            )
+            for run, training in zip(runs, trainings, strict=True)
+        ]
+        population.fit(job.network, members, step.make(job.config, job.network, job.objective, placement.make_mesh()))
+    return [
+        member.diverged or _chosen(run, training, member.state)
+        for run, training, member in zip(runs, trainings, members, strict=True)
+    ]
+
+
+def one_program(runs: Sequence[Opened]) -> bool:
+    """Tells whether runs can train as one program, on one frozen backbone."""
+    first = runs[0].job
+
+    def fits(job: Job) -> bool:
+        frozen = zip(
+            jax.tree.leaves(job.network.parts.frozen), jax.tree.leaves(first.network.parts.frozen), strict=True
+        )
+        return (
+            job.trains
+            and program_key(job.config) == program_key(first.config)
+            and job.network.class_names == first.network.class_names
+            and np.array_equal(job.data.train.class_counts, first.data.train.class_counts)
+            and all(array is other for array, other in frozen)
+        )
+
+    return all(fits(run.job) for run in runs)
+
+
+def _loader(run: Opened) -> TrainLoader:
+    """Makes the loader of a run's training images, at the step with which it goes on."""
+    loader = run.job.data.train_loader(run.job.network.input.resolution)
+    if run.saved is not None:
+        loader.set_state(run.saved.iterator)
+        run.logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
+    return loader
+
+
+def _first_state(run: Opened) -> TrainState:
+    if run.saved is not None:
+        return run.saved.state
+    return initial_state(run.job.network.parts, run.job.objective.tx(), placement.make_mesh())
+
+
+@contextlib.contextmanager
+def _begun(run: Opened, loader: TrainLoader, watching: Any = preemption.watching) -> Iterator[_Training]:
+    """Opens the checkpoints of a training, and makes its hooks."""
+    job, saved = run.job, run.saved
+    judge = _judge(run) if job.data.held_out is not None else None
+    unread = saved.unread if saved is not None else ()
+    with ckpt.Checkpoints(run.folder.path, job.identity, job.config.keep, loader.step) as checkpoints:
+        hooks = RunHooks(job.config, job.objective, loader, run.logs, checkpoints, unread, judge, watching)
+        yield _Training(loader, checkpoints, judge, hooks)
+
+
+def _chosen(run: Opened, training: _Training, state: TrainState) -> Network:
+    """Gives the network that the results of a training are of, which has ended with a state."""
+    network, best = run.job.network, training.checkpoints.best
+    with run.logs.speaking():
+        if training.judge is None:
+            run.logs.info(f"Of the checkpoints that were kept, that of step {best} has the lowest training loss.")
+            return network.with_trained(state.trainable)
+        last = Saved(state, training.loader.get_state(), (), training.judge.scores)
+        chosen = ckpt.restore_best(run.folder.path, last, run.job.identity)
+        found = int(chosen.state.step)
+        run.logs.info(f"The checkpoint of step {found} is the best on the held-out images, and is evaluated.")
+        return network.with_trained(chosen.state.trainable)
+
+
+def _judge(run: Opened) -> Validation:
+    """Makes what looks at the held-out images in the training."""
+    job = run.job
+
+    def measure(state: TrainState) -> dict[str, float]:
+        return validate(job, job.network.with_trained(state.trainable), run.evaluator, run.logs)
+
+    return Validation(measure, job.config.patience, run.saved.scores if run.saved is not None else ())

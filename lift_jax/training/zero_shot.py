@@ -1,0 +1,73 @@
+"""What the backbone can do without any training, which a training has to beat."""
+
+from collections.abc import Mapping
+
+import ml_collections
+import numpy as np
+
+from lift_jax.classifier.network import Network
+from lift_jax.classifier.text_features import zero_shot_arrays
+from lift_jax.cluster import placement
+from lift_jax.data import RunData, prompts
+from lift_jax.errors import UserError
+from lift_jax.evaluation import metrics
+from lift_jax.evaluation.evaluator import Evaluator
+from lift_jax.models.heads import Classifier, ZeroShotHead
+from lift_jax.models.partition import HEAD
+from lift_jax.weights import Backbone
+from lift_jax.workdir.logs import Logs
+
+
+def measure(
+    config: ml_collections.FrozenConfigDict, network: Network, backbone: Backbone, data: RunData, logs: Logs
+) -> dict[str, float] | None:
+    """Evaluates the backbone's zero-shot classifier on the test images, with one view each.
+
+    It is that of the method `zero_shot`, and costs as much as the plain evaluation.
+
+    Args:
+        config: the resolved config.
+        network: the network before its first step, placed on the mesh.
+        backbone: the foundation model, with its weights.
+        data: the run's images.
+        logs: for the progress bar.
+
+    Returns:
+        The metrics of `metrics.COLUMNS` in percent, without those of groups that have no classes; None where the
+        backbone has no text tower, or the class names cannot be turned into prompts.
+    """
+    if backbone.text is None or backbone.tokenizer is None:
+        return None
+    try:
+        arrays = zero_shot_arrays(backbone, prompts.build(network.class_names, config.prompt))
+    except UserError as error:  # a head that starts from images needs no prompts
+        logs.info(f"Zero-shot accuracy is left out: {error}")
+        return None
+    # The scale of the logits does not matter for what is counted here.
+    head = ZeroShotHead(len(network.class_names), 1.0, embed_dim=arrays["text"].shape[0])
+    classifier = Classifier(backbone.vision.clone(dtype=network.input.dtype), head)
+    params = {**network.params, HEAD: placement.replicate(arrays, placement.make_mesh())}
+    loader = data.test_loader(network.input.resolution, "plain")
+    counts, _ = Evaluator(classifier, network.input)(params, loader, logs, "evaluation, zero-shot")
+    results = metrics.summarize(counts, class_groups=data.groups)
+    return {key: results[key] for key in metrics.COLUMNS.values() if not np.isnan(results[key])}
+
+
+def warning(zero_shot: Mapping[str, float], trained: Mapping[str, float]) -> str | None:
+    """Says that a training did not beat the backbone that it began with, if this is so.
+
+    Args:
+        zero_shot: the metrics of the backbone.
+        trained: those of the trained network on the same images and views.
+
+    Returns:
+        The sentence, or None where the training has gained.
+    """
+    before, after = zero_shot["mean_acc"], trained["mean_acc"]
+    if after > before:
+        return None
+    return (
+        f"The training did not beat the backbone's zero-shot accuracy: {after:.1f} % on average over classes, against "
+        f"{before:.1f} % without any training; try a lower config.lr, fewer config.num_epochs or config.validation, or "
+        "take config.method=zero_shot."
+    )

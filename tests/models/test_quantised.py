@@ -1,0 +1,101 @@
+"""Products in eight bits: as near to those in float64 as rounding allows, and the gradient through them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lift_jax.models import quantised
+
+FORMATS: list[quantised.Format] = ["int8", "fp8"]
+ROWS, INPUTS, OUTPUTS = 5, 32, 7
+
+MATMUL = jax.jit(quantised.matmul)
+GRADIENT = jax.jit(lambda x, kernel, g: jax.vjp(lambda x: quantised.matmul(x, kernel), x)[1](g)[0])
+
+
+def rounding(x: np.ndarray, axis: int, dtype: str) -> np.ndarray:
+    """By how much each entry may change: half a step of int8, or half a unit in the last place of a float of 8 bits."""
+    largest = np.abs(x).max(axis=axis, keepdims=True)
+    if dtype == "int8":
+        return np.broadcast_to(largest / 127 / 2, x.shape)
+    # Largest value, half a unit of the last place relative to the value, and half of the smallest subnormal number.
+    top, relative, least = 448, 2.0**-4, 2.0**-10
+    return np.maximum(np.abs(x) * relative, largest / top * least)
+
+
+def bound(x: np.ndarray, dx: np.ndarray, w: np.ndarray, dw: np.ndarray) -> np.ndarray:
+    """How far a product may be off if its factors are changed by at most dx and dw, and float32 rounds it."""
+    return 1.0001 * (dx @ np.abs(w) + (np.abs(x) + dx) @ dw) + 1e-5 * np.abs(x) @ np.abs(w)
+
+
+@st.composite
+def factors(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of very different size, with single entries that stand out."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x, w = generator.normal(size=(ROWS, INPUTS)), generator.normal(size=(INPUTS, OUTPUTS))
+    x *= 10.0 ** np.array(draw(st.lists(st.integers(-6, 6), min_size=ROWS, max_size=ROWS)))[:, None]
+    w *= 10.0 ** np.array(draw(st.lists(st.integers(-6, 6), min_size=OUTPUTS, max_size=OUTPUTS)))
+    x[:, draw(st.integers(0, INPUTS - 1))] *= draw(st.sampled_from([0, 1, 40, 1000]))
+    w[draw(st.integers(0, INPUTS - 1))] *= draw(st.sampled_from([0, 1, 40, 1000]))
+    return x.astype(np.float32), w.astype(np.float32)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(drawn=factors())
+def test_a_product_is_within_the_bound_of_its_rounding(format, drawn):
+    x, w = drawn
+    stored = {"int8": "int8", "fp8": "e4m3"}[format]
+    y = np.asarray(MATMUL(x, quantised.quantise_kernel(w, format)), np.float64)
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    assert (np.abs(y - x @ w) <= bound(x, rounding(x, 1, stored), w, rounding(w, 0, stored))).all()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(drawn=factors(), seed=st.integers(0, 2**32 - 1))
+def test_the_gradient_is_that_of_the_stored_kernel_within_the_bound_of_its_rounding(format, drawn, seed):
+    x, w = drawn
+    kernel = quantised.quantise_kernel(w, format)
+    # The gradient's columns differ in size where the kernel's do, so that the scales have to be folded in.
+    g = np.random.default_rng(seed).normal(size=(ROWS, OUTPUTS)).astype(np.float32)
+    found = np.asarray(GRADIENT(x, kernel, g), np.float64)
+    values, scaled = np.asarray(kernel.values, np.float64), g * np.asarray(kernel.scale, np.float64)
+    changed = rounding(scaled, 1, "e4m3") if format == "fp8" else np.zeros_like(scaled)
+    assert (np.abs(found - scaled @ values.T) <= bound(scaled, changed, values.T, np.zeros_like(values.T))).all()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_eight_bits_hold_exactly_is_multiplied_exactly(format):
+    x = np.array([[448, -224, 0, 14], [0, 0, 0, 0]], np.float32) if format == "fp8" else None
+    x = np.array([[127, -3, 0, 50], [0, 0, 0, 0]], np.float32) if x is None else x
+    kernel = quantised.quantise_kernel(np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1), format)
+    np.testing.assert_array_equal(MATMUL(x, kernel), x @ np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
+    np.testing.assert_array_equal(kernel.unbox(), np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_no_number_stays_none_and_spoils_its_row_alone(format):
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    kernel = quantised.quantise_kernel(np.eye(4, dtype=np.float32), format)
+    before = np.asarray(MATMUL(x, kernel))
+    x[1, 2] = np.nan
+    after = np.asarray(MATMUL(x, kernel))
+    assert np.isnan(after[1]).all()
+    np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_activations_of_bfloat16_give_bfloat16_and_members_give_what_each_gives_alone(format):
+    generator = np.random.default_rng(0)
+    kernel = quantised.quantise_kernel(generator.normal(size=(INPUTS, OUTPUTS)).astype(np.float32), format)
+    x = jnp.asarray(generator.normal(size=(2, ROWS, INPUTS)), jnp.bfloat16)
+    g = jnp.asarray(generator.normal(size=(2, ROWS, OUTPUTS)), jnp.bfloat16)
+    y, gradient = jax.vmap(MATMUL, (0, None))(x, kernel), jax.vmap(GRADIENT, (0, None, 0))(x, kernel, g)
+    assert y.dtype == gradient.dtype == jnp.bfloat16
+    for member in range(2):
+        np.testing.assert_array_equal(y[member], MATMUL(x[member], kernel))
+        np.testing.assert_array_equal(gradient[member], GRADIENT(x[member], kernel, g[member]))
