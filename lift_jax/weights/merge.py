@@ -22,7 +22,7 @@ _NORMS: tuple[NormName, ...] = ("ln_1", "ln_2")
 
 
 def merge(backbone: Backbone, vision: nn.Module, params: Tree) -> Backbone:
-    """Returns the backbone with its vision tower as a run has trained it: LoRA, SSF, masks, and what it trains in place.
+    """Returns the backbone with its vision tower as a run has trained it: LoRA, SSF, masks, and whatever it trains.
 
     What a tuner does to a layer is found by applying it to the layer with the identity as its input, so nothing here
     knows the tuners' formulas.
