@@ -12,6 +12,7 @@ from lift_jax import weights
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.data import RunData, load_run_data
+from lift_jax.models.partition import Tree
 from lift_jax.weights import Backbone
 
 
@@ -49,16 +50,22 @@ class Loaded:
         before, on_devices = self._kept.pop("frozen", (None, None))
         if before is None or before[1] != fsdp or not _equal(before[0], frozen):
             on_devices = None  # before the next ones are there: both might not fit into memory
-            on_devices = network.placed(mesh, fsdp).parts.frozen
+        if on_devices is not None:
+            network = _with_frozen(network, on_devices)
+        network = network.placed(mesh, fsdp)  # which copies nothing that is there already
+        on_devices = network.parts.frozen if on_devices is None else on_devices
         self._kept["frozen"] = (frozen, fsdp), on_devices
-        trained = {part: placement.replicate(tree, mesh) for part, tree in network.parts.trainable.items()}
-        return dataclasses.replace(network, parts=network.parts._replace(frozen=on_devices)).with_trained(trained)
+        return _with_frozen(network, on_devices)
 
     def _once(self, kind: str, key: Any, load: Callable[[], Any]) -> Any:
         if self._kept.get(kind, (None, None))[0] != key:
             self._kept.pop(kind, None)  # before the next one is there: both might not fit into memory
             self._kept[kind] = key, load()
         return self._kept[kind][1]
+
+
+def _with_frozen(network: Network, frozen: Tree) -> Network:
+    return dataclasses.replace(network, parts=network.parts._replace(frozen=frozen))
 
 
 def _equal(tree: Any, other: Any) -> bool:
