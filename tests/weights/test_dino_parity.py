@@ -122,7 +122,8 @@ def test_the_same_model_in_other_files(tmp_path, kind):
     peer.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
     assert (tmp_path / "sharded" / "model.safetensors.index.json").is_file()
     peer.config.save_pretrained(tmp_path / "pickle")
-    torch.save(peer.state_dict(), tmp_path / "pickle" / "pytorch_model.bin")
+    arrays = safetensors_torch.load_file(tmp_path / "whole" / "model.safetensors")
+    torch.save(arrays, tmp_path / "pickle" / "pytorch_model.bin")
     for folder in "sharded", "pickle":
         assert weights.load(str(tmp_path / folder)).hash == expected.hash
     peer.to(torch.bfloat16).save_pretrained(tmp_path / "bfloat16")
