@@ -111,7 +111,7 @@ def stream_files(
             ranked = zip(indices.tolist(), order.tolist(), rows.tolist(), strict=True)
             decided = zip(answers, rolled, strange, members, strict=True)
             for (index, labels, row), decisions in zip(ranked, decided, strict=True):
-                best[index] = Prediction(paths[index], labels, row, None, *decisions)
+                best[index] = Prediction(paths[int(index)], labels, row, None, *decisions)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1

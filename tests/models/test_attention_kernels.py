@@ -52,7 +52,7 @@ def test_attention_and_its_gradients_are_those_of_float64_for_even_and_odd_lengt
         return y, attention(q, k, v), *pull(towards)
 
     with jax.enable_x64():
-        expected = jax.jit(functools.partial(with_gradients, lambda *x: defined(*x, causal)))(*arrays)
+        expected = jax.jit(functools.partial(with_gradients, lambda q, k, v: defined(q, k, v, causal)))(*arrays)
     found = jax.jit(functools.partial(with_gradients, fused(causal)))(*float32(arrays))
     for own, exact in zip(found, expected, strict=True):
         np.testing.assert_allclose(own, exact, rtol=0, atol=3e-6)

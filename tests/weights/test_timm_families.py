@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -10,6 +11,7 @@ import safetensors.numpy
 from lift_jax import weights
 from lift_jax.errors import UserError
 from lift_jax.models.rotary import axial_angles, rotate
+from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import arrays, huggingface, timm_vit
 
 SHAPES = json.loads((Path(__file__).parent / "timm_shapes.json").read_text())
@@ -48,7 +50,7 @@ def test_every_array_has_its_place(tmp_path, name):
     assert found == OPTIONS[name]
     # Back by the same table, every array of the image tower is what it was.
     family = timm_vit.family_of(name)
-    assert family is not None
+    assert family is not None and isinstance(backbone.vision, VisionTransformer)
     back = arrays.write(timm_vit.table(backbone.vision, backbone.resolution, flat, family), backbone.params)
     assert flat.keys() - back.keys() <= {"head.weight", "head.bias"}
     for key, array in back.items():
@@ -103,6 +105,7 @@ def test_neighbouring_channels_are_turned_together(x_first):
     expected = (turned(q) @ turned(k).conj().transpose(0, 2, 1)).real
     order = timm_vit._rotary_order(width, heads, x_first)
     own = np.concatenate([q, k, q], axis=1)[:, order].reshape(6, 3, heads, size).transpose(1, 2, 0, 3)
-    found = np.asarray(rotate(own[0], angles)) @ np.asarray(rotate(own[1], angles)).transpose(0, 2, 1)
+    turned_q, turned_k = (np.asarray(rotate(jnp.asarray(x), jnp.asarray(angles))) for x in own[:2])
+    found = turned_q @ turned_k.transpose(0, 2, 1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(own[2], q.reshape(6, heads, size).transpose(1, 0, 2))
