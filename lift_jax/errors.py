@@ -26,12 +26,19 @@ class DivergedError(UserError):
 def exit_status(command: Callable[[], int | None]) -> int:
     """Runs a command and gives its exit status; a `UserError` is printed on standard error and gives 1.
 
+    A command whose reader has gone, as in `| head`, ends without a word and gives 0.
+
     Args:
         command: the command, which gives its status, or None for success.
     """
     show_everything()
     try:
-        return command() or 0
+        status = command() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print_error(error)
         return 1

@@ -22,7 +22,6 @@ is 1 if there was no image that could be read.
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -217,11 +216,7 @@ def _add_decisions(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
     given = _parser().parse_args(arguments)
-    try:
-        return exit_status(lambda: _run(given))
-    except BrokenPipeError:  # of `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return exit_status(lambda: _run(given))
 
 
 def _run(given: argparse.Namespace) -> int:

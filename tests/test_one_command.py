@@ -37,6 +37,16 @@ def folders(root: Path, *names: str) -> Path:
     return root
 
 
+@pytest.mark.parametrize("words", [["--help"], ["backbones"]])
+def test_a_reader_that_has_gone_is_no_mistake(words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lift_jax", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert (process.wait(timeout=120), process.stderr.read()) == (0, b"")
+
+
 def test_the_help_fits_a_screen_and_imports_nothing_large():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lift_jax", "--help"], cwd=ROOT, capture_output=True, text=True
