@@ -58,6 +58,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def optimised(monkeypatch):
+    """Lets programs be compiled as for use, for a test of roundings that were those of such programs."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "False")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 WORDS = ["a", "photo", "of", "the", "bad", "drawing", "cat", "dog", "tench", "shark", "hen", "woods", "origami", "."]
 
 

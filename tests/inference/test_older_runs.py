@@ -18,6 +18,8 @@ FAMILIES = (
 )  # fmt: skip
 TOLERANCE = 1e-6  # of a probability: float32 sums in another order
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture(scope="module")
 def older(tmp_path_factory) -> Path:
