@@ -120,9 +120,9 @@ def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         function: takes and gives arrays whose first axis is the batch.
     """
-    mapped = jax.custom_batching.custom_vmap(function)
+    folding = jax.custom_batching.custom_vmap(function)
 
-    @mapped.def_vmap
+    @folding.def_vmap
     def rule(size: int, is_mapped: list[bool], *arrays: Array) -> tuple[Any, Any]:
         def fold(x: Array, is_mapped: bool) -> Array:
             x = x if is_mapped else jnp.broadcast_to(x, (size, *x.shape))
@@ -132,4 +132,4 @@ def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
         results = jax.tree.map(lambda y: y.reshape(size, -1, *y.shape[1:]), results)
         return results, jax.tree.map(lambda _: True, results)
 
-    return mapped
+    return folding

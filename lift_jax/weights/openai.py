@@ -106,11 +106,11 @@ def _vision(foreign: Foreign, activation: str, source: str) -> tuple[VisionTrans
         if "visual.class_embedding" in foreign:
             width, _, patch_size, _ = foreign[_FIRST_WEIGHT].shape
             side = math.isqrt(foreign["visual.positional_embedding"].shape[0] - 1)
-            number = depth(foreign, "visual.transformer.resblocks")
+            blocks = depth(foreign, "visual.transformer.resblocks")
             mlp_dim = foreign["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
             embed = foreign["visual.proj"].shape[1] if "visual.proj" in foreign else width
             heads = heads_of(width, source)
-            return VisionTransformer(patch_size, width, number, heads, mlp_dim, activation), side * patch_size, embed
+            return VisionTransformer(patch_size, width, blocks, heads, mlp_dim, activation), side * patch_size, embed
         layers = tuple(depth(foreign, f"visual.layer{i}") for i in range(1, 5))
         stem_width = foreign["visual.layer1.0.conv1.weight"].shape[0]
         side = math.isqrt(foreign["visual.attnpool.positional_embedding"].shape[0] - 1)
@@ -140,8 +140,8 @@ def _text(foreign: Foreign, activation: str, source: str) -> TextTransformer:
         mlp_dim = foreign["transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
     except (KeyError, ValueError, IndexError) as error:
         raise _incomplete(error, source) from error
-    number = depth(foreign, "transformer.resblocks")
-    return TextTransformer(vocab_size, context_length, width, number, _text_heads(width, source), mlp_dim, activation)
+    blocks = depth(foreign, "transformer.resblocks")
+    return TextTransformer(vocab_size, context_length, width, blocks, _text_heads(width, source), mlp_dim, activation)
 
 
 def _text_heads(width: int, source: str) -> int:
