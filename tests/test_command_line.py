@@ -1,15 +1,14 @@
 """The program as a person starts it, and what it says to mistakes."""
 
+import functools
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import started_commands
 from PIL import Image
 
 from lift_jax import config as lift_config
@@ -22,16 +21,7 @@ from lift_jax.run import run
 ROOT = Path(__file__).parent.parent
 
 
-def start(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    """`python -m lift_jax.main` with these arguments."""
-    return subprocess.run(
-        [sys.executable, "-m", "lift_jax.main", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+start = functools.partial(started_commands.start, "lift_jax.main")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """The one command with sub-commands, and what a person may write in short."""
 
+import functools
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import started_commands
 
 import lift_jax.__main__ as top
 import lift_jax.bench.__main__ as bench
@@ -19,16 +20,7 @@ from lift_jax.workdir.as_config import get_config as run_config
 ROOT = Path(__file__).parents[1]
 
 
-def start(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    """`python -m lift_jax` with these words."""
-    return subprocess.run(
-        [sys.executable, "-m", "lift_jax", *words],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+start = functools.partial(started_commands.start, "lift_jax")
 
 
 def folders(root: Path, *names: str) -> Path:

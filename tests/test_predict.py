@@ -1,16 +1,16 @@
 """The command that predicts, on files."""
 
 import csv
+import functools
 import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import started_commands
 from PIL import Image
 
 import lift_jax
@@ -63,13 +63,7 @@ def model(workdir):
     return lift_jax.load(workdir)
 
 
-def start(*arguments: object, given: str = "") -> subprocess.CompletedProcess:
-    """`python -m lift_jax.predict` with these arguments."""
-    return subprocess.run(
-        [sys.executable, "-m", "lift_jax.predict", *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        input=given, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+start = functools.partial(started_commands.start, "lift_jax.predict")
 
 
 class TestPaths:

@@ -24,24 +24,19 @@ class Loaded:
 
     def data(self, config: ml_collections.FrozenConfigDict) -> RunData:
         """Gives the data of a run; what does not depend on the config's other keys is loaded once."""
-        seed = config.seed if config.validation or config.data.val_fraction else None  # which draws what is held out
-        key = (config.data.to_json(), config.class_groups, config.validation, seed)
-        found = self._once("data", key, lambda: load_run_data(config))
+        found = self._once("data", _images(config), lambda: load_run_data(config))
         return dataclasses.replace(found, config=config)
 
     def zero_shot(
         self, config: ml_collections.FrozenConfigDict, measure: Callable[[], dict[str, float] | None]
     ) -> dict[str, float] | None:
         """Gives what `measure` finds of the untrained backbone, once for all runs of which this is the same."""
-        c, seed = config, config.seed if config.validation or config.data.val_fraction else None
-        key = (c.data.to_json(), c.class_groups, c.validation, seed, c.backbone, c.resolution, c.backbone_activation)
-        return self._once(
-            "zero_shot", (*key, c.prompt, c.dtype, c.frozen_dtype, c.interpolation, c.tte.expand), measure
-        )
+        seen = config.prompt, config.dtype, config.frozen_dtype, config.interpolation, config.tte.expand
+        return self._once("zero_shot", (_images(config), _backbone(config), *seen), measure)
 
     def backbone(self, config: ml_collections.FrozenConfigDict) -> Backbone:
         """Gives the backbone of a run."""
-        key = (config.backbone, config.resolution or None, config.backbone_activation)
+        key = _backbone(config)
         return self._once("backbone", key, lambda: weights.load(*key))
 
     def placed(self, network: Network, fsdp: bool) -> Network:
@@ -62,6 +57,17 @@ class Loaded:
             self._kept.pop(kind, None)  # before the next one is there: both might not fit into memory
             self._kept[kind] = key, load()
         return self._kept[kind][1]
+
+
+def _images(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
+    """Returns what the images and their groups depend on."""
+    seed = config.seed if config.validation or config.data.val_fraction else None  # which draws what is held out
+    return config.data.to_json(), config.class_groups, config.validation, seed
+
+
+def _backbone(config: ml_collections.FrozenConfigDict) -> tuple[str, int | None, str]:
+    """Returns what the backbone depends on: the arguments of `weights.load`."""
+    return config.backbone, config.resolution or None, config.backbone_activation
 
 
 def _with_frozen(network: Network, frozen: Tree) -> Network:
