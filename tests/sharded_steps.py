@@ -16,6 +16,7 @@ from conftest import make_clip, tune
 from lift_jax.cluster import placement
 from lift_jax.models.image_input import ImageInput
 from lift_jax.training import losses, optimizer
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.state import initial_state
 from lift_jax.training.step import TrainingStep
 
@@ -35,8 +36,8 @@ def main() -> None:
         clip = make_clip(Path(folder))
     image_input, counts = ImageInput(16, clip.mean, clip.std, jnp.float32), [300, 90, 40, 20, 9, 3, 1]
 
-    def tx(lr):
-        return optimizer.make(lr, 0.9, 5e-4)
+    def tx(numbers):
+        return optimizer.make(numbers.lr, numbers.momentum, numbers.weight_decay)
 
     generator = np.random.default_rng(0)
     batch = {
@@ -54,8 +55,12 @@ def main() -> None:
             frozen = (placement.shard if fsdp else placement.replicate)(tuned.parts.frozen, mesh)
             loss_over_batch = losses.make(loss, counts)
             step = TrainingStep(tuned.classifier, loss_over_batch, tx, image_input, mesh, accumulate=1, fsdp=fsdp)
-            sharded, key, lr = placement.shard_batch(batch, mesh), jax.random.key(0), jnp.float32(0.1)
-            new, metrics = jax.jit(step)(initial_state(tuned.parts, tx(lr), mesh), frozen, sharded, key, lr)
+            sharded, key, numbers = (
+                placement.shard_batch(batch, mesh),
+                jax.random.key(0),
+                Hyperparameters(jnp.float32(0.1)),
+            )
+            new, metrics = jax.jit(step)(initial_state(tuned.parts, tx(numbers), mesh), frozen, sharded, key, numbers)
             values.append(float(metrics.loss))
             ends.append(jax.device_get(new.trainable))
         moved, apart = (

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lift_jax.bench.workload import LR, MOMENTUM, PEAK_SIDE, WEIGHT_DECAY, Workload
+from lift_jax.bench.workload import HYPERPARAMETERS, PEAK_SIDE, Workload
 from lift_jax.cluster import placement
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.models import partition
@@ -15,6 +15,7 @@ from lift_jax.models.device import suited_to
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts
 from lift_jax.training import losses, optimizer
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.state import initial_state
 from lift_jax.training.step import TrainingStep
 from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
@@ -40,15 +41,15 @@ class JaxStep:
         self.attention: str = vision.attention
         loss = losses.make("LA", workload.class_counts)
 
-        def tx(lr: Any) -> optax.GradientTransformation:
-            return optimizer.make(lr, MOMENTUM, WEIGHT_DECAY)
+        def tx(numbers: Hyperparameters) -> optax.GradientTransformation:
+            return optimizer.make(numbers.lr, numbers.momentum, numbers.weight_decay)
 
         step = TrainingStep(classifier, loss, tx, image_input, mesh, accumulate=workload.accumulate)
         self._step = jax.jit(step, donate_argnums=0)
         self._of_members = jax.jit(step.of_members)
         self._frozen = parts.frozen
-        self._state = initial_state(parts, tx(LR), mesh)
-        self._lr = placement.replicate(np.float32(LR), mesh)
+        self._state = initial_state(parts, tx(HYPERPARAMETERS), mesh)
+        self._numbers = HYPERPARAMETERS.placed(mesh)
         self._key = placement.replicated_key(0, mesh)
         self._batch = placement.shard_batch(workload.rows(), mesh)
         self._evaluate = Evaluator(classifier, image_input).step.pmapped
@@ -62,7 +63,7 @@ class JaxStep:
         self._product = jax.jit(lambda x: x @ x)
 
     def train(self) -> float:
-        self._state, metrics = self._step(self._state, self._frozen, self._batch, self._key, self._lr)
+        self._state, metrics = self._step(self._state, self._frozen, self._batch, self._key, self._numbers)
         return float(jax.block_until_ready((self._state, metrics))[1].loss)
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
@@ -72,8 +73,8 @@ class JaxStep:
 
     def train_members(self, count: int) -> None:
         """Takes a step of so many trainings at once, from the present state, which stays."""
-        state, key, lr = jax.tree.map(lambda x: jnp.stack([x] * count), (self._state, self._key, self._lr))
-        jax.block_until_ready(self._of_members(state, self._frozen, self._batch, key, lr))
+        state, key, numbers = jax.tree.map(lambda x: jnp.stack([x] * count), (self._state, self._key, self._numbers))
+        jax.block_until_ready(self._of_members(state, self._frozen, self._batch, key, numbers))
 
     def memory(self) -> str:
         """Gives the most memory of the device that was in use so far."""

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import optax
 
-from lift_jax.bench.workload import LR, MOMENTUM, WEIGHT_DECAY, Workload
+from lift_jax.bench.workload import HYPERPARAMETERS, Workload
 from lift_jax.cluster import placement
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts
-from lift_jax.training import losses, optimizer, population
+from lift_jax.training import hyperparameters, losses, optimizer, population
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.state import initial_state
 from lift_jax.training.step import TrainingStep
 from lift_jax.weights.huggingface import CLIP_MEAN, CLIP_STD
@@ -29,23 +30,24 @@ class Group:
         loss = losses.make("LA", workload.class_counts)
         step = TrainingStep(workload.classifier, loss, _tx, image_input, self._mesh, workload.accumulate)
         self._step = jax.jit(functools.partial(population.group_step, step))
-        self._states = [initial_state(self._parts, _tx(LR), self._mesh)] * count
+        self._states = [initial_state(self._parts, _tx(HYPERPARAMETERS), self._mesh)] * count
         self._keys = [placement.replicated_key(seed, self._mesh) for seed in range(count)]
         self._batches = [placement.shard_batch(workload.rows(), self._mesh)] * count
-        self._lr, self._active = np.full(count, LR, np.float32), np.ones(count, bool)
+        self._active = np.ones(count, bool)
+        self._numbers = hyperparameters.stacked([HYPERPARAMETERS] * count, self._mesh)
 
     def seconds(self) -> float:
         """Measures the seconds that a step of all members takes."""
         start = time.perf_counter()
         self._states, metrics = self._step(
-            self._states, self._parts.frozen, self._batches, self._keys, self._lr, self._active
+            self._states, self._parts.frozen, self._batches, self._keys, self._numbers, self._active
         )
         jax.block_until_ready((self._states, metrics))
         return time.perf_counter() - start
 
 
-def _tx(lr: float | jax.Array) -> optax.GradientTransformation:
-    return optimizer.make(lr, MOMENTUM, WEIGHT_DECAY)
+def _tx(numbers: Hyperparameters) -> optax.GradientTransformation:
+    return optimizer.make(numbers.lr, numbers.momentum, numbers.weight_decay)
 
 
 def table(workload: Workload, rounds: int) -> str:

@@ -90,7 +90,7 @@ def training_memory(width: int) -> tuple[int, int]:
         }
         state, key = initial_state(network.parts, goal.tx(), mesh), placement.replicated_key(0, mesh)
         train = jax.jit(dataclasses.replace(step.make(config, network, goal, mesh), accumulate=1, mirrored=False))
-        jax.block_until_ready(train(state, network.parts.frozen, batch, key, np.float32(config.lr)))
+        jax.block_until_ready(train(state, network.parts.frozen, batch, key, goal.hyperparameters.placed(mesh)))
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed, but not yet given back
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

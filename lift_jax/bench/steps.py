@@ -62,13 +62,14 @@ def training(config: ml_collections.FrozenConfigDict, network: Network, on: Sequ
         "mask": jax.ShapeDtypeStruct((batch_size,), jnp.bool_),
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
+    numbers = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), jnp.float32), goal.hyperparameters)
     lowered = jax.jit(step.make(config, network, goal, mesh), donate_argnums=0)
     return lowered.lower(
         _placed(start, mesh, lambda _: whole),
         _placed(network.parts.frozen, mesh, _spec_of_frozen(config, mesh)),
         _placed(batch, mesh, lambda _: rows),
         _placed(key, mesh, lambda _: whole),
-        _placed(jax.ShapeDtypeStruct((), jnp.float32), mesh, lambda _: whole),
+        _placed(numbers, mesh, lambda _: whole),
     )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.tuners.adaptformer import AdaptFormer
 
 LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+HYPERPARAMETERS = Hyperparameters(LR, MOMENTUM, WEIGHT_DECAY)
 PEAK_SIDE = 2048
 """Rows and columns of the matrices whose product is taken for the peak."""
 

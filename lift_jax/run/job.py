@@ -14,10 +14,11 @@ from lift_jax.classifier.network import Network
 from lift_jax.data import RunData, groups, validation
 from lift_jax.files import write_json
 from lift_jax.training import head_start, objective
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.objective import Objective
 from lift_jax.workdir import record
 
-MEMBERS_OWN = ("seed", "lr")
+MEMBERS_OWN = ("seed", *Hyperparameters._fields, "head_init")
 """The keys of the config in which runs may differ that train as one program (see `run_together`)."""
 
 

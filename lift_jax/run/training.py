@@ -73,7 +73,7 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
         members = [
             population.Member(
                 seed=run.job.config.seed,
-                lr=run.job.objective.lr,
+                hyperparameters=run.job.objective.hyperparameters,
                 loader=training.loader,
                 hooks=training.hooks,
                 speaking=run.logs.speaking,

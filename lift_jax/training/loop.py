@@ -3,7 +3,6 @@
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from lift_jax.classifier.network import Network
@@ -55,7 +54,7 @@ def fit(
 
     Args:
         network: the network, its parameters placed on the mesh; the frozen ones are used and never changed.
-        objective: gives the learning rate.
+        objective: gives the hyperparameters.
         loader: this host's batches.
         hooks: what happens around the steps.
         step: a step of the objective.
@@ -69,13 +68,13 @@ def fit(
         UserError: if an image cannot be read.
     """
     frozen = network.parts.frozen
-    lr = placement.replicate(np.float32(objective.lr), step.mesh)
+    hyperparameters = objective.hyperparameters.placed(step.mesh)
     update = jax.jit(step, donate_argnums=0)
     with hooks:
         while loader.step < loader.num_steps and not hooks.finished:
             batch = next(loader)
             sharded = placement.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, step.mesh)
             with jax.transfer_guard("disallow"):
-                state, metrics = update(state, frozen, sharded, key, lr)
+                state, metrics = update(state, frozen, sharded, key, hyperparameters)
             hooks.after_step(state, metrics, int(batch["mask"].sum()) * jax.process_count())
     return state

@@ -8,7 +8,9 @@ images counts as one with a single image, which keeps every prior, margin and we
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -29,12 +31,18 @@ class Loss:
         example_loss: (logits, labels) -> the loss of each example [batch], unweighted.
         class_weights: Weight of an example by its label, float32 [classes].
         batch_term: (logits, labels, mask) -> a scalar that is no sum over examples, or None.
+        with_tau: Strength of the logit adjustment, which may be a traced value -> the loss; None if it has none.
     """
 
     name: str
     example_loss: Callable[[Logits, Labels], PerExample]
     class_weights: np.ndarray
     batch_term: Callable[[Logits, Labels, Mask], Scalar] | None = None
+    with_tau: Callable[[Any], "Loss"] | None = None
+
+    def at(self, tau: Any) -> "Loss":
+        """Gives the loss with another strength of the logit adjustment; itself if it has no such strength."""
+        return self if self.with_tau is None else self.with_tau(tau)
 
     @property
     def additive(self) -> bool:
@@ -148,7 +156,13 @@ def _bs(name: str, counts: np.ndarray, constants: Constants) -> Loss:
 
 
 def _la(name: str, counts: np.ndarray, constants: Constants) -> Loss:
-    return _unweighted(name, counts, terms.adjusted(constants.tau * log_prior(counts)))
+    def with_tau(tau: Any) -> Loss:
+        # The barrier keeps the compiler from rounding product and sum together, as it would not with a constant tau.
+        adjustment = jax.lax.optimization_barrier(jnp.float32(tau) * log_prior(counts))
+        return _unweighted(name, counts, terms.adjusted(adjustment))
+
+    constant = terms.adjusted(constants.tau * log_prior(counts))
+    return dataclasses.replace(_unweighted(name, counts, constant), with_tau=with_tau)
 
 
 def _lade(name: str, counts: np.ndarray, constants: Constants) -> Loss:

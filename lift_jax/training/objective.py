@@ -6,12 +6,13 @@ from typing import Any
 import ml_collections
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from lift_jax import config as lift_config
 from lift_jax import tuners
 from lift_jax.errors import UserError
 from lift_jax.training import losses, optimizer
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.losses import Loss
 from lift_jax.training.priors import LogitPrior
 
@@ -23,39 +24,37 @@ class Objective:
     Attributes:
         loss: the loss over a batch.
         prior: what the loss leaves of the training prior in the logits.
-        lr: the learning rate at the start.
+        hyperparameters: the numbers in which members of one program may differ.
         schedule: how the learning rate falls, "cosine_epoch" or "cosine_step".
         num_epochs: epochs of the training.
         steps_per_epoch: steps of one epoch.
-        momentum, weight_decay: of SGD.
     """
 
     loss: Loss
     prior: LogitPrior
-    lr: float
+    hyperparameters: Hyperparameters
     schedule: str
     num_epochs: int
     steps_per_epoch: int
-    momentum: float
-    weight_decay: float
 
-    def learning_rate(self, step: Any, lr: float | Float[Array, ""] | None = None) -> Array:
+    def learning_rate(self, step: Any, start: Any = None) -> Array:
         """Gives the learning rate of a step.
 
         Args:
             step: number of steps that were taken before it.
-            lr: the learning rate at the start; that of the objective if None.
+            start: the learning rate at the start; that of the objective if None.
         """
-        start: Any = self.lr if lr is None else lr
+        start = self.hyperparameters.lr if start is None else start
         return optimizer.cosine(start, self.num_epochs, self.steps_per_epoch, self.schedule)(step)
 
-    def tx(self, lr: float | Float[Array, ""] | None = None) -> optax.GradientTransformation:
-        """Makes the optimizer. Its state has the same structure for all learning rates, which may be traced values.
+    def tx(self, hyperparameters: Hyperparameters | None = None) -> optax.GradientTransformation:
+        """Makes the optimizer. Its state has the same structure for all hyperparameters, which may be traced values.
 
         Args:
-            lr: the learning rate at the start; that of the objective if None.
+            hyperparameters: those of the objective if None.
         """
-        return optimizer.make(lambda step: self.learning_rate(step, lr), self.momentum, self.weight_decay)
+        given = hyperparameters or self.hyperparameters
+        return optimizer.make(lambda step: self.learning_rate(step, given.lr), given.momentum, given.weight_decay)
 
 
 def check(config: ml_collections.FrozenConfigDict) -> None:
@@ -93,10 +92,8 @@ def make(config: ml_collections.FrozenConfigDict, class_counts: Int[np.ndarray, 
     return Objective(
         loss=loss,
         prior=losses.spec(config.loss).prior(config.tau),
-        lr=config.lr,
+        hyperparameters=Hyperparameters(config.lr, config.momentum, config.weight_decay, config.tau),
         schedule=config.schedule,
         num_epochs=config.num_epochs,
         steps_per_epoch=-(-int(class_counts.sum()) // config.batch_size),
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
     )

@@ -34,7 +34,7 @@ def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosin
     return schedule
 
 
-def make(schedule: optax.ScalarOrSchedule, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+def make(schedule: optax.ScalarOrSchedule, momentum: Any, weight_decay: Any) -> optax.GradientTransformation:
     """Makes SGD with momentum and coupled weight decay on every trainable parameter, masked by part.
 
     v <- momentum v + (g + weight_decay p), p <- p - lr v, as PyTorch's SGD without dampening.

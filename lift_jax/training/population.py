@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption
 from lift_jax.data import TrainLoader
 from lift_jax.errors import DivergedError
 from lift_jax.models.partition import Tree
+from lift_jax.training import hyperparameters
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.loop import Hooks
 from lift_jax.training.state import TrainState
 from lift_jax.training.step import Batch, StepMetrics, TrainingStep
@@ -29,7 +31,7 @@ class Member:
 
     Attributes:
         seed: of its order, crops and flips.
-        lr: its learning rate at the start.
+        hyperparameters: its numbers, such as the learning rate.
         loader: its batches, at the step with which it begins. Members of equal seeds may share one.
         hooks: what happens around its steps.
         speaking: inside of the block that it opens, what is said goes to the member's logs.
@@ -38,7 +40,7 @@ class Member:
     """
 
     seed: int
-    lr: float
+    hyperparameters: Hyperparameters
     loader: TrainLoader
     hooks: Hooks
     speaking: Callable[[], AbstractContextManager[None]]
@@ -80,7 +82,7 @@ def fit(network: Network, members: Sequence[Member], step: TrainingStep) -> None
     everywhere = NamedSharding(step.mesh, PartitionSpec())
     update = jax.jit(functools.partial(group_step, step), donate_argnums=0, out_shardings=everywhere)
     keys = [placement.replicated_key(member.seed, step.mesh) for member in _in_order(members)]
-    lr = placement.replicate(np.array([member.lr for member in members], np.float32), step.mesh)
+    numbers = hyperparameters.stacked([member.hyperparameters for member in members], step.mesh)
     with contextlib.ExitStack() as around:
         for member in members:
             around.enter_context(member.speaking())
@@ -92,7 +94,7 @@ def fit(network: Network, members: Sequence[Member], step: TrainingStep) -> None
             active = placement.replicate(np.array([member in turn for member in members]), step.mesh)
             before = [member.state for member in members]
             with jax.transfer_guard("disallow"):
-                states, metrics = update(before, network.parts.frozen, rows, keys, lr, active)
+                states, metrics = update(before, network.parts.frozen, rows, keys, numbers, active)
             for member, state in zip(members, states, strict=True):
                 member.state = state
             told = [
@@ -132,19 +134,19 @@ def group_step(
     frozen: Tree,
     batches: list[Batch],
     keys: list[PRNGKeyArray],
-    lr: Float[Array, " k"],
+    numbers: Hyperparameters,
     active: Bool[Array, " k"],
 ) -> tuple[list[TrainState], list[StepMetrics]]:
     """Takes one step of the active members, which are at the same step; the others' states stay as they are.
 
-    Batches and keys are one for each member, or a single one for all.
+    Batches and keys are one for each member, or a single one for all; the numbers are arrays [k].
     """
     state = _stacked(states)
     common = TrainState(state.step[jnp.argmax(active)], state.trainable, state.opt_state)
     batch = _stacked(batches) if len(batches) > 1 else batches[0]
     key = jnp.stack(keys) if len(keys) > 1 else keys[0]
-    new, metrics = step.of_members(common, frozen, batch, key, lr)
-    new = TrainState(jnp.broadcast_to(new.step, lr.shape), new.trainable, new.opt_state)
+    new, metrics = step.of_members(common, frozen, batch, key, numbers)
+    new = TrainState(jnp.broadcast_to(new.step, active.shape), new.trainable, new.opt_state)
     new = jax.tree.map(lambda old, x: jax.vmap(jnp.where)(active, x, old), state, new)
     count = range(len(states))
     return [_member(new, index) for index in count], [_member(metrics, index) for index in count]

@@ -21,6 +21,7 @@ from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput, flip
 from lift_jax.models.partition import Tree
 from lift_jax.models.text_head import TextHead
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.losses import Loss
 from lift_jax.training.objective import Objective
 from lift_jax.training.state import TrainState
@@ -45,7 +46,7 @@ class StepMetrics(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingStep:
-    """A pure function of (state, frozen parameters, batch, key, learning rate), to be jitted over a sharded batch.
+    """A pure function of (state, frozen parameters, batch, key, hyperparameters), to be jitted over a sharded batch.
 
     Only what is trained is differentiated: no gradient of a frozen array is computed or stored. The gradients of tuner
     and head cross the network once, as float32 and with the metrics; besides them only the loss's normaliser does.
@@ -53,7 +54,7 @@ class TrainingStep:
     Attributes:
         classifier: images to logits.
         loss: the loss; its normaliser is that of the whole batch, so micro-batches and padding change nothing.
-        tx: gives the optimizer for a learning rate.
+        tx: gives the optimizer for hyperparameters.
         input: what the device does with the images first.
         mesh: the devices over which the batch is sharded.
         accumulate: number of micro-batches; 0 takes one, but on a CPU as many as `micro_batches.suitable` says.
@@ -64,7 +65,7 @@ class TrainingStep:
 
     classifier: Classifier
     loss: Loss
-    tx: Callable[[Any], optax.GradientTransformation]
+    tx: Callable[[Hyperparameters], optax.GradientTransformation]
     input: ImageInput
     mesh: Mesh
     accumulate: int = 0
@@ -72,7 +73,7 @@ class TrainingStep:
     fsdp: bool = False
 
     def __call__(
-        self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, lr: Float[Array, ""]
+        self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, hyperparameters: Hyperparameters
     ) -> tuple[TrainState, StepMetrics]:
         """Takes one step.
 
@@ -81,20 +82,21 @@ class TrainingStep:
             frozen: the frozen parameters.
             batch: "image" uint8 [b, h, w, 3], "label" int32 [b] and "mask" bool [b], which is false for padding.
             key: random key of the run.
-            lr: learning rate at the start of the training.
+            hyperparameters: the numbers of the training, as scalars.
         """
         batch = {name: batch[name] for name in ("image", "label", "mask")}
         if self.mirrored:
             batch["image"] = flip(batch["image"], jax.random.fold_in(key, state.step))
-        normaliser = self.loss.normaliser(batch["label"], batch["mask"])
+        own = dataclasses.replace(self, loss=self.loss.at(hyperparameters.tau))
+        normaliser = own.loss.normaliser(batch["label"], batch["mask"])
         with self.input.products():
-            gradient, metrics = self._over_devices(state.trainable, frozen, batch, normaliser)
-        updates, opt_state = self.tx(lr).update(gradient, state.opt_state, state.trainable)
+            gradient, metrics = own._over_devices(state.trainable, frozen, batch, normaliser)
+        updates, opt_state = self.tx(hyperparameters).update(gradient, state.opt_state, state.trainable)
         trainable: Any = optax.apply_updates(state.trainable, updates)
         return TrainState(state.step + 1, trainable, opt_state), metrics
 
     def of_members(
-        self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, lr: Float[Array, " k"]
+        self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, hyperparameters: Hyperparameters
     ) -> tuple[TrainState, StepMetrics]:
         """Takes one step of k trainings at once, which share the frozen parameters.
 
@@ -106,7 +108,7 @@ class TrainingStep:
                 are at the same step.
             frozen: as for a lone step.
             batch, key: as for a lone step where all members share them, else with a leading axis for the members.
-            lr: learning rate of each member at the start of the training.
+            hyperparameters: the numbers of each member, as arrays [k].
 
         Returns:
             The states and metrics, with a leading axis for the members (`state.step` has it if it was given so). A
@@ -116,9 +118,9 @@ class TrainingStep:
         batch = {name: batch[name] for name in ("image", "label", "mask")}
         state_axes = TrainState(0 if state.step.ndim else None, 0, 0)  # pyright: ignore[reportArgumentType]
         axes = state_axes, None, 0 if batch["label"].ndim == 2 else None, 0 if key.ndim else None, 0
-        if lr.shape[0] > 1:
-            return jax.vmap(self, in_axes=axes, out_axes=(state_axes, 0))(state, frozen, batch, key, lr)
-        alone = _along(axes, lambda x: x[0], (state, frozen, batch, key, lr))
+        if hyperparameters.lr.shape[0] > 1:
+            return jax.vmap(self, in_axes=axes, out_axes=(state_axes, 0))(state, frozen, batch, key, hyperparameters)
+        alone = _along(axes, lambda x: x[0], (state, frozen, batch, key, hyperparameters))
         return _along((state_axes, 0), lambda x: x[None], self(*alone))
 
     def _forward(

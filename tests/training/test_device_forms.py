@@ -15,6 +15,7 @@ from lift_jax.cluster import placement
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput
 from lift_jax.training import losses, optimizer
+from lift_jax.training.hyperparameters import Hyperparameters, stacked
 from lift_jax.training.state import initial_state
 from lift_jax.training.step import TrainingStep
 
@@ -24,8 +25,8 @@ def step_and_arguments(tiny_clip):
     """A training step of AdaptFormer, and what it takes."""
     tuned, mesh = tune(tiny_clip, "adaptformer", noise=0.1), placement.make_mesh(jax.devices()[:1])
 
-    def tx(lr):
-        return optimizer.make(lr, 0.9, 5e-4)
+    def tx(numbers):
+        return optimizer.make(numbers.lr, numbers.momentum, numbers.weight_decay)
 
     generator = np.random.default_rng(0)
     batch = {
@@ -36,8 +37,14 @@ def step_and_arguments(tiny_clip):
     image_input = ImageInput(16, tiny_clip.mean, tiny_clip.std, jnp.float32)
     step = TrainingStep(tuned.classifier, losses.make("LA", np.arange(7, 0, -1)), tx, image_input, mesh, accumulate=1)
     frozen = placement.replicate(tuned.parts.frozen, mesh)
-    state = initial_state(tuned.parts, tx(0.1), mesh)
-    return step, (state, frozen, placement.shard_batch(batch, mesh), jax.random.key(0), jnp.float32(0.1))
+    state = initial_state(tuned.parts, tx(Hyperparameters(0.1)), mesh)
+    return step, (
+        state,
+        frozen,
+        placement.shard_batch(batch, mesh),
+        jax.random.key(0),
+        Hyperparameters(jnp.float32(0.1)),
+    )
 
 
 def test_several_members_train_by_a_kernel_as_each_alone_by_plain_attention(step_and_arguments):
@@ -45,12 +52,13 @@ def test_several_members_train_by_a_kernel_as_each_alone_by_plain_attention(step
     backbone: Any = plain.classifier.backbone
     classifier = Classifier(backbone.clone(attention="xla"), plain.classifier.head)
     by_kernel = dataclasses.replace(plain, classifier=classifier)
-    rates = jnp.asarray([0.1, 0.02])
+    members = [Hyperparameters(0.1), Hyperparameters(0.02)]
+    numbers = stacked(members, plain.mesh)
     both = jax.tree.map(lambda x: jnp.stack([x, x]), (state, key))
-    found, _ = jax.jit(by_kernel.of_members)(both[0], frozen, batch, both[1], rates)
+    found, _ = jax.jit(by_kernel.of_members)(both[0], frozen, batch, both[1], numbers)
     alone = jax.jit(plain)
-    for member, rate in enumerate(rates):
-        expected, _ = alone(state, frozen, batch, key, rate)
+    for member, own_numbers in enumerate(members):
+        expected, _ = alone(state, frozen, batch, key, own_numbers.placed(plain.mesh))
         pairs = zip(jax.tree.leaves(found.trainable), jax.tree.leaves(expected.trainable), strict=True)
         for own, other in pairs:
             np.testing.assert_allclose(own[member], other, rtol=0, atol=2e-5)

@@ -27,6 +27,7 @@ from lift_jax.models.quantised import Quantised
 from lift_jax.models.resnet import ResNet
 from lift_jax.run import run
 from lift_jax.training import losses, optimizer
+from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.state import initial_state
 from lift_jax.training.step import TrainingStep
 from lift_jax.weights.backbone import Backbone
@@ -160,7 +161,11 @@ def test_devices_that_multiply_fp8(tiny_clip, platform, kind, capability, warnin
 
 @pytest.mark.parametrize("frozen_dtype", ["int8", pytest.param("fp8", marks=pytest.mark.slow)])
 def test_micro_batches_and_weights_in_pieces_take_the_same_step(tiny_clip, frozen_dtype):
-    built, mesh, tx = network(tiny_clip, frozen_dtype), placement.make_mesh(), lambda lr: optimizer.make(lr, 0.9, 0.0)
+    built, mesh, numbers = network(tiny_clip, frozen_dtype), placement.make_mesh(), Hyperparameters(0.1)
+
+    def tx(numbers):
+        return optimizer.make(numbers.lr, 0.9, 0.0)
+
     loss, generator = losses.make("LA", [300, 90, 40, 20, 9, 3, 1]), np.random.default_rng(0)
     batch = {
         "image": generator.integers(0, 256, (8, 16, 16, 3), np.uint8),
@@ -171,9 +176,9 @@ def test_micro_batches_and_weights_in_pieces_take_the_same_step(tiny_clip, froze
     for accumulate, fsdp in (1, False), (2, False), (1, True):
         placed = built.placed(mesh, fsdp)
         step = TrainingStep(built.classifier, loss, tx, built.input, mesh, accumulate, fsdp=fsdp)
-        state = initial_state(placed.parts, tx(0.1), mesh)
+        state = initial_state(placed.parts, tx(numbers), mesh)
         key, rows = jax.random.key(0), placement.shard_batch(batch, mesh)
-        ends.append(jax.device_get(jax.jit(step)(state, placed.parts.frozen, rows, key, jnp.float32(0.1))[0].trainable))
+        ends.append(jax.device_get(jax.jit(step)(state, placed.parts.frozen, rows, key, numbers)[0].trainable))
     for other in ends[1:]:
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-6), ends[0], other)
 

@@ -128,11 +128,19 @@ def test_a_sweep_trains_learning_rates_of_one_seed_at_once(configs, lone, tmp_pa
 def test_groups_of_a_sweep_are_those_that_one_program_holds(configs):
     alone = {"fsdp": True}, {"fsdp": True}, {"method": "zero_shot"}, {"method": "zero_shot", "seed": 3}
     plan = {}
-    for index, changes in enumerate([{}, {"seed": 3}, {"tau": 2.0}, {"lr": 0.2}, {"seed": 4}, *alone]):
+    for index, changes in enumerate([{}, {"seed": 3}, {"batch_size": 64}, {"lr": 0.2}, {"seed": 4}, *alone]):
         plan[index] = configs["a"].copy_and_resolve_references()
         plan[index].update(changes)
     assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6], [7], [8]]
     assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6], [7], [8]]
+
+
+def test_numbers_and_the_start_of_the_head_may_differ_in_one_program(configs):
+    own = {"momentum": 0.8}, {"weight_decay": 0.1}, {"tau": 2.0}, {"head_init": "class_mean"}
+    plan = {epath.Path(str(index)): configs["a"].copy_and_resolve_references() for index in range(5)}
+    for config, changes in zip(plan.values(), [{}, *own], strict=True):
+        config.update(changes)
+    assert [len(group) for group in sweep.groups(plan, 8)] == [5]
 
 
 def test_members_differ_from_one_another(configs, group):

@@ -13,6 +13,7 @@ from lift_jax.data.groups import GROUPS, class_groups
 from lift_jax.models import micro_batches, partition
 from lift_jax.run import run
 from lift_jax.training import losses
+from lift_jax.training.hyperparameters import Hyperparameters, stacked
 from lift_jax.training.state import TrainState
 from lift_jax.training.step import TrainingStep
 
@@ -24,7 +25,9 @@ def built(tiny_folder) -> Built:
 
 def take(built: Built, step: TrainingStep, state: TrainState, batch: dict, seed: int = 0):
     """The state and the metrics after a step on `batch`."""
-    return jax.jit(step)(state, built.network.parts.frozen, batch, jax.random.key(seed), built.objective.lr)
+    return jax.jit(step)(
+        state, built.network.parts.frozen, batch, jax.random.key(seed), built.objective.hyperparameters
+    )
 
 
 def one_step(built: Built, batch: dict, accumulate: int = 1, loss: losses.Loss | None = None):
@@ -98,7 +101,7 @@ def test_training_learns_and_leaves_the_frozen_part_alone(tiny_folder, method):
     step, state, batch = jax.jit(built.step()), built.state(), random_batch(32)
     values = []
     for _ in range(12):
-        state, result = step(state, frozen, batch, jax.random.key(0), built.objective.lr)
+        state, result = step(state, frozen, batch, jax.random.key(0), built.objective.hyperparameters)
         values.append(float(result.loss))
     assert min(values[-3:]) < values[0] - 0.05
     trains = built.network.tuning.trains
@@ -114,39 +117,59 @@ where neighbours in float32 are 2.4e-7 apart, and each of the five steps sums a 
 one product. The largest distance seen, over several kinds of CPU, is 1.3e-6."""
 
 
-def members_and_lone_runs(built: Built, rates: list[float], steps: int = 5):
+def members_and_lone_runs(built: Built, numbers: list[Hyperparameters], steps: int = 5):
     """The parameters of runs that train as members of one group, and of the same runs alone."""
     frozen, step, batches = built.network.parts.frozen, built.step(mirrored=True), [random_batch(8, i) for i in (0, 1)]
-    keys = [jax.random.key(seed) for seed in range(len(rates))]
+    keys = [jax.random.key(seed) for seed in range(len(numbers))]
     lone = []
-    for rate, key in zip(rates, keys, strict=True):
+    for own, key in zip(numbers, keys, strict=True):
         state = built.state()
         for i in range(steps):
-            state, _ = jax.jit(step)(state, frozen, batches[i % 2], key, jnp.float32(rate))
+            state, _ = jax.jit(step)(state, frozen, batches[i % 2], key, own.placed(built.mesh))
         lone.append(jax.device_get(state.trainable))
-    group = jax.tree.map(lambda x: jnp.stack([x] * len(rates)), built.state())
+    group = jax.tree.map(lambda x: jnp.stack([x] * len(numbers)), built.state())
     for i in range(steps):
         group, metrics = jax.jit(step.of_members)(
-            group, frozen, batches[i % 2], jnp.stack(keys), jnp.asarray(rates, jnp.float32)
+            group, frozen, batches[i % 2], jnp.stack(keys), stacked(numbers, built.mesh)
         )
-    assert metrics.loss.shape == (len(rates),)
-    return [jax.device_get(jax.tree.map(lambda x, i=i: x[i], group.trainable)) for i in range(len(rates))], lone
+    assert metrics.loss.shape == (len(numbers),)
+    return [jax.device_get(jax.tree.map(lambda x, i=i: x[i], group.trainable)) for i in range(len(numbers))], lone
 
 
 @pytest.mark.parametrize("method, loss", [("lift", "LA"), ("lora+ln_tuning", "LADE"), ("coop", "LA")])
 def test_a_group_of_one_ends_as_its_lone_run_to_the_last_bit(tiny_folder, method, loss):
-    (member,), (lone,) = members_and_lone_runs(build(small_config(tiny_folder, method=method, loss=loss)), [0.05])
+    (member,), (lone,) = members_and_lone_runs(
+        build(small_config(tiny_folder, method=method, loss=loss)), [Hyperparameters(0.05, 0.8, 3e-3, 0.7)]
+    )
     jax.tree.map(np.testing.assert_array_equal, member, lone)
 
 
 @pytest.mark.parametrize("method, loss", [("lift", "LA"), ("lora+ln_tuning", "LADE"), ("mask", "CB")])
 def test_members_of_a_larger_group_end_as_their_lone_runs(tiny_folder, method, loss):
     built = build(small_config(tiny_folder, method=method, loss=loss))
-    members, lone = members_and_lone_runs(built, [0.05, 0.02, 0.1])
+    members, lone = members_and_lone_runs(built, [Hyperparameters(0.05), Hyperparameters(0.02), Hyperparameters(0.1)])
     for one, other in zip(members, lone, strict=True):
         assert_close(one, other, MEMBERS_APART)
     apart = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), lone[0], lone[2])
     assert max(jax.tree.leaves(apart)) > 1e-3  # so that a member which took another's learning rate would be seen
+
+
+def test_members_have_their_own_momentum_weight_decay_and_tau(tiny_folder):
+    built, first = build(small_config(tiny_folder)), Hyperparameters(0.05)
+    others = [first._replace(momentum=0.5), first._replace(weight_decay=0.5), first._replace(tau=0.0)]
+    members, lone = members_and_lone_runs(built, [first, *others])
+    for one, other in zip(members, lone, strict=True):
+        assert_close(one, other, MEMBERS_APART)
+    for other in lone[1:]:
+        apart = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), lone[0], other)
+        assert max(jax.tree.leaves(apart)) > 100 * MEMBERS_APART
+
+
+def test_without_tau_the_logit_adjusted_loss_is_cross_entropy(built):
+    batch, key, numbers = random_batch(8), jax.random.key(0), built.objective.hyperparameters._replace(tau=0.0)
+    _, adjusted = jax.jit(built.step())(built.state(), built.network.parts.frozen, batch, key, numbers)
+    _, plain = one_step(built, batch, loss=losses.make("CE", built.data.train.class_counts))
+    np.testing.assert_allclose(adjusted.loss, plain.loss, rtol=1e-6)
 
 
 def files_of(workdir):
