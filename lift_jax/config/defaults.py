@@ -116,6 +116,8 @@ def _run(config: ml_collections.ConfigDict) -> None:
     config.fsdp = False  # keep the frozen weights in pieces over the devices; a training step gathers each for its use
     config.report = True  # draw report.html and report/*.png at the end; see lift_jax.report
     config.sweep = ""  # a grid of runs instead of one: "method=lift,lora seed=0,1,2"
+    config.auto = False  # choose hyperparameters by held-out training images first: docs/choosing.md
+    config.auto_minutes = 30.0  # for the choice and the last training
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:

@@ -111,6 +111,7 @@ KEYS: Mapping[str, Key] = {
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),
     "data.val_fraction": Key(low=0, high=1, open_high=True),
+    "data.group_column": Key(),
     "data.sampler": Key(),
     "data.randaugment": _whole(0, 100),
     "data.randaugment_magnitude": _whole(0, 30),
@@ -157,6 +158,8 @@ KEYS: Mapping[str, Key] = {
     "fsdp": Key("free"),
     "report": Key("free"),
     "sweep": Key("free"),
+    "auto": Key("free"),
+    "auto_minutes": Key("free", 0, 10**6, open_low=True),
 }
 """Every key of the config, by its whole name."""
 

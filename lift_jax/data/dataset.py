@@ -105,6 +105,7 @@ class Dataset:
         labels: int32 [images], in 0 .. classes - 1.
         class_names: one human-readable name a class, in label order.
         names_from: where the names come from, for messages: "the class folders", "names.txt, by position".
+        image_groups: the group of each image, which no split divides; None if each is on its own.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Dataset:
     labels: Int[np.ndarray, " images"]
     class_names: tuple[str, ...]
     names_from: str = ""
+    image_groups: Int[np.ndarray, " images"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -132,7 +134,10 @@ class Dataset:
     def subset(self, indices: Int[np.ndarray, " images"], name: str | None = None) -> "Dataset":
         """Makes a data set of the images `indices`, in that order, with the same classes."""
         source = SubsetSource(self.source, indices)
-        return dataclasses.replace(self, name=name or self.name, source=source, labels=self.labels[indices])
+        groups = None if self.image_groups is None else self.image_groups[indices]
+        return dataclasses.replace(
+            self, name=name or self.name, source=source, labels=self.labels[indices], image_groups=groups
+        )  # fmt: skip
 
 
 def source_path(source: Source, index: int) -> str | None:

@@ -18,6 +18,7 @@ def data_defaults() -> ConfigDict:
     data.val_fraction = (
         0.0  # share of each class that becomes the test split (not config.validation) where there is none
     )
+    data.group_column = ""  # csv: column of what no split divides, such as patient, camera or specimen
     data.sampler = "shuffle"  # or "balanced", "square_root", "class_aware": see samplers.EpochOrder
     data.randaugment = 0  # operations of RandAugment on each training crop; 0 for none, as in the papers
     data.randaugment_magnitude = 9  # from 0 to 30

@@ -67,6 +67,11 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     root, train_list, test_list, class_names = (
         expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
     )
+    if data.group_column and data.format != "csv":
+        raise UserError(
+            f"config.data.group_column is {data.group_column}, but config.data.format={data.format} has no columns; "
+            "write config.data.format=csv and name a table, or leave data.group_column out."
+        )
     match data.format:
         case "digits" | "letters":
             _check_unused(data.format, root=root, train_list=train_list, test_list=test_list, class_names=class_names)
@@ -76,7 +81,8 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
         case "folder":
             return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
-            return load_tables(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
+            share, column = data.val_fraction, data.group_column
+            return load_tables(root, train_list, test_list, class_names, data.name, share, seed, column)
         case "inaturalist":
             return load_inaturalist(root, train_list, test_list, class_names, data.level, data.name)
         case "tfds":

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+from lift_jax.data.image_groups import draw_whole
 from lift_jax.errors import UserError
 
 
 def hold_out(
-    labels: Int[np.ndarray, " images"], fraction: float, seed: int
+    labels: Int[np.ndarray, " images"],
+    fraction: float,
+    seed: int,
+    image_groups: Int[np.ndarray, " images"] | None = None,
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Divides images into a training and a test split in which each class has the same share.
 
@@ -20,6 +24,8 @@ def hold_out(
         labels: one integer an image.
         fraction: share that is held out, between 0 and 1 (both exclusive).
         seed: chooses the images.
+        image_groups: the group of each image; groups are then held out as a whole, about as many images. None if each
+            image is on its own.
 
     Returns:
         (training, test) indices, ascending.
@@ -33,14 +39,17 @@ def hold_out(
             f"share of the images to hold out, for example 0.2."
         )
     counts = [max(0, min(round(fraction * count), count - 1)) for count in np.bincount(labels).tolist()]
-    held_out = draw(labels, counts, np.random.default_rng(seed))
+    held_out = draw(labels, counts, np.random.default_rng(seed), image_groups)
     if not held_out.size:
         raise UserError(f"config.data.val_fraction={fraction} holds out no image at all; give a larger share.")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def draw(
-    labels: Int[np.ndarray, " images"], counts: Sequence[int], generator: np.random.Generator
+    labels: Int[np.ndarray, " images"],
+    counts: Sequence[int],
+    generator: np.random.Generator,
+    image_groups: Int[np.ndarray, " images"] | None = None,
 ) -> Int[np.ndarray, " drawn"]:
     """Draws so many images of each class; the indices are ascending.
 
@@ -48,6 +57,9 @@ def draw(
         labels: the class of each image.
         counts: how many images of each class are drawn [classes].
         generator: draws them.
+        image_groups: the group of each image; the numbers are then met as nearly as whole groups do.
     """
+    if image_groups is not None:
+        return draw_whole(labels, image_groups, counts, generator)
     drawn = [generator.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
     return np.sort(np.concatenate(drawn))

@@ -1,9 +1,14 @@
 """Tables: CSV files, and the `metadata.csv` or `metadata.jsonl` that Hugging Face image folders have."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from jaxtyping import Int
 
 from lift_jax.data import delimited, text
 from lift_jax.data.dataset import Dataset, is_folder, list_folder
@@ -33,6 +38,7 @@ class Row(NamedTuple):
         label: as it is written.
         name: the name of its class, or "" if there is no column for it beside that of the label.
         split: "train", "test" or "".
+        group: what the column of groups has, or "" if none was asked for.
         where: the table and the line, for messages.
     """
 
@@ -41,10 +47,18 @@ class Row(NamedTuple):
     name: str
     split: str
     where: str
+    group: str = ""
 
 
 def load_tables(
-    root: str, train_table: str, test_table: str, class_names: str, name: str, val_fraction: float, seed: int
+    root: str,
+    train_table: str,
+    test_table: str,
+    class_names: str,
+    name: str,
+    val_fraction: float,
+    seed: int,
+    group_column: str = "",
 ) -> tuple[Dataset, Dataset]:
     """Loads both splits from tables with a column of paths, one of labels, and possibly one named `split`.
 
@@ -60,15 +74,18 @@ def load_tables(
         name: name of the data set.
         val_fraction: share of each class that becomes the test split where there is none.
         seed: chooses that share.
+        group_column: the column that says which images belong together, such as patient; no split divides them. "" for
+            none.
 
     Raises:
         UserError: if a file or column is missing, or the labels are neither integers 0 to n-1 nor names.
     """
     if not train_table:
-        train_table, test_table, rows = _metadata(root)
+        train_table, test_table, rows = _metadata(root, group_column)
     else:
-        rows = [row._replace(split=row.split or "train") for row in read_table(train_table)]
-        rows += [row._replace(split="test") for row in (read_table(test_table) if test_table else [])]
+        rows = [row._replace(split=row.split or "train") for row in read_table(train_table, group_column)]
+        tested = read_table(test_table, group_column) if test_table else []
+        rows += [row._replace(split="test") for row in tested]
     if {row.split for row in rows} == {"test"}:
         raise UserError(f"{train_table} has no row of the training split.")
     labels = number_or_name([row.label for row in rows], [row.where for row in rows])
@@ -77,13 +94,36 @@ def load_tables(
         parts[row.split][0].append(row.path)
         parts[row.split][1].append(label)
     known = class_names or _names(rows, labels)
+    groups = _image_groups(rows) if group_column else {}
     if parts["test"][0]:
-        return from_paths(
+        train, test = from_paths(
             root, (train_table, *parts["train"]), (test_table or train_table, *parts["test"]), known, name
         )
+        train = dataclasses.replace(train, image_groups=groups.get("train"))
+        test = dataclasses.replace(test, image_groups=groups.get("test"))
+        _warn_of_divided(rows, group_column)
+        return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
-    kept, held_out = hold_out(whole.labels, val_fraction, seed)
+    whole = dataclasses.replace(whole, image_groups=groups.get("train"))
+    kept, held_out = hold_out(whole.labels, val_fraction, seed, whole.image_groups)
     return whole.subset(kept, f"{name} train"), whole.subset(held_out, f"{name} test")
+
+
+def _image_groups(rows: Sequence[Row]) -> dict[str, Int[np.ndarray, " images"]]:
+    """Numbers the groups of the images, and gives those of each split's images."""
+    _, numbers = np.unique([row.group for row in rows], return_inverse=True)
+    splits = np.array([row.split for row in rows])
+    return {split: numbers[splits == split] for split in ("train", "test")}
+
+
+def _warn_of_divided(rows: Sequence[Row], column: str) -> None:
+    """Warns of groups that the given splits divide."""
+    train, test = ({row.group for row in rows if row.group and row.split == split} for split in ("train", "test"))
+    if both := train & test:
+        logging.warning(
+            "%d of config.data.group_column=%s are in the training and the test split, for example %s; the test "
+            "accuracy is too high by them.", len(both), column, shown(min(both)),
+        )  # fmt: skip
 
 
 def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[str, str]:
@@ -101,11 +141,15 @@ def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[s
     return {label: row.name for label, row in first.items()}
 
 
-def read_table(path: str) -> list[Row]:
+def read_table(path: str, group_column: str = "") -> list[Row]:
     """Reads the rows of a CSV file, whatever its delimiter, or of a file of JSON lines.
 
+    Args:
+        path: the file.
+        group_column: the column that says which images belong together; "" for none.
+
     Raises:
-        UserError: if the file cannot be read, a column is missing, or a row has no path or no label.
+        UserError: if the file cannot be read, a column is missing, or a row has no path, no label, or no group.
     """
     content = text.read(path)
     is_json = path.lower().endswith(_JSON_LINES) or content.lstrip().startswith("{")
@@ -114,16 +158,30 @@ def read_table(path: str) -> list[Row]:
     if not lines:
         raise UserError(f"{path} has no rows; write a line for each image below the one that names the columns.")
     blank = [""] * len(lines)
-    used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split")]
+    group_column = _group_column(group_column, columns, path)
+    used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split", group_column)]
     rows = []
-    for line, file, label, name, split in zip(lines, *used, strict=True):
-        if not file or not label:
-            missing = label_column if file else file_column
+    for line, file, label, name, split, group in zip(lines, *used, strict=True):
+        if not file or not label or (group_column and not group):
+            missing = file_column if not file else label_column if not label else group_column
             raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
         if split and split.lower() not in _SPLITS:
             raise UserError(f"{path} line {line} has the split '{shown(split)}'; write train, val or test.")
-        rows.append(Row(file, label, name, _SPLITS.get(split.lower(), ""), f"{path} line {line}"))
+        rows.append(Row(file, label, name, _SPLITS.get(split.lower(), ""), f"{path} line {line}", group))
     return rows
+
+
+def _group_column(wanted: str, columns: Mapping[str, Sequence[str]], path: str) -> str:
+    """Finds the column that says which images belong together, as the table spells it; "" if none is wanted."""
+    if not wanted:
+        return ""
+    found = [each for each in columns if _column_name(each) == _column_name(wanted.strip())]
+    if not found:
+        raise UserError(
+            f"{path} has no column {shown(wanted)!r}, which config.data.group_column names; add it, or name one of "
+            f"{some(list(columns))}."
+        )
+    return found[0]
 
 
 def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, str]:
@@ -167,7 +225,11 @@ def _csv_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str
 
 def _header(line: str, delimiter: str, path: str) -> list[str]:
     rows = delimited.rows(line, delimiter, path)
-    return [re.sub(r"[\s-]+", "_", cell.lower()) for cell in rows[0].cells] if rows else []
+    return [_column_name(cell) for cell in rows[0].cells] if rows else []
+
+
+def _column_name(cell: str) -> str:
+    return re.sub(r"[\s-]+", "_", cell.lower())
 
 
 def _is_known(header: Sequence[str]) -> bool:
@@ -199,7 +261,7 @@ def _cell(value: Any) -> str:
     return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
-def _metadata(root: str) -> tuple[str, str, list[Row]]:
+def _metadata(root: str, group_column: str) -> tuple[str, str, list[Row]]:
     """Finds the `metadata.csv` or `metadata.jsonl` files under root."""
     if not root:
         raise UserError(
@@ -207,7 +269,7 @@ def _metadata(root: str) -> tuple[str, str, list[Row]]:
         )
     present = list_folder(root)
     if file := _metadata_in(root, present):
-        return file, "", [row._replace(split=row.split or "train") for row in read_table(file)]
+        return file, "", [row._replace(split=row.split or "train") for row in read_table(file, group_column)]
     found: dict[str, str] = {}
     rows: list[Row] = []
     for folder in sorted(present):
@@ -216,7 +278,8 @@ def _metadata(root: str) -> tuple[str, str, list[Row]]:
             continue
         if file := _metadata_in(os.path.join(root, folder), list_folder(os.path.join(root, folder))):
             found[split] = file
-            rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in read_table(file)]
+            found_rows = read_table(file, group_column)
+            rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in found_rows]
     if "train" not in found:
         raise UserError(
             f"{root} has no {' or '.join(_METADATA)}, and neither has its folder train; set data.train_list to the "

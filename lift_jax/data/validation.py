@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from lift_jax.data import text
 from lift_jax.data.dataset import Dataset
+from lift_jax.data.image_groups import folds
 from lift_jax.data.shown import shown, some
 from lift_jax.data.splits import draw
 from lift_jax.errors import UserError
@@ -66,7 +67,7 @@ fraction:0.1, or leave config.patience out."
 
 
 def hold_out(rule: str, train: Dataset, seed: int) -> HeldOut:
-    """Holds out a part of the training images. Every class keeps at least one image.
+    """Holds out a part of the training images. Every class keeps at least one image, and no group is divided.
 
     Args:
         rule: "balanced:K" for K images of each class that has more than K; "fraction:F" for the share F of each class,
@@ -83,6 +84,40 @@ def hold_out(rule: str, train: Dataset, seed: int) -> HeldOut:
     name = f"{train.name} (held out)"
     rest, validation = train.subset(kept), train.subset(held_out, name)
     return HeldOut(rest, validation, np.flatnonzero(validation.class_counts == 0))
+
+
+def cross(train: Dataset, count: int, seed: int) -> list[HeldOut]:
+    """Holds out each fold of the training images once.
+
+    A class that a fold would leave without an image is not held out there, nor is what belongs to the same group.
+
+    Args:
+        train: the training images.
+        count: the number of folds.
+        seed: divides the images.
+
+    Returns:
+        For each fold in which something is held out the training set without it.
+    """
+    fold = folds(train.labels, count, seed, train.image_groups)
+    cuts = []
+    for number in range(count):
+        held_out = _sparing(np.flatnonzero(fold == number), train)
+        if len(held_out):
+            kept = np.setdiff1d(np.arange(len(train)), held_out)
+            validation = train.subset(held_out, f"{train.name} (fold {number + 1} of {count})")
+            cuts.append(HeldOut(train.subset(kept), validation, np.flatnonzero(validation.class_counts == 0)))
+    return cuts
+
+
+def _sparing(held_out: Int[np.ndarray, " images"], train: Dataset) -> Int[np.ndarray, " images"]:
+    """Takes from images that are to be held out those whose classes would have no image left."""
+    left = train.class_counts - np.bincount(train.labels[held_out], minlength=train.num_classes)
+    needed = left[train.labels[held_out]] == 0
+    if train.image_groups is not None:
+        groups = train.image_groups[held_out]
+        needed = np.isin(groups, groups[needed])
+    return held_out[~needed]
 
 
 def _parse(rule: str) -> tuple[str, float] | None:
@@ -109,7 +144,13 @@ def _drawn(rule: str, train: Dataset, seed: int) -> Int[np.ndarray, " images"]:
             f"config.validation={rule} holds out no image at all, since the largest class has {largest:,} training "
             "images; write a number that leaves some to train on and some to hold out."
         )
-    return draw(train.labels, spared.tolist(), np.random.default_rng([_STREAM, seed]))
+    drawn = draw(train.labels, spared.tolist(), np.random.default_rng([_STREAM, seed]), train.image_groups)
+    if not len(drawn):
+        raise UserError(
+            f"config.validation={rule} holds out no image at all, since no group of config.data.group_column is small "
+            "enough; write a larger number, or leave data.group_column out."
+        )
+    return drawn
 
 
 def _spared(rule: str, counts: Int[np.ndarray, " classes"]) -> Int[np.ndarray, " classes"]:
@@ -133,6 +174,7 @@ def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:
     for index in range(len(train)):
         by_name.setdefault(posixpath.basename(_slashes(train.path(index))), []).append(index)
     held_out = np.unique([_find(line, by_name, train, f"{path} line {n}") for n, line in lines])
+    _check_undivided(held_out, train, path)
     left = train.class_counts - np.bincount(train.labels[held_out], minlength=train.num_classes)
     if not left.all():
         names = some([train.class_names[label] for label in np.flatnonzero(left == 0)])
@@ -140,6 +182,19 @@ def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:
             f"{path} holds out all training images of {names}; leave at least one of each class to train on."
         )
     return held_out
+
+
+def _check_undivided(held_out: Int[np.ndarray, " images"], train: Dataset, file: str) -> None:
+    """Refuses a list that names some images of a group, but not all."""
+    if train.image_groups is None:
+        return
+    kept = np.setdiff1d(np.arange(len(train)), held_out)
+    divided = kept[np.isin(train.image_groups[kept], train.image_groups[held_out])]
+    if len(divided):
+        raise UserError(
+            f"{file} holds out some images of a group of config.data.group_column, but not "
+            f"{shown(train.path(divided[0]))} ({len(divided):,} such); add them, or leave out the others."
+        )
 
 
 def _find(line: str, by_name: Mapping[str, list[int]], train: Dataset, where: str) -> int:

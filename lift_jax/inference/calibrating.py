@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 from lift_jax import data
 from lift_jax.data import Dataset
 from lift_jax.errors import UserError
+from lift_jax.evaluation.estimates import class_weights
 from lift_jax.files import check_file, expand, place, writing
 from lift_jax.inference import calibration, cross_fitting, labelled_images
 from lift_jax.inference.calibration import Calibration, Estimated, HeldOut, Measures, Tried
-from lift_jax.inference.cross_fitting import LEAST, Chosen, Rows
+from lift_jax.inference.cross_fitting import FOLDS, LEAST, Chosen, Rows
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
 from lift_jax.workdir import config_file, record
@@ -61,6 +62,7 @@ def calibrate(
     with Logs(None, to_stderr=True) as logs:
         rows = _rows(model, held_out, np.asarray(known.class_groups), logs)
     _check_number(len(rows.labels), held_out)
+    _check_groups(rows, held_out, model.config.data.group_column)
     chosen = cross_fitting.choose(rows, model.config.seed)
     made = Calibration(
         owner=calibration.owner(model.config, model.network, model.backbone),
@@ -112,6 +114,15 @@ def _check_number(count: int, held_out: Dataset) -> None:
         )
 
 
+def _check_groups(rows: Rows, held_out: Dataset, column: str) -> None:
+    """Refuses images of too few groups, which no folds could keep whole."""
+    if rows.image_groups is not None and (count := len(np.unique(rows.image_groups))) < FOLDS:
+        raise UserError(
+            f"{held_out.name} has images of {count} {column} alone (config.data.group_column), which cannot be divided "
+            f"into {FOLDS} folds; hold more out with config.validation in another run, or name others with --images."
+        )
+
+
 def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], logs: Logs) -> Rows:
     """Computes the logits of the images, of those that can be read."""
     loader = model.loader(dataset)
@@ -129,7 +140,8 @@ def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], l
     to_uniform = model.log_prior_shift("uniform")
     own = logits[:, 0] if to_uniform is None else logits[:, 0] + to_uniform
     zero_shot = logits[:, 1] if logits.shape[1] > 1 else None
-    return Rows(own, zero_shot, dataset.labels[index].astype(np.int64), model.log_prior, groups)
+    together = None if dataset.image_groups is None else dataset.image_groups[index]
+    return Rows(own, zero_shot, dataset.labels[index].astype(np.int64), model.log_prior, groups, together)
 
 
 def _described(source: str, log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> HeldOut:
@@ -168,7 +180,7 @@ def _measures(log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> 
     right = (predicted == labels).astype(np.float64)
     loss = -np.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
     errors = [
-        100 * cross_fitting.calibration_error(confidence[own], right[own], cross_fitting.class_weights(labels[own]))
+        100 * cross_fitting.calibration_error(confidence[own], right[own], class_weights(labels[own]))
         if np.count_nonzero(own) >= LEAST
         else None
         for own in cross_fitting.by_group(labels, rows.groups)

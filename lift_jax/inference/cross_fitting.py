@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from lift_jax.data.image_groups import folds
+from lift_jax.evaluation.estimates import class_mean, class_weights
 from lift_jax.evaluation.metrics import NUM_BINS
 from lift_jax.inference.adjustment import HIGHEST, LOWEST, Adjustment
 
@@ -39,6 +41,7 @@ class Rows:
         labels: the true classes.
         log_prior: the logarithm of each class's share of the training set.
         groups: the group of each class, from 0 to 2.
+        image_groups: the group of each image, which no fold divides; None if each is on its own.
     """
 
     logits: Float[np.ndarray, "n classes"]
@@ -46,12 +49,14 @@ class Rows:
     labels: Int[np.ndarray, " n"]
     log_prior: Float[np.ndarray, " classes"]
     groups: Int[np.ndarray, " classes"]
+    image_groups: Int[np.ndarray, " n"] | None = None
 
     def subset(self, chosen: np.ndarray) -> "Rows":
         """Gives some of the images, by their indices or by a mask."""
         zero_shot = None if self.zero_shot is None else self.zero_shot[chosen]
+        image_groups = None if self.image_groups is None else self.image_groups[chosen]
         return dataclasses.replace(
-            self, logits=self.logits[chosen], zero_shot=zero_shot, labels=self.labels[chosen]
+            self, logits=self.logits[chosen], zero_shot=zero_shot, labels=self.labels[chosen], image_groups=image_groups
         )  # fmt: skip
 
     @functools.cached_property
@@ -66,12 +71,6 @@ class Rows:
     def log_probabilities(self, adjustment: Adjustment) -> Float[np.ndarray, "n classes"]:
         """Gives the logarithms of the adjusted probabilities, float64."""
         return log_softmax(adjustment.divided(self.summed(adjustment), self.groups))
-
-
-def class_weights(labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Gives the weight of each image in a mean over the classes that have images; their sum is one."""
-    counts = np.bincount(labels)
-    return 1 / counts[labels] / np.count_nonzero(counts)
 
 
 def log_softmax(rows: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
@@ -129,7 +128,7 @@ def choose(rows: Rows, seed: int = 0) -> Chosen:
         rows: at least `LEAST` images.
         seed: divides the images into folds.
     """
-    fold = folds(rows.labels, seed)
+    fold = folds(rows.labels, FOLDS, seed, rows.image_groups)
     parts = [(rows.subset(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
     whole, by_fold = Adjustment(), [Adjustment()] * FOLDS
     steps = []
@@ -153,14 +152,6 @@ def choose(rows: Rows, seed: int = 0) -> Chosen:
     return Chosen(whole, _shared(predicted_groups(rows, whole)), steps, rows.log_probabilities(Adjustment()), after)
 
 
-def folds(labels: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
-    """Divides images into `FOLDS` folds of nearly the same size, in each of which a class has nearly the same share."""
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
-    fold = np.empty(len(labels), np.int64)
-    fold[order] = np.arange(len(labels)) % FOLDS
-    return fold
-
-
 def estimates(
     values: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]
 ) -> list[Estimate]:
@@ -169,7 +160,7 @@ def estimates(
     The standard error is that of a weighted mean. A group with fewer than `LEAST` images has none.
     """
     parts = by_group(labels, groups)
-    return [_estimate(values[own], class_weights(labels[own])) for own in parts]
+    return [_estimate(values[own], labels[own]) for own in parts]
 
 
 def by_group(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]) -> list[Bool[np.ndarray, " n"]]:
@@ -178,12 +169,8 @@ def by_group(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"])
     return [np.ones(len(labels), bool), *(own == group for group in range(3))]
 
 
-def _estimate(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> Estimate:
-    count = len(values)
-    if count < LEAST:
-        return Estimate(None, None)
-    mean = weights @ values
-    return Estimate(float(mean), float(np.sqrt(count / (count - 1) * np.sum((weights * (values - mean)) ** 2))))
+def _estimate(values: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Estimate:
+    return Estimate(*class_mean(values, labels)) if len(values) >= LEAST else Estimate(None, None)
 
 
 def calibration_error(

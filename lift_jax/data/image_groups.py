@@ -1,0 +1,90 @@
+"""Images that belong together, such as those of one patient or camera: no split and no fold divides them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+
+class ImageGroup(NamedTuple):
+    """Images that belong together.
+
+    Attributes:
+        images: their indices, ascending.
+        classes: their different classes, ascending.
+        counts: how many of them each of these classes has.
+    """
+
+    images: Int[np.ndarray, " images"]
+    classes: Int[np.ndarray, " classes"]
+    counts: Int[np.ndarray, " classes"]
+
+
+def draw_whole(
+    labels: Int[np.ndarray, " images"],
+    image_groups: Int[np.ndarray, " images"],
+    wanted: Sequence[int],
+    generator: np.random.Generator,
+) -> Int[np.ndarray, " drawn"]:
+    """Draws groups, about so many images of each class; every class keeps an image. The indices are ascending.
+
+    The groups come in random order, and each is drawn if it brings the numbers of its classes nearer to what is wanted.
+
+    Args:
+        labels: the class of each image.
+        image_groups: the group of each image.
+        wanted: how many images of each class are to be drawn [classes].
+        generator: gives the order.
+    """
+    groups = _groups(labels, image_groups)
+    missing, left = np.array(wanted), np.bincount(labels, minlength=len(wanted))
+    drawn = [np.zeros(0, np.int64)]
+    for index in generator.permutation(len(groups)):
+        images, classes, counts = groups[index]
+        after = missing[classes] - counts
+        is_nearer = np.abs(after).sum() < np.abs(missing[classes]).sum()
+        if is_nearer and (left[classes] > counts).all():
+            missing[classes], left[classes] = after, left[classes] - counts
+            drawn.append(images)
+    return np.sort(np.concatenate(drawn))
+
+
+def folds(
+    labels: Int[np.ndarray, " images"], count: int, seed: int, image_groups: Int[np.ndarray, " images"] | None = None
+) -> Int[np.ndarray, " images"]:
+    """Divides images into folds of nearly the same size, in each of which a class has nearly the same share.
+
+    Whole groups, the largest first, each go to the fold that has least of their classes so far.
+
+    Args:
+        labels: the class of each image.
+        count: the number of folds.
+        seed: chooses among equal divisions.
+        image_groups: the group of each image; None if each is on its own.
+
+    Returns:
+        The fold of each image, from 0 to count - 1.
+    """
+    generator, fold = np.random.default_rng(seed), np.empty(len(labels), np.int64)
+    if image_groups is None:
+        order = np.lexsort((generator.random(len(labels)), labels))
+        fold[order] = np.arange(len(labels)) % count
+        return fold
+    groups, totals = _groups(labels, image_groups), np.bincount(labels)
+    shares, sizes = np.zeros((count, len(totals))), np.zeros(count, np.int64)
+    largest_first = np.array([-len(group.images) for group in groups])
+    for index in np.lexsort((generator.random(len(groups)), largest_first)):
+        images, classes, counts = groups[index]
+        own = counts / totals[classes]
+        chosen = np.lexsort((sizes, np.round(shares[:, classes] @ own, 9)))[0]
+        fold[images] = chosen
+        shares[chosen, classes] += own
+        sizes[chosen] += len(images)
+    return fold
+
+
+def _groups(labels: Int[np.ndarray, " images"], image_groups: Int[np.ndarray, " images"]) -> list[ImageGroup]:
+    order = np.argsort(image_groups, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(image_groups[order])) + 1)
+    return [ImageGroup(images, *np.unique(labels[images], return_counts=True)) for images in parts if len(images)]
