@@ -1,5 +1,6 @@
 """How a function of parameters and a batch of canvases is run on the devices, whatever their number and hosts."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,19 +90,38 @@ class DeviceStep:
         Raises:
             UserError: if an image cannot be read; the same on all processes, once they are through with theirs.
         """
-        if placement.is_sharded(params):
-            start, fetch, batches = self._over_mesh(params), _from_mesh, _in_step(loader)
+        for batch, results in self.of_several([params], loader, [logs], desc):
+            yield batch, *results[0]
+
+    def of_several(
+        self, params: Sequence[Any], loader: TestLoader, logs: Sequence[Logs], desc: str
+    ) -> Iterator[tuple[Batch, list[tuple[Any, Any]]]]:
+        """Yields each batch, which is made once, with the sums and rows of several parameters.
+
+        Args:
+            params: of several networks that this step is for, placed alike.
+            loader: this host's examples.
+            logs: of each of them, for its progress bar.
+            desc: what the bars say.
+
+        Raises:
+            UserError: as for a call.
+        """
+        if placement.is_sharded(params[0]):
+            starts, fetch, batches = [self._over_mesh(each) for each in params], _from_mesh, _in_step(loader)
         else:
-            start, fetch, batches = self._on_this_host(params), _from_pmap, loader
+            starts, fetch, batches = [self._on_this_host(each) for each in params], _from_pmap, loader
         waiting = None
-        with processes.together(), logs.progress(loader.num_examples, desc, unit="images") as bar:
+        with processes.together(), contextlib.ExitStack() as shown:
+            bars = [shown.enter_context(each.progress(loader.num_examples, desc, unit="images")) for each in logs]
             for batch in batches:
-                result = start({key: values for key, values in batch.items() if key != "index"})
+                given = {key: values for key, values in batch.items() if key != "index"}
+                results = [start(given) for start in starts]
                 if waiting is not None:
-                    yield _fetched(*waiting, fetch, bar)
-                waiting = batch, result
+                    yield _fetched(*waiting, fetch, bars)
+                waiting = batch, results
             if waiting is not None:
-                yield _fetched(*waiting, fetch, bar)
+                yield _fetched(*waiting, fetch, bars)
 
     def _on_this_host(self, params: Any) -> Callable[[Batch], Any]:
         replicas, count = placement.local_replicas(params), jax.local_device_count()
@@ -122,11 +142,14 @@ class DeviceStep:
         return start
 
 
-def _fetched(batch: Batch, result: Any, fetch: Callable[[Any], tuple[Any, Any]], bar: Any) -> tuple[Batch, Any, Any]:
-    sums, rows = fetch(result)
+def _fetched(
+    batch: Batch, results: Sequence[Any], fetch: Callable[[Any], tuple[Any, Any]], bars: Sequence[Any]
+) -> tuple[Batch, list[tuple[Any, Any]]]:
+    fetched = [fetch(result) for result in results]
     real = int(batch["mask"].sum())
-    bar.update(real, images=real)
-    return batch, sums, rows
+    for bar in bars:
+        bar.update(real, images=real)
+    return batch, fetched
 
 
 def _from_pmap(result: Any) -> tuple[Any, Any]:

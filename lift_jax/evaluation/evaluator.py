@@ -105,16 +105,36 @@ class Evaluator:
         Returns:
             The counts over all hosts, as NumPy arrays, and the prediction of every example.
         """
-        total = jax.tree.map(_wide, jax.device_get(metrics.no_counts(self._classifier.head.num_classes)))
-        rows = [(np.zeros(0, np.int32),) * 3 + (np.zeros(0, np.float32),)]
-        params = with_features(self._classifier, params)
-        for batch, counts, (prediction, confidence) in self.step(params, loader, logs, desc):
-            total = total + jax.tree.map(_wide, counts)
+        return self.of_several([params], loader, [logs], desc)[0]
+
+    def of_several(
+        self, params: Sequence[Tree], loader: TestLoader, logs: Sequence[Logs], desc: str
+    ) -> list[tuple[metrics.Counts, Predictions]]:
+        """Evaluates all examples, which are read once, with several parameters.
+
+        Args:
+            params: of classifiers that differ in nothing else, placed on the mesh.
+            loader: this host's examples.
+            logs: of each of them, for its progress bar.
+            desc: what the bars say.
+
+        Returns:
+            For each of them what a call gives.
+        """
+        none = jax.tree.map(_wide, jax.device_get(metrics.no_counts(self._classifier.head.num_classes)))
+        totals = [none] * len(params)
+        rows = [[(np.zeros(0, np.int32),) * 3 + (np.zeros(0, np.float32),)] for _ in params]
+        params = [with_features(self._classifier, each) for each in params]
+        for batch, results in self.step.of_several(params, loader, logs, desc):
             real = batch["mask"]
-            rows.append((batch["index"][real], batch["label"][real], prediction[real], confidence[real]))
+            index, label = batch["index"][real], batch["label"][real]
+            for member, (counts, (prediction, confidence)) in enumerate(results):
+                totals[member] = totals[member] + jax.tree.map(_wide, counts)
+                rows[member].append((index, label, prediction[real], confidence[real]))
         if jax.process_count() > 1:
-            total = jax.tree.map(lambda x: x.sum(axis=0), multihost_utils.process_allgather(total))
-        return total, Predictions(*ordered_rows(rows))
+            gathered = multihost_utils.process_allgather(totals)
+            totals = jax.tree.map(lambda x: x.sum(axis=0), gathered)
+        return [(total, Predictions(*ordered_rows(own))) for total, own in zip(totals, rows, strict=True)]
 
 
 def _wide(counts: np.ndarray) -> np.ndarray:

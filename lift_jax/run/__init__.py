@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -15,7 +15,7 @@ from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.run.job import check, program_key
 from lift_jax.run.opening import Mode, Opened, opened
-from lift_jax.run.results import Results, evaluate
+from lift_jax.run.results import Evaluated, Results, evaluate, shares_test_images
 from lift_jax.run.training import one_program, train, train_one_of_several, train_together
 
 __all__ = ["Loaded", "Mode", "Results", "check", "default_workdir", "program_key", "run", "run_together"]
@@ -61,13 +61,13 @@ def run(
             )
     with opened(resolved, workdir, mode, checkpoint, loaded, launched) as made:
         network = train(made) if made.job.trains else made.job.network
-        return _evaluate(made, network, made.evaluator)
+        return _evaluate([made], [network], made.evaluator)[0]
 
 
 def run_together(
     plan: Mapping[epath.Path, ml_collections.ConfigDict], loaded: Loaded | None = None
 ) -> list[Results | DivergedError]:
-    """Trains several runs at once, on one backbone and in one program, and then evaluates one after the other.
+    """Trains several runs at once, on one backbone and in one program, and evaluates them on the same test images.
 
     Each run is what it would be alone (see `run`), up to float32 rounding, and goes on from its own newest checkpoint.
     Runs that one program cannot hold train one after the other; besides those of different `program_key` these are
@@ -93,12 +93,7 @@ def run_together(
         ]
         at_once = one_program(runs)
         trained = train_together(runs) if at_once else [train_one_of_several(each) for each in runs]
-        results: list[Results | DivergedError] = []
-        for each, network in zip(runs, trained, strict=True):
-            with each.logs.speaking():
-                evaluator = runs[0].evaluator if at_once else each.evaluator  # compiled once for all
-                diverged = isinstance(network, DivergedError)
-                results.append(network if diverged else _evaluate(each, network, evaluator))
+        results = _results(runs, trained, at_once)
         for end, result in reversed(list(zip(ends, results, strict=True))):
             with contextlib.suppress(DivergedError), end:  # a workdir without a checkpoint is taken away again
                 if isinstance(result, DivergedError):
@@ -106,9 +101,27 @@ def run_together(
     return results
 
 
-def _evaluate(run: Opened, network: Network, evaluator: Evaluator) -> Results:
-    with preemption.leaving(run.logs.info), processes.connected():
-        return evaluate(run.job, network, run.folder.local, evaluator, run.logs)
+def _results(
+    runs: Sequence[Opened], trained: Sequence[Network | DivergedError], at_once: bool
+) -> list[Results | DivergedError]:
+    """Evaluates runs, all at once where this is possible; those that have diverged are left out."""
+    ended = [(run, network) for run, network in zip(runs, trained, strict=True) if isinstance(network, Network)]
+    if at_once and ended and shares_test_images([run.job for run, _ in ended]):
+        parts = [ended]
+    else:
+        parts = [[each] for each in ended]
+    results: list[Results] = []
+    for part in parts:
+        evaluator = runs[0].evaluator if at_once else part[0][0].evaluator  # compiled once for all
+        results += _evaluate([run for run, _ in part], [network for _, network in part], evaluator)
+    found = iter(results)
+    return [next(found) if isinstance(network, Network) else network for network in trained]
+
+
+def _evaluate(runs: Sequence[Opened], networks: Sequence[Network], evaluator: Evaluator) -> list[Results]:
+    with preemption.leaving(runs[0].logs.info), processes.connected():
+        evaluated = [Evaluated(r.job, n, r.folder.local, r.logs) for r, n in zip(runs, networks, strict=True)]
+        return evaluate(evaluated, evaluator)
 
 
 def default_workdir(config_path: str) -> Path:

@@ -1,8 +1,9 @@
 """Evaluates a run, and writes down its results."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,32 +25,77 @@ VALIDATION = "validation"
 """The section of eval.json, and the split of metrics.jsonl, that tell of the held-out images."""
 
 
-def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, logs: Logs) -> Results:
-    """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results together."""
-    config, resolution = job.config, network.input.resolution
+class Evaluated(NamedTuple):
+    """A run that is evaluated: what it is, the network that its results are of, its folder, and its logs."""
+
+    job: Job
+    network: Network
+    workdir: Path
+    logs: Logs
+
+
+def shares_test_images(jobs: Sequence[Job]) -> bool:
+    """Tells whether runs that differ in nothing but members' own keys are tested on the same views of the same images.
+
+    The seed chooses the views of the mode "random", and what becomes the test split of a data set that has none.
+    """
+    config = jobs[0].config
+    draws = config.data.val_fraction > 0 or (config.tte.enabled and config.tte.mode == "random")
+    return not draws or len({job.config.seed for job in jobs}) == 1
+
+
+def evaluate(runs: Sequence[Evaluated], evaluator: Evaluator) -> list[Results]:
+    """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results of each run.
+
+    Args:
+        runs: one run, or several that `shares_test_images` allows; each test image is then read once for all of them.
+        evaluator: evaluates any of their networks.
+    """
+    config, resolution = runs[0].job.config, runs[0].network.input.resolution
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
-    results: Results = {}
-    predictions: dict[str, Predictions] = {}
+    results: list[Results] = [{} for _ in runs]
+    predictions: list[dict[str, Predictions]] = [{} for _ in runs]
     began = time.monotonic()
     for section, mode in modes.items():
-        loader = job.data.test_loader(resolution, mode)
+        loader = runs[0].job.data.test_loader(resolution, mode)
         if section == "tte":
             seconds = loader.num_views * (time.monotonic() - began)
-            logs.info(
+            _say(
+                runs,
                 f"tte: {loader.num_views} views an image take up to {loader.num_views} times as long, about "
-                f"{duration(seconds)}; --config.tte.enabled=False leaves them out."
+                f"{duration(seconds)}; --config.tte.enabled=False leaves them out.",
             )
-        counts, predictions[section] = evaluator(network.params, loader, logs, f"evaluation, {section}")
-        results[section] = metrics.summarize(counts, class_groups=job.data.groups)
+        params, logs = [each.network.params for each in runs], [each.logs for each in runs]
+        counted = evaluator.of_several(params, loader, logs, f"evaluation, {section}")
+        for each, own, rows, (counts, predicted) in zip(runs, results, predictions, counted, strict=True):
+            own[section] = metrics.summarize(counts, class_groups=each.job.data.groups)
+            rows[section] = predicted
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
         share = loader.bytes_per_image / (loader.num_views * 3 * 4 * resolution**2)
-        logs.info(
+        _say(
+            runs,
             f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
-            f"{share:.1%} of what float32 views would take."
+            f"{share:.1%} of what float32 views would take.",
         )
+    for each, own, rows in zip(runs, results, predictions, strict=True):
+        with each.logs.speaking():
+            _finish(each, own, rows, evaluator)
+    return results
+
+
+def _say(runs: Sequence[Evaluated], sentence: str) -> None:
+    for each in runs:
+        with each.logs.speaking():
+            each.logs.info(sentence)
+
+
+def _finish(run: Evaluated, results: Results, predictions: dict[str, Predictions], evaluator: Evaluator) -> None:
+    """Evaluates a run on its held-out images if it has any, and writes down all results together."""
+    job, network, workdir, logs = run
+    config, resolution = job.config, network.input.resolution
     steps = job.data.train_loader(resolution).num_steps
     if not job.trains:  # then these results take the place of earlier ones
-        logs.resume(steps, without=modes)
+        logs.resume(steps, without=results)
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = validate(job, network, evaluator, logs)
@@ -63,7 +109,6 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
         _write_results(job, workdir, results, predictions)
         if config.report:
             _report(job, workdir, logs)
-    return results
 
 
 def validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
