@@ -16,10 +16,12 @@ Every key of the config can be set by --config.KEY=VALUE. This prints them all, 
 
     python -m lift_jax.main --config configs/folder.py --print_config
 
+With --config.auto=True hyperparameters are chosen by held-out training images first, within --config.auto_minutes=30.
+
 lift_jax/config/defaults.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from absl import flags
@@ -40,7 +42,7 @@ _CHECKPOINT = flags.DEFINE_string(
     "With --mode eval: a checkpoint's folder instead of the newest, or the authors' file checkpoint.pth.tar.",
 )
 _MEMBERS = flags.DEFINE_integer(
-    "members", 8, "With config.sweep: how many runs that differ in seed and lr alone train at once.", lower_bound=1
+    "members", 8, "With config.sweep or config.auto: how many runs of one program train at once.", lower_bound=1
 )
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print all keys of the config with their values, and stop.")
 _COORDINATOR = flags.DEFINE_string(
@@ -78,6 +80,7 @@ def main(argv: Sequence[str]) -> None:
     from lift_jax.cluster import processes
     from lift_jax.files import place
     from lift_jax.run import default_workdir, run
+    from lift_jax.run.automatic import run_automatic
     from lift_jax.workdir import given_checkpoint
     from lift_jax.workdir.logs import process_start
 
@@ -90,10 +93,21 @@ def main(argv: Sequence[str]) -> None:
     by_hand = config_flags.get_override_values(flags.FLAGS["config"])
     mode: Any = _MODE.value  # absl keeps it to the two that there are
     checkpoint = None if _CHECKPOINT.value is None else given_checkpoint.find(_CHECKPOINT.value)
-    if config.sweep:
+    if config.auto:
+        _refuse_with_auto(mode, by_hand)
+        run_automatic(config, workdir, set(by_hand), _MEMBERS.value)
+    elif config.sweep:
         sweep.run(config, workdir, by_hand=set(by_hand), mode=mode, checkpoint=checkpoint, members=_MEMBERS.value)
     else:
         run(config, workdir, mode, checkpoint, process_start())
+
+
+def _refuse_with_auto(mode: str, by_hand: Collection[str]) -> None:
+    """Refuses what config.auto cannot go together with."""
+    if mode == "eval":
+        raise UserError("config.auto chooses before a training; leave it out to evaluate the run that it has made.")
+    if "sweep" in by_hand:
+        raise UserError("config.auto and config.sweep are both given; keep one of them.")
 
 
 def entry_point() -> None:

@@ -1,32 +1,25 @@
 """A grid of runs: every combination of some keys' values, with means and standard deviations over seeds."""
 
 import ast
-import contextlib
 import itertools
 import math
 import statistics
-import tempfile
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import ml_collections
 from etils import epath
-from jax.experimental.compilation_cache import compilation_cache
 
 from lift_jax import config as lift_config
-from lift_jax.config import keys as config_keys
 from lift_jax.config.keys import nearest_key
 from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation import metrics
-from lift_jax.run import Loaded, Mode, Results, check, program_key, run_together
-from lift_jax.run import run as run_one
-from lift_jax.workdir import config_file, storage
+from lift_jax.run import Loaded, Mode, Results, check
+from lift_jax.run.several import MEMBERS, groups, programs_compiled_once, refuse_others, run_group
+from lift_jax.workdir import storage
 
 Grid = dict[str, tuple[Any, ...]]
-
-MEMBERS = 8
-"""How many runs train at once if nothing else is asked for."""
 
 
 def parse(text: str) -> Grid:
@@ -91,48 +84,15 @@ def run(
         plan[folder] = _name({k: v for k, v in chosen.items() if k != "seed"}) or "run", one
         resolved = check(one)
         if mode == "train" and (folder / "eval.json").is_file():
-            _refuse_others(folder, resolved)
+            refuse_others(folder, resolved)
             done[folder] = _results(folder)
     ended: dict[epath.Path, Results | DivergedError] = dict(done)
     loaded = Loaded()
     with programs_compiled_once():
         for group in groups({folder: one for folder, (_, one) in plan.items()}, members if mode == "train" else 1):
             left = {folder: one for folder, one in group.items() if folder not in done}
-            ended |= _run_group(left, mode, checkpoint, loaded)
+            ended |= run_group(left, mode, checkpoint, loaded)
     _tell(plan, ended, workdir, config.report)
-
-
-def groups(
-    plan: Mapping[epath.Path, ml_collections.ConfigDict], members: int
-) -> list[dict[epath.Path, ml_collections.ConfigDict]]:
-    """Divides runs into groups of at most `members` that can train as one program (see `lift_jax.run.program_key`)."""
-    by_program: dict[Hashable, list[epath.Path]] = {}
-    for folder, config in plan.items():
-        by_program.setdefault(program_key(lift_config.resolve(config)), []).append(folder)
-    return [
-        {folder: plan[folder] for folder in folders[start : start + members]}
-        for folders in by_program.values()
-        for start in range(0, len(folders), members)
-    ]
-
-
-def _run_group(
-    group: Mapping[epath.Path, ml_collections.ConfigDict],
-    mode: Mode,
-    checkpoint: epath.PathLike | None,
-    loaded: Loaded,
-) -> dict[epath.Path, Results | DivergedError]:
-    """Runs a group; gives for each run its results, or why it ended early if its loss is no longer a number."""
-    if len(group) > 1:
-        print(f"{len(group)} runs train at once: {', '.join(folder.name for folder in group)}")
-        return dict(zip(group, run_together(group, loaded), strict=True))
-    ended: dict[epath.Path, Results | DivergedError] = {}
-    for folder, config in group.items():
-        try:
-            ended[folder] = run_one(config, folder, mode, checkpoint, loaded=loaded)
-        except DivergedError as error:
-            ended[folder] = error
-    return ended
 
 
 def _tell(
@@ -163,52 +123,10 @@ def _tell(
         raise UserError(f"{len(diverged)} of {len(plan)} runs are not in the table, {', '.join(diverged)}: {first}")
 
 
-_PROGRAMS = {
-    "jax_compilation_cache_dir": "",  # a folder for the time of the sweep
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-    "jax_persistent_cache_min_entry_size_bytes": -1,
-}
-
-
-@contextlib.contextmanager
-def programs_compiled_once() -> Iterator[None]:
-    """Lets runs share what is compiled: each traces its own programs, but equal ones, of two seeds say, compile once.
-
-    JAX's cache of compiled programs does this, in a temporary folder unless the user has set one.
-    """
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        yield
-        return
-    before = {key: jax.config.values[key] for key in _PROGRAMS}
-    with tempfile.TemporaryDirectory(prefix="lift_jax-programs-") as folder:
-        try:
-            _configure(_PROGRAMS | {"jax_compilation_cache_dir": folder})
-            yield
-        finally:
-            _configure(before)
-
-
-def _configure(values: Mapping[str, Any]) -> None:
-    compilation_cache.reset_cache()  # which else stays where it was first asked for
-    for key, value in values.items():
-        jax.config.update(key, value)
-
-
 def _results(folder: epath.Path) -> Results:
     from lift_jax.report import files  # matplotlib takes a second to import
 
     return files.read_results(folder)
-
-
-def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:
-    """Refuses a result that is there but belongs to another config: the table would show it under a wrong name."""
-    without_effect = config_keys.without_effect(config_keys.KEYS)
-    changed = {
-        key: values for key, values in config_file.differences(folder, config).items() if key not in without_effect
-    }
-    if changed:
-        said = ", ".join(f"{key} {old!r} instead of {new!r}" for key, (old, new) in changed.items())
-        raise UserError(f"{folder} was done with {said}; name another folder with --workdir, or remove this one.")
 
 
 def _compare(names: Sequence[str], workdir: epath.Path) -> None:
