@@ -1,6 +1,7 @@
 """A run that is calibrated: what is written, what is answered by it, and what is refused."""
 
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -21,8 +22,9 @@ from lift_jax import calibrate, predict, report
 from lift_jax import config as lift_config
 from lift_jax.data.digits import DIGIT_NAMES, load_digits
 from lift_jax.errors import UserError
-from lift_jax.export import verify
-from lift_jax.export.classifier import description, function
+from lift_jax.export import __main__ as export_command
+from lift_jax.export import onnx, stablehlo
+from lift_jax.export.classifier import description
 from lift_jax.inference import calibrating, calibration, compact, labelled_images
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration_summary import describe
@@ -91,6 +93,12 @@ def adjusted(model: Model, **changes) -> Model:
     calibration = model.calibration
     assert calibration is not None
     return dataclasses.replace(model, calibration=calibration.model_copy(update={"adjustment": Adjustment(**changes)}))
+
+
+def squares_of(model: Model, images: np.ndarray) -> np.ndarray:
+    """The images as an exported graph takes them."""
+    (batch,) = model.loader(model.dataset(list(images), "images"), tte=False)
+    return batch["image"][batch["mask"]]
 
 
 def change(workdir: Path, **changes) -> None:
@@ -332,16 +340,46 @@ class TestExports:
         np.testing.assert_array_equal(lift_jax.load(file).predict(digits), changed.predict(digits))
         np.testing.assert_array_equal(lift_jax.load(file, raw=True).predict(digits), raw.predict(digits))
 
-    def test_a_graph_says_what_is_not_in_it(self, model, raw):
-        assert "calibration_left_out" not in description(raw, False)
-        left_out = description(adjusted(model, **ADJUSTED), False)["calibration_left_out"]
-        assert {key: left_out[key] for key in ADJUSTED} == ADJUSTED
+    def test_a_graph_says_what_is_in_it(self, model, raw):
+        assert description(raw, False)["calibration"] is None
+        told = description(adjusted(model, **ADJUSTED), False)
+        assert told["calibration"] == {"where": "inside the model", **ADJUSTED}
+        assert told["probabilities"] == "softmax(logits)" and "log_prior" not in told
 
-    @pytest.mark.slow
-    def test_an_export_is_compared_with_the_run_as_it_is(self, model):
+    @pytest.mark.parametrize("form", ["stablehlo", "onnx"])
+    def test_a_graph_answers_as_the_run(self, model, raw, tmp_path, digits, form):
+        if form == "onnx":
+            pytest.importorskip("jax2onnx", reason="needs jax2onnx and onnxruntime")
         changed = adjusted(model, **ADJUSTED)
-        images = verify.images(changed, [], most=4)
-        assert verify.difference(changed, jax.jit(function(changed)), images) < 1e-4
+        squares = squares_of(changed, digits)
+        write = onnx.write if form == "onnx" else functools.partial(stablehlo.write, squares=True)
+        read = onnx.read if form == "onnx" else stablehlo.read
+        sizes = []
+        for exported in changed, raw:
+            file = write(exported, tmp_path)
+            found = special.softmax(read(file)(squares), axis=1)
+            np.testing.assert_allclose(found, exported.predict(digits), atol=1e-5)
+            sizes.append(file.stat().st_size)
+        assert form == "onnx" or sizes[0] < 1.5 * sizes[1]  # StableHLO has the frozen weights of both towers once
+
+    def test_with_and_without_it_by_the_command(self, calibrated, tmp_path, capsys):
+        workdir = shutil.copytree(calibrated, tmp_path / "run")
+        change(workdir, adjustment=ADJUSTED)
+        told = []
+        for flags in [], ["--raw"]:
+            words = ["--workdir", str(workdir), "--format=stablehlo", "--squares", f"--output={tmp_path}", *flags]
+            assert export_command.main(words) == 0
+            assert "are the run's" in capsys.readouterr().out
+            told.append(json.loads((tmp_path / "model.json").read_text())["calibration"])
+        assert told == [{"where": "inside the model", **ADJUSTED}, None]
+
+    def test_weights_alone_are_compared_without_it(self, calibrated, tmp_path, capsys):
+        workdir = shutil.copytree(calibrated, tmp_path / "run")
+        change(workdir, adjustment=ADJUSTED)
+        assert (
+            export_command.main(["--workdir", str(workdir), "--format=merged", f"--output={tmp_path / 'merged'}"]) == 0
+        )
+        assert "are the run's" in capsys.readouterr().out
 
 
 class TestEvaluation:
