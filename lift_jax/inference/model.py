@@ -90,14 +90,14 @@ class Model:
         The prior says how frequent the classes are expected to be among the images (`lift_jax.training.priors` has the
         formulas):
 
-            "uniform":   every class is equally likely beforehand, as in the paper's evaluation;
-            "training":  the classes are as frequent as in the training set, which suits images that come from where
-                         the training images came from;
-            "estimate":  the classes are as frequent as the images themselves suggest (see
-                         `lift_jax.inference.deciding.estimate_prior`), which takes some hundred images;
-            weights:     the classes are as frequent as you say;
-            None:        as the calibration of the run says (see `lift_jax.inference.calibrating`), or "uniform" where
-                         there is none. Any other prior takes the place of the calibrated one.
+        - "uniform": every class is equally likely beforehand, as in the paper's evaluation;
+        - "training": the classes are as frequent as in the training set, which suits images that come from where the
+          training images came from;
+        - "estimate": the classes are as frequent as the images themselves suggest (see
+          `lift_jax.inference.deciding.estimate_prior`), which takes some hundred images;
+        - weights: the classes are as frequent as you say;
+        - None: as the calibration of the run says (see `lift_jax.inference.calibrating`), or "uniform" where there is
+          none. Any other prior takes the place of the calibrated one.
 
         `lift_jax.inference.deciding` makes other answers of the probabilities than the most probable class.
 
