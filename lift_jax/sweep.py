@@ -124,9 +124,9 @@ def _tell(
 
 
 def _results(folder: epath.Path) -> Results:
-    from lift_jax.report import files  # matplotlib takes a second to import
+    from lift_jax.report import results_file  # matplotlib takes a second to import
 
-    return files.read_results(folder)
+    return results_file.read(folder / "eval.json").metrics()
 
 
 def _compare(names: Sequence[str], workdir: epath.Path) -> None:
