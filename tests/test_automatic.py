@@ -136,7 +136,7 @@ def test_methods_without_a_head_of_their_own_are_refused(method, tmp_path):
 @pytest.mark.slow
 def test_a_search_ends_in_an_ordinary_run_and_goes_on_after_a_kill(tiny_folder, tmp_path, capsys):
     by_hand = {"tau", "weight_decay", "head_init", "tuner.dim"}
-    config = small_config(tiny_folder, validation="balanced:2", auto=True, num_epochs=2)
+    config = small_config(tiny_folder, validation="balanced:2", auto=True)
     config.tte.enabled = False
     results = run_automatic(config, tmp_path / "run", by_hand)
     out = capsys.readouterr().out

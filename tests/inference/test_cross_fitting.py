@@ -136,7 +136,7 @@ def test_the_gain_of_pure_chance_is_none():
 @settings(max_examples=30, deadline=None)
 def test_folds_are_even_and_have_all_classes_alike(labels, seed):
     labels = np.array(labels)
-    fold = cross_fitting.folds(labels, seed)
+    fold = cross_fitting.folds(labels, cross_fitting.FOLDS, seed)
     sizes = np.bincount(fold, minlength=cross_fitting.FOLDS)
     assert sizes.max() - sizes.min() <= 1
     for label in np.unique(labels):
