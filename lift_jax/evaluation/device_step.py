@@ -1,6 +1,5 @@
 """How a function of parameters and a batch of canvases is run on the devices, whatever their number and hosts."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -112,8 +111,7 @@ class DeviceStep:
         else:
             starts, fetch, batches = [self._on_this_host(each) for each in params], _from_pmap, loader
         waiting = None
-        with processes.together(), contextlib.ExitStack() as shown:
-            bars = [shown.enter_context(each.progress(loader.num_examples, desc, unit="images")) for each in logs]
+        with processes.together(), _Bars(logs, loader.num_examples, desc) as bars:
             for batch in batches:
                 given = {key: values for key, values in batch.items() if key != "index"}
                 results = [start(given) for start in starts]
@@ -143,13 +141,32 @@ class DeviceStep:
 
 
 def _fetched(
-    batch: Batch, results: Sequence[Any], fetch: Callable[[Any], tuple[Any, Any]], bars: Sequence[Any]
+    batch: Batch, results: Sequence[Any], fetch: Callable[[Any], tuple[Any, Any]], bars: "_Bars"
 ) -> tuple[Batch, list[tuple[Any, Any]]]:
     fetched = [fetch(result) for result in results]
-    real = int(batch["mask"].sum())
-    for bar in bars:
-        bar.update(real, images=real)
+    bars.update(int(batch["mask"].sum()))
     return batch, fetched
+
+
+class _Bars:
+    """The progress bars of several networks, each of which speaks in its own logs."""
+
+    def __init__(self, logs: Sequence[Logs], total: int, desc: str):
+        self._bars = [(each, each.progress(total, desc, unit="images")) for each in logs]
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for logs, bar in self._bars:
+            with logs.speaking():
+                bar.close()
+
+    def update(self, images: int) -> None:
+        """Counts so many more images."""
+        for logs, bar in self._bars:
+            with logs.speaking():
+                bar.update(images, images=images)
 
 
 def _from_pmap(result: Any) -> tuple[Any, Any]:

@@ -158,6 +158,7 @@ def test_each_console_log_tells_of_its_own_run(configs, lone, group):
     for name in configs:
         text = (group / name / "console.log").read_text()
         assert text.count("3/3 steps in") == 2 and text.count("The first step was done") == 1
+        assert text.count("evaluation, plain: 600/600 images in") == 1
     assert said(group / "a") == said(lone("a"))
 
 
