@@ -67,6 +67,9 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     root, train_list, test_list, class_names = (
         expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
     )
+    if data.format != "folder":  # Whose splits are folders of the root.
+        train_list, test_list = _found(train_list, root), _found(test_list, root)
+    class_names = _found(class_names, root)
     match data.format:
         case "digits" | "letters":
             _check_unused(data.format, root=root, train_list=train_list, test_list=test_list, class_names=class_names)
@@ -82,6 +85,12 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
         case "tfds":
             return load_records(data.name, root, train_list, test_list, class_names, data.level)
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")
+
+
+def _found(path: str, root: str) -> str:
+    """Gives the path of a file that is named from the root, where the current folder has none of that name."""
+    below = os.path.join(root, path)
+    return below if path and not os.path.exists(path) and os.path.isfile(below) else path
 
 
 def _check_unused(form: str, **paths: str) -> None:

@@ -66,7 +66,7 @@ class CosineHead(Head):
 
 
 class L2NormedHead(Head):
-    """x w_c / |w_c|: unit class vectors, features as they are."""
+    """`x w_c / |w_c|`: unit class vectors, features as they are."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
@@ -74,7 +74,7 @@ class L2NormedHead(Head):
 
 
 class LayerNormedHead(Head):
-    """LN(x) w_c / |w_c|, the layer norm without parameters and with epsilon 1e-12."""
+    """`LN(x) w_c / |w_c|`, the layer norm without parameters and with epsilon 1e-12."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:

@@ -12,7 +12,7 @@ from lift_jax.tuners.rules import MaskedLayers
 
 Place = Literal["vit", "text", "resnet", "shared"]
 """Where a tuner may act: the blocks of a vision transformer, those of a text tower (where its name gets the prefix
-"text_"), a ResNet, or CLIP's text side outside of the blocks."""
+`text_`), a ResNet, or CLIP's text side outside of the blocks."""
 
 
 @dataclasses.dataclass(frozen=True)
