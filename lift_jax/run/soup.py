@@ -14,16 +14,15 @@ from lift_jax.classifier import network as networks
 from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
-from lift_jax.data import RunData
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.files import place, write_json
 from lift_jax.models.heads import mean_head
 from lift_jax.models.partition import HEAD, TUNER, Parts
-from lift_jax.run import Results, check, run, source
+from lift_jax.run import Results, alike, check, run, source
 from lift_jax.run.source import Source
-from lift_jax.training import losses, objective
+from lift_jax.training import objective
 from lift_jax.training.state import initial_state
 from lift_jax.weights import Backbone
 from lift_jax.workdir import config_file, storage
@@ -72,12 +71,12 @@ def soup(runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False) -> 
     """
     sources = [source.read(given, "RUN") for given in runs]
     out = _unused(place(workdir, "--workdir"))
-    check_alike(sources)
+    alike.check_alike(sources)
     loaded = Loaded()
-    check_test_images(sources, [loaded.data(each.config) for each in sources])
-    judged = same_held_out(sources)
+    alike.check_test_images(sources, [loaded.data(each.config) for each in sources])
+    judged = alike.same_held_out(sources)
     if greedy:
-        check_judged(sources, judged)
+        alike.check_judged(sources)
     backbone = loaded.backbone(sources[0].config)
     members = [_member(each, backbone) for each in sources]
     with storage.opened(out) as folder, Logs(folder.local, push=folder.push) as logs:
@@ -95,80 +94,6 @@ def _unused(out: epath.Path) -> epath.Path:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"--workdir is {out}, which is there and not empty; name a new folder for the soup.")
     return out
-
-
-def check_alike(sources: Sequence[Source]) -> None:
-    """Refuses runs whose parameters mean different things."""
-    if len(sources) < 2:
-        raise UserError("A soup is the average of several runs, but one folder is named; name two at least.")
-    first = sources[0]
-    method = tuners.resolve(first.config.method, first.config.tuner)
-    if name := tuners.without_effect(method):
-        raise UserError(
-            f"{first.folder} has the method {method.name}, whose {name} puts learnt tokens beside the network's own; "
-            "these have no effect that could be averaged, so name runs of another method."
-        )
-    for other in sources[1:]:
-        remedy = f"a soup is made of runs that agree in that with {first.folder}"
-        other.check_same(first.identity, str(other.folder), remedy)
-        for key in "resolution", "backbone_activation":
-            if (there := other.config[key]) != (here := first.config[key]):
-                raise UserError(
-                    f"{other.folder} was made with another value of config.{key} ({there}, here {here}); {remedy}."
-                )
-        if _prior(other) != _prior(first):
-            raise UserError(
-                f"The logits of {other.folder}, of config.loss={other.config.loss}, have the {_prior(other)} prior in "
-                f"them, and those of {first.folder}, of config.loss={first.config.loss}, the {_prior(first)} one; a "
-                "soup is made of runs that agree in that."
-            )
-
-
-def _prior(given: Source) -> str:
-    """Names the prior that the logits of a run take for granted."""
-    return losses.spec(given.config.loss).prior(given.config.tau).known
-
-
-def check_test_images(sources: Sequence[Source], data: Sequence[RunData]) -> None:
-    """Refuses runs of which one may have been trained on test images of another."""
-
-    def images(run_data: RunData) -> tuple[list[str], bytes]:
-        test = run_data.test
-        return [test.path(index) for index in range(len(test))], test.labels.tobytes()
-
-    for other, its_data in zip(sources[1:], data[1:], strict=True):
-        if its_data is not data[0] and images(its_data) != images(data[0]):
-            raise UserError(
-                f"The test images of {other.folder} are others than those of {sources[0].folder}, which may have been "
-                "trained on them; name runs of one data set and, with config.data.val_fraction, of one config.seed."
-            )
-
-
-def same_held_out(sources: Sequence[Source]) -> bool:
-    """Tells whether all runs have held out the same images."""
-
-    def rule(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
-        return config.validation, config.seed if ":" in config.validation else None, config.data.to_json()
-
-    rules = {rule(each.config) for each in sources}
-    return len(rules) == 1 and bool(sources[0].config.validation)
-
-
-def check_judged(sources: Sequence[Source], judged: bool) -> None:
-    """Refuses to choose among runs that have not held out the same images."""
-    if judged:
-        return
-    without = [each for each in sources if not each.config.validation]
-    if without:
-        raise UserError(
-            f"--greedy chooses by held-out images, of which {without[0].folder} has none; train the runs with "
-            "config.validation=balanced:5 or another rule, or leave --greedy out."
-        )
-    raise UserError(
-        f"--greedy chooses by held-out images, but {sources[0].folder} and the others have held out different ones, "
-        "which some of them were trained on; give all runs one config.validation and config.seed, or in "
-        "config.validation a file that names the images."
-    )
 
 
 def _member(given: Source, backbone: Backbone) -> _Member:

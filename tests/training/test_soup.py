@@ -1,5 +1,6 @@
 """The average of runs, and runs that begin with what another one has trained."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,12 +17,14 @@ import lift_jax
 from lift_jax import report, tuners, weights
 from lift_jax.classifier import network as networks
 from lift_jax.config import resolve
+from lift_jax.data import load_run_data
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 from lift_jax.models.heads import CosineHead, LinearHead, mean_head
 from lift_jax.models.partition import HEAD
 from lift_jax.run import run, run_together, source
-from lift_jax.run.soup import check_alike, check_judged, choose, same_held_out, soup
+from lift_jax.run.alike import check_alike, check_judged, check_test_images, same_held_out
+from lift_jax.run.soup import choose, soup
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
 
@@ -150,7 +153,18 @@ def test_no_choice_without_common_held_out_images(runs, changes, words):
     sources = [known._replace(folder=epath.Path("other"), config=resolve(changed)), known]
     assert same_held_out([known, known]) and not same_held_out(sources)
     with pytest.raises(UserError, match=words):
-        check_judged(sources, False)
+        check_judged(sources)
+
+
+def test_other_test_images_are_named(runs):
+    known = source.read(runs[0], "RUN")
+    data = load_run_data(known.config)
+    check_test_images([known, known], [data, load_run_data(known.config)])
+    other = dataclasses.replace(data, test=data.test.subset(np.arange(3, len(data.test))))
+    with pytest.raises(
+        UserError, match=r"The test images of .* are others than those of .*lr=0\.1, .* one config\.seed"
+    ):
+        check_test_images([known, known], [data, other])
 
 
 def begin(run_folder: str, tiny_folder: str, class_names: list[str], **changes) -> tuple[Any, Any]:
