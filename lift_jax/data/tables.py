@@ -126,6 +126,24 @@ def read_table(path: str) -> list[Row]:
     return rows
 
 
+def is_table(path: str) -> bool:
+    """Tells whether a file is a table whose first line names its columns, or of JSON lines, and not a list.
+
+    One that is called a table and begins with names that are not known is one too, if its first line has no label.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    _, content = delimited.declared(text.read(path))
+    if content.lstrip().startswith("{"):
+        return True
+    first = next((line for line in content.split("\n") if line.strip()), "")
+    if any(_is_known(_header(first, delimiter, path)) for delimiter in delimited.DELIMITERS):
+        return True
+    last = re.split(r"[\s,;|]", first.strip())[-1].strip("\"'")
+    return path.lower().endswith((".csv", ".tsv", *_JSON_LINES)) and whole_number(last) is None
+
+
 def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, str]:
     """Tells the columns of the paths, of the labels, and of the class names, "" if there is none of these.
 
