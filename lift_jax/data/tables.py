@@ -101,8 +101,12 @@ def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[s
     return {label: row.name for label, row in first.items()}
 
 
-def read_table(path: str) -> list[Row]:
+def read_table(path: str, may_lack_labels: bool = False) -> list[Row]:
     """Reads the rows of a CSV file, whatever its delimiter, or of a file of JSON lines.
+
+    Args:
+        path: the file.
+        may_lack_labels: whether the label of a row may be empty.
 
     Raises:
         UserError: if the file cannot be read, a column is missing, or a row has no path or no label.
@@ -117,7 +121,7 @@ def read_table(path: str) -> list[Row]:
     used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split")]
     rows = []
     for line, file, label, name, split in zip(lines, *used, strict=True):
-        if not file or not label:
+        if not file or not (label or may_lack_labels):
             missing = label_column if file else file_column
             raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
         if split and split.lower() not in _SPLITS:

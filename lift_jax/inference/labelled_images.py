@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lift_jax.data import Dataset, tables
+from lift_jax.data import Dataset, named_classes, tables
 from lift_jax.data.dataset import FileSource, check_labels, is_folder, is_remote
 from lift_jax.data.folder import scan
 from lift_jax.data.labels import number_or_name
@@ -14,7 +14,6 @@ from lift_jax.data.lists import read_list
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 from lift_jax.files import expand
-from lift_jax.inference import named_classes
 
 
 def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
