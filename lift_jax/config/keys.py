@@ -108,6 +108,7 @@ KEYS: Mapping[str, Key] = {
     "data.train_list": Key(),
     "data.test_list": Key("evaluation"),
     "data.class_names": Key(),
+    "data.corrections": Key(),
     "data.imbalance": _whole(0, 1_000_000),
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),

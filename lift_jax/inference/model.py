@@ -23,15 +23,15 @@ from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
-from lift_jax.data import Dataset, TestLoader, evaluation_loader
+from lift_jax.data import Dataset, TestLoader, evaluation_loader, named_classes
 from lift_jax.data.given_images import GivenImages, ImageLike
+from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import extract_features
 from lift_jax.evaluation.predictor import Predictor
-from lift_jax.inference import deciding, named_classes
+from lift_jax.inference import deciding
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration import Calibration
-from lift_jax.inference.named_classes import SomeClasses
 from lift_jax.models.heads import Classifier
 from lift_jax.models.partition import BACKBONE
 from lift_jax.models.text_head import with_features

@@ -269,7 +269,9 @@ class TestThresholds:
 
 class TestNamedImages:
     def test_nothing_is_there(self, tmp_path):
-        with pytest.raises(UserError, match=r"--images is .*none, which is not there; name a folder .* or a list"):
+        with pytest.raises(
+            UserError, match=r"--images is .*none, which is not there; name a folder .* or a list or table"
+        ):
             labelled_images.read(str(tmp_path / "none"), DIGIT_NAMES)
 
     def test_a_folder_that_is_no_class(self, tmp_path):
@@ -291,6 +293,38 @@ class TestNamedImages:
             labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES)
         (tmp_path / "list.txt").write_text("a.png 3\na.png 9\n")
         assert labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES).labels.tolist() == [3, 9]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "labels"),
+        [
+            ("t.csv", "image,label\na.png,3\na.png,9\n", [3, 9]),
+            ("t.csv", "class;file_name\nSeven;a.png\nnine;a.png\n", [7, 9]),
+            ("t.txt", "path\tlabel\tsplit\na.png\t1\ttrain\na.png\t4\ttest\n", [4]),
+            ("t.jsonl", '{"file_name": "a.png", "label": 5}\n', [5]),
+            ("t.csv", "a.png,3\na.png,8\n", [3, 8]),  # a list
+        ],
+    )
+    def test_a_table(self, tmp_path, name, content, labels):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / name).write_text(content)
+        found = labelled_images.read(str(tmp_path / name), DIGIT_NAMES)
+        assert found.labels.tolist() == labels and found.path(0) == str(tmp_path / "a.png")
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("photo,kind\na.png,3\n", r"t\.csv has the columns photo, kind; it needs one of"),
+            ("image,label\na.png,sevn\n", r"t\.csv .*'sevn' .*nearest is 'seven'"),
+            ("image,label\na.png,10\n", "label 10, but there are 10 classes"),
+            ("image,label,split\na.png,1,train\n", r"t\.csv has rows of the training split alone; name images"),
+            ("image,label\nb.png,1\n", r"b\.png; write paths"),
+        ],
+    )
+    def test_a_table_with_a_mistake(self, tmp_path, content, words):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(UserError, match=words):
+            labelled_images.read(str(tmp_path / "t.csv"), DIGIT_NAMES)
 
 
 class TestRefused:
