@@ -22,11 +22,12 @@ from lift_jax.data.digits import DIGIT_NAMES, load_digits
 from lift_jax.errors import UserError
 from lift_jax.export import verify
 from lift_jax.export.classifier import description, function
-from lift_jax.inference import calibrating, calibration, compact, labelled_images
+from lift_jax.inference import answers, calibrating, calibration, compact, labelled_images
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration_summary import describe
 from lift_jax.inference.model import AnyPrior, Model
 from lift_jax.inference.predictions import Prediction, write
+from lift_jax.inference.serving import batching, server
 from lift_jax.run import run
 from lift_jax.workdir.logs import Logs
 
@@ -339,3 +340,16 @@ class TestExports:
         changed = adjusted(model, **ADJUSTED)
         images = verify.images(changed, [], most=4)
         assert verify.difference(changed, jax.jit(function(changed)), images) < 1e-4
+
+
+def test_a_service_of_a_calibrated_run_says_what_is_unknown_and_gives_sets(model, digits):
+    files = [io.BytesIO() for _ in range(4)]
+    for file, image in zip(files, digits, strict=False):
+        Image.fromarray(image).save(file, "png")
+    contents = [file.getvalue() for file in files]
+    decide = answers.answers(model, **server.thresholds(model, None, None))
+    found = batching.predict(model, decide, [batching.NamedImage("a", content) for content in contents], tte=None)
+    probabilities = model.predict(contents)
+    assert [each.unknown for each in found] == model.calibration.unknown(0.05).unknown(probabilities).tolist()
+    inside = model.calibration.sets(0.9).sets(probabilities)
+    assert [set(each.members or []) for each in found] == [set(np.flatnonzero(row)) for row in inside]
