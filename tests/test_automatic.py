@@ -146,7 +146,7 @@ def test_a_search_ends_in_an_ordinary_run_and_goes_on_after_a_kill(tiny_folder, 
     assert made["lr"] == known["chosen"]["lr"] and made["num_epochs"] == known["chosen"]["num_epochs"]
     assert not made["auto"] and made["validation"] == ""
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert sum(record["train_counts"]) == 314 and record["validation_counts"] is None
+    assert sum(record["train_counts"]) == 314 and record.get("validation_counts") is None
     assert len(known["trials"]) == 6 + 2  # three learning rates of either method, and the better third again
 
     done = sorted((tmp_path / "run" / "auto" / "epochs=2").iterdir())[0]

@@ -1,6 +1,7 @@
 """What a training minimises, and how: the loss and the optimizer with its learning rate."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import ml_collections
@@ -28,6 +29,7 @@ class Objective:
         schedule: how the learning rate falls, "cosine_epoch" or "cosine_step".
         num_epochs: epochs of the training.
         steps_per_epoch: steps of one epoch.
+        ema: decay of the average of the trained parameters, which the results are of; 0 for none.
     """
 
     loss: Loss
@@ -36,6 +38,7 @@ class Objective:
     schedule: str
     num_epochs: int
     steps_per_epoch: int
+    ema: float = 0.0
 
     def learning_rate(self, step: Any, start: Any = None) -> Array:
         """Gives the learning rate of a step.
@@ -54,7 +57,8 @@ class Objective:
             hyperparameters: those of the objective if None.
         """
         given = hyperparameters or self.hyperparameters
-        return optimizer.make(lambda step: self.learning_rate(step, given.lr), given.momentum, given.weight_decay)
+        schedule = functools.partial(self.learning_rate, start=given.lr)
+        return optimizer.make(schedule, given.momentum, given.weight_decay, self.ema)
 
 
 def check(config: ml_collections.FrozenConfigDict) -> None:
@@ -96,4 +100,5 @@ def make(config: ml_collections.FrozenConfigDict, class_counts: Int[np.ndarray, 
         schedule=config.schedule,
         num_epochs=config.num_epochs,
         steps_per_epoch=-(-int(class_counts.sum()) // config.batch_size),
+        ema=config.ema,
     )
