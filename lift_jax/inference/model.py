@@ -216,7 +216,7 @@ class Model:
     @property
     def logit_prior(self) -> LogitPrior:
         """The frequencies of the classes that the logits of the run take for granted."""
-        if self.network.method.zero_shot:
+        if self.network.method.zero_shot or self.network.method.closed_form:
             return LogitPrior("uniform")
         return losses.spec(self.config.loss).prior(self.config.tau)
 
