@@ -34,7 +34,7 @@ def commands(page: Path) -> list[str]:
     """The commands that a page shows: in fences, in indented blocks, in tables and in sentences."""
     text = page.read_text(encoding="utf-8")
     text = re.sub(r"\\\n\s*", "", text)
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S) + re.findall(r"^ {4}(\S.*)$", text, re.M)
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S) + re.findall(r"^ {4,}(\S.*)$", text, re.M)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
     lines = [line.strip() for block in blocks for line in block.splitlines()] + inline
     found = [

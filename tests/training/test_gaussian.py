@@ -103,6 +103,12 @@ def test_mistakes_are_named():
     assert logits(gaussian.fit(features, labels, 3), np.eye(3)).argmax(axis=1).tolist() == [0, 1, 2]
 
 
+def test_a_run_that_computes_its_head_begins_from_no_other(tiny_folder):
+    with pytest.raises(UserError, match=r"config\.init_from is runs/a, but config\.method=gda computes its head anew"):
+        check(small_config(tiny_folder, method="gda", init_from="runs/a"))
+    assert check(small_config(tiny_folder, method="gda")).method == "gda"
+
+
 def test_a_run_evaluates_predicts_and_is_exported_without_steps(tiny_folder, tmp_path):
     config = small_config(tiny_folder, method="gda")
     config.tte.enabled = False
