@@ -69,8 +69,8 @@ def check(config: ml_collections.FrozenConfigDict) -> None:
     spec, method = losses.spec(config.loss), tuners.resolve(config.method, config.tuner)
     if method.closed_form and config.init_from:
         raise UserError(
-            f"config.init_from is {config.init_from}, but config.method={config.method} computes its head anew from the "
-            "training images; leave config.init_from out."
+            f"config.init_from is {config.init_from}, but config.method={config.method} computes its head anew from "
+            "the training images; leave config.init_from out."
         )
     own_head = not (method.zero_shot or method.closed_form or method.tunes_text)
     given = config.head_scale != lift_config.default().head_scale
