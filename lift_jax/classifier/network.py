@@ -19,7 +19,7 @@ from lift_jax.data import prompts
 from lift_jax.errors import UserError
 from lift_jax.models import partition
 from lift_jax.models.device import suited_to
-from lift_jax.models.heads import HEADS, Classifier, Head, ZeroShotHead
+from lift_jax.models.heads import HEADS, Classifier, GaussianHead, Head, ZeroShotHead
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts, Tree
 from lift_jax.models.resnet import ResNet
@@ -136,6 +136,8 @@ def _head(
     """Makes the head, and those of its parameters that the backbone gives."""
     if tuning.text is not None:
         return text_side.make(config, backbone, tuning.text, class_names)
+    if method.closed_form:
+        return GaussianHead(len(class_names)), {}
     if not method.zero_shot:
         return HEADS[config.head](len(class_names), config.head_scale), {}
     if backbone.text is None:

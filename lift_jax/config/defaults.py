@@ -35,11 +35,11 @@ def default() -> ml_collections.ConfigDict:
 
 def _trained_parts(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of what is trained: the tuner and the head."""
-    config.method = "lift"  # zero_shot, head_only, lift, lift_plus, or tuners joined by "+": docs/methods.md
+    config.method = "lift"  # zero_shot, gda, head_only, lift, lift_plus, or tuners joined by "+": docs/methods.md
     config.tuner = tuners.tuner_defaults()
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm; methods that tune the text side have none of these
     config.head_scale = 25.0  # of the cosine head's logits, and of LDAM's
-    config.head_init = "text"  # text, class_mean, 10_shot (means of 10 images a class), linear_probe, random
+    config.head_init = "text"  # text, class_mean, 10_shot (means of 10 images a class), gda, linear_probe, random
     # The folder of a finished run of the same backbone and tuner, from which tuner and head start: the classes of the
     # same names; others start as head_init says
     config.init_from = ""

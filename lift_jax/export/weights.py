@@ -93,8 +93,9 @@ def read_reference(model: Model, folder: Path) -> Model:
 def _write_head(model: Model, folder: Path) -> Path:
     """Writes the head beside the backbone; transformers and peft leave the file alone."""
     head: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.network.parts.head)[partition.HEAD], sep="/")
+    method = model.network.method
     header = {
-        "head": "zero_shot" if model.network.method.zero_shot else model.config.head,
+        "head": method.name if method.zero_shot or method.closed_form else model.config.head,
         "scale": str(model.network.classifier.head.scale),
         "class_names": json.dumps(list(model.class_names)),
     }

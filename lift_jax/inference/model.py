@@ -191,7 +191,7 @@ class Model:
         """
         dataset = self.dataset(GivenImages(images), "images")
         loader = self.loader(dataset, tte=False)
-        classifier, params, *_ = self._classified if tuned else self.untuned
+        classifier, params, *_ = self.classified if tuned else self.untuned
         found = extract_features(classifier, params, self.network.input, loader, Logs(None, enabled=False), "features")
         for problem in loader.problems.values():
             raise UserError(problem)
@@ -216,7 +216,7 @@ class Model:
     @property
     def logit_prior(self) -> LogitPrior:
         """The frequencies of the classes that the logits of the run take for granted."""
-        if self.network.method.zero_shot:
+        if self.network.method.zero_shot or self.network.method.closed_form:
             return LogitPrior("uniform")
         return losses.spec(self.config.loss).prior(self.config.tau)
 

@@ -103,6 +103,16 @@ class ZeroShotHead(Head):
         return self.scale * product(normalize(x), text)
 
 
+class GaussianHead(Head):
+    """x W + b of unit features x: Gaussian discriminant analysis (see `lift_jax.training.gaussian`)."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        kernel = self.param("kernel", nn.initializers.zeros, (x.shape[-1], self.num_classes))
+        bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        return product(normalize(x), kernel) + bias
+
+
 HEADS: Mapping[str, Callable[..., Head]] = {
     "cosine": CosineHead,
     "linear": LinearHead,

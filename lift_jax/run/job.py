@@ -68,8 +68,9 @@ def program_key(config: ml_collections.FrozenConfigDict) -> Hashable:
     """Gives what runs have in common that can train as one program: the same value of a resolved config.
 
     It is the config without `MEMBERS_OWN`. Several processes, or a backbone in pieces over the devices, hold one run,
-    and a run that trains nothing is in no group.
+    and a run that takes no steps is in no group.
     """
     values = lift_config.flatten(config)
-    alone = jax.process_count() > 1 or config.fsdp or tuners.resolve(config.method, config.tuner).zero_shot
+    method = tuners.resolve(config.method, config.tuner)
+    alone = jax.process_count() > 1 or config.fsdp or method.zero_shot or method.closed_form
     return object() if alone else tuple((key, str(value)) for key, value in values.items() if key not in MEMBERS_OWN)

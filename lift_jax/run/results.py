@@ -114,7 +114,8 @@ def _finish(run: Evaluated, results: Results, predictions: dict[str, Predictions
         results[VALIDATION] = validate(job, network, evaluator, logs)
     before = None if network.method.zero_shot else job.record.zero_shot
     logs.info(metrics.table({**({"zero_shot": before} if before else {}), **results}))
-    if before and (sentence := zero_shot.warning(before, results["plain"])):
+    has_steps = not network.method.closed_form
+    if before and has_steps and (sentence := zero_shot.warning(before, results["plain"])):
         logs.warning(sentence)
     if advice := groups.advice(config.class_groups, job.data.train_counts):
         logs.info(advice)

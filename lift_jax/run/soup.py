@@ -140,7 +140,8 @@ def _chosen(members: Sequence[_Member], backbone: Backbone, loaded: Loaded, logs
 
     def score(some: Some) -> Scores:
         shares = [(index in some) / len(some) for index in range(len(members))]
-        loader = data.validation_loader(network.input.resolution)
+        assert data.validation is not None
+        loader = data.plain_loader(network.input.resolution, data.validation)
         counts, _ = evaluator(_averaged(network, members, shares).params, loader, logs, "evaluation, validation")
         return metrics.summarize(counts, class_groups=data.groups)
 

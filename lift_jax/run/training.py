@@ -36,6 +36,9 @@ class _Training(NamedTuple):
 def train(run: Opened) -> Network:
     """Trains from the checkpoint, or from the start, to the end; gives the network that the results are of."""
     job, mesh = run.job, placement.make_mesh()
+    if job.network.method.closed_form:
+        _save_start(run)
+        return job.network
     with _begun(run, _loader(run)) as training:
         state = fit(
             job.network,
@@ -98,6 +101,7 @@ def one_program(runs: Sequence[Opened]) -> bool:
         )
         return (
             job.trains
+            and not job.network.method.closed_form
             and program_key(job.config) == program_key(first.config)
             and job.network.class_names == first.network.class_names
             and np.array_equal(job.data.train.class_counts, first.data.train.class_counts)
@@ -120,6 +124,14 @@ def _first_state(run: Opened) -> TrainState:
     if run.saved is not None:
         return run.saved.state
     return initial_state(run.job.network.parts, run.job.objective.tx(), placement.make_mesh())
+
+
+def _save_start(run: Opened) -> None:
+    """Saves the network of a run whose training has no steps, as the checkpoint of step 0."""
+    run.logs.resume(0)
+    iterator = run.job.data.train_loader(run.job.network.input.resolution).get_state()
+    with ckpt.Checkpoints(run.folder.path, run.job.identity, run.job.config.keep) as checkpoints:
+        checkpoints.save(Saved(_first_state(run), iterator), loss=0.0)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import ml_collections
@@ -11,15 +12,15 @@ from jaxtyping import Float, Int
 from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.classifier.text_features import text_kernel
-from lift_jax.data import RunData, prompts
+from lift_jax.data import Dataset, RunData, TestLoader, prompts
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import Features, frozen_features, place_of
 from lift_jax.models.partition import HEAD, Parts
-from lift_jax.training import image_starts
+from lift_jax.training import gaussian, image_starts
 from lift_jax.weights import Backbone
 from lift_jax.workdir.logs import Logs
 
-STARTS = ("text", "class_mean", "random", "linear_probe")
+STARTS = ("text", "class_mean", "gda", "random", "linear_probe")
 STORE = "features"
 """The folder in a run's own that keeps the features of its training images."""
 
@@ -67,14 +68,18 @@ def start_head(
     Raises:
         UserError: if the start is not known, or needs a text tower that the backbone lacks.
     """
+    if network.method.closed_form:
+        features = _features(config, network, backbone, data.train, data.plain_loader, workdir / STORE, logs)
+        head = gaussian.fit(features.rows, features.labels, data.train.num_classes).head()
+        return network.parts._replace(head={HEAD: head})
     if network.method.zero_shot or network.method.tunes_text or config.head_init == "random":
         return network.parts
     check(config.head_init)
     if config.head_init == "text":
         kernel = text_kernel(backbone, prompts.build(network.class_names, config.prompt))
     else:
-        indices = _chosen_images(config, network.method.plus, data)
-        features = _features(config, network, backbone, data, indices, workdir / STORE, logs)
+        images = _chosen_images(config, network.method.plus, data)
+        features = _features(config, network, backbone, images, data.features_loader, workdir / STORE, logs)
         kernel = _image_kernel(config, features.rows, features.labels, data.train.num_classes)
     head = {**network.parts.head[HEAD], "kernel": np.asarray(kernel, np.float32)}
     return network.parts._replace(head={HEAD: head})
@@ -85,14 +90,14 @@ def from_images(start: str) -> bool:
     return start not in ("text", "random")
 
 
-def _chosen_images(config: ml_collections.FrozenConfigDict, plus: bool, data: RunData) -> Int[np.ndarray, " n"]:
+def _chosen_images(config: ml_collections.FrozenConfigDict, plus: bool, data: RunData) -> Dataset:
     """Chooses the training images that the head starts from: all of them, or so many of each class."""
     most = _LIFT_PLUS_IMAGES if plus else None
     if shots := _SHOTS.fullmatch(config.head_init):
         most = int(shots[1])
     if most is None:
-        return np.arange(len(data.train))
-    return image_starts.few_shot(data.train.labels, data.train.num_classes, most, config.seed)
+        return data.train
+    return data.train.subset(image_starts.few_shot(data.train.labels, data.train.num_classes, most, config.seed))
 
 
 def _image_kernel(
@@ -104,6 +109,8 @@ def _image_kernel(
     """Computes the kernel that the features of images start the head with."""
     if config.head_init == "linear_probe":
         return image_starts.linear_probe_kernel(features, labels, num_classes, config.seed)
+    if config.head_init == "gda":
+        return gaussian.fit(features, labels, num_classes).directions()
     return image_starts.class_mean_kernel(features, labels, num_classes)
 
 
@@ -111,16 +118,16 @@ def _features(
     config: ml_collections.FrozenConfigDict,
     network: Network,
     backbone: Backbone,
-    data: RunData,
-    indices: Int[np.ndarray, " n"],
+    images: Dataset,
+    make_loader: Callable[[int, Dataset], TestLoader],
     own: Path,
     logs: Logs,
 ) -> Features:
-    """Gives features of training images under a plain resize and centre crop, by the backbone without tuners."""
+    """Gives features of training images by the backbone without tuners; they are kept, if nowhere else in `own`."""
     return frozen_features(
         untuned.of_start(config, network, backbone),
-        data.train.subset(indices) if len(indices) < len(data.train) else data.train,
-        functools.partial(data.features_loader, network.input.resolution),
+        images,
+        functools.partial(make_loader, network.input.resolution),
         logs,
         "image features",
         place_of(config, own),

@@ -68,7 +68,12 @@ def check(config: ml_collections.FrozenConfigDict) -> None:
         UserError: if the loss is not known, or a scale is given that neither head nor loss reads.
     """
     spec, method = losses.spec(config.loss), tuners.resolve(config.method, config.tuner)
-    own_head = not method.zero_shot and not method.tunes_text
+    if method.closed_form and config.init_from:
+        raise UserError(
+            f"config.init_from is {config.init_from}, but config.method={config.method} computes its head anew from "
+            "the training images; leave config.init_from out."
+        )
+    own_head = not (method.zero_shot or method.closed_form or method.tunes_text)
     given = config.head_scale != lift_config.default().head_scale
     if own_head and given and config.head != "cosine" and not spec.uses_head_scale:
         raise UserError(

@@ -69,7 +69,7 @@ def _tune_resnet(method: Method) -> Tuning:
         known = ", ".join(other.name for other in TUNERS if "resnet" in other.acts_in)
         raise UserError(
             f"config.method is {method.name!r}, but {spec.name} is for vision transformers and the backbone is a "
-            f"ResNet; write one of head_only, zero_shot, {known}, or take another backbone."
+            f"ResNet; write one of head_only, gda, zero_shot, {known}, or take another backbone."
         )
     if partial := method.options.partial:
         raise UserError(f"config.tuner.partial is {partial}, but a ResNet is tuned as a whole; leave it empty.")

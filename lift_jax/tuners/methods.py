@@ -11,7 +11,7 @@ from lift_jax.tuners.specs import TUNERS
 TEXT_PREFIX = "text_"
 """Before the name of a tuner that acts in the text tower's blocks."""
 
-_ZERO_SHOT, _HEAD_ONLY, _LIFT_PLUS = "zero_shot", "head_only", "lift_plus"
+_ZERO_SHOT, _GDA, _HEAD_ONLY, _LIFT_PLUS = "zero_shot", "gda", "head_only", "lift_plus"
 _IMAGE = {spec.name: spec for spec in TUNERS if {"vit", "resnet"} & set(spec.acts_in)}
 _SHARED = {spec.name: spec for spec in TUNERS if "shared" in spec.acts_in}
 _TEXT = {TEXT_PREFIX + spec.name: spec for spec in TUNERS if "text" in spec.acts_in}
@@ -19,6 +19,7 @@ _ORDER = (*_IMAGE, *_SHARED, *_TEXT)
 
 METHODS: dict[str, tuple[str, ...]] = {
     _ZERO_SHOT: (),
+    _GDA: (),
     _HEAD_ONLY: (),
     "lift": ("adaptformer",),
     _LIFT_PLUS: ("adaptformer",),
@@ -26,7 +27,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in _ORDER},
     "text_ssf": ("text_ssf_attn", "text_ssf_mlp"),
 }
-"""The tuners of each method. `zero_shot` has no training at all; `head_only` trains the head."""
+"""The tuners of each method. `zero_shot` has no training at all, `gda` a head in closed form; `head_only` trains it."""
 
 _TEXT_OPTIONS = {"dim": "text_dim", "vpt_len": "text_vpt_len", "scale": "scale", "mask_seed": "mask_seed"}
 """What the options of a tuner are called that acts in the text tower; a mask's share follows the rule there."""
@@ -39,6 +40,7 @@ class Method:
     Attributes:
         name: what the user wrote, such as "lora+ln_tuning".
         zero_shot: whether nothing is trained and the class names alone make the classifier.
+        closed_form: whether the head is computed from training images (`lift_jax.training.gaussian`), without steps.
         image: the tuners of the image tower, in the order in which they act.
         shared: the tuners of CLIP's text side outside of the tower's blocks.
         text: the tuners of the text tower's blocks.
@@ -48,6 +50,7 @@ class Method:
 
     name: str
     zero_shot: bool
+    closed_form: bool
     image: tuple[TunerSpec, ...]
     shared: tuple[TunerSpec, ...]
     text: tuple[TunerSpec, ...]
@@ -97,7 +100,7 @@ def resolve(method: str, options: Options) -> Method:
     if options.rules not in RULES:
         raise UserError(f"config.tuner.rules is {options.rules!r}; write {' or '.join(RULES)}.")
     plus = options.rules == "lift_plus" or _LIFT_PLUS in parts
-    resolved = Method(method, parts == [_ZERO_SHOT], image, shared, text, plus, options)
+    resolved = Method(method, parts == [_ZERO_SHOT], parts == [_GDA], image, shared, text, plus, options)
     _check_options(resolved)
     return resolved
 

@@ -60,7 +60,7 @@ def test_half_precision_is_close(built, tmp_path):
     images = built.data.test.subset(np.arange(50))
     expected = features(built, images, None).rows
     found = [features(built, images, Kept(epath.Path(tmp_path), "float16")).rows for _ in range(2)]
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], expected.astype(np.float16).astype(np.float32))
 
 

@@ -59,7 +59,9 @@ def kept(store) -> dict[bytes, np.ndarray]:
     return {row.tobytes(): feature for a in arrays for row, feature in zip(a["content"], a["features"], strict=True)}
 
 
-@pytest.mark.parametrize("start", ["random", "text", "class_mean", "1_shot", "10_shot", "100_shot", "linear_probe"])
+@pytest.mark.parametrize(
+    "start", ["random", "text", "class_mean", "1_shot", "10_shot", "100_shot", "linear_probe", "gda"]
+)
 def test_every_start_gives_unit_class_vectors(built, tmp_path, start):
     kernel = started(built, tmp_path, head_init=start)
     assert kernel.shape == (24, 10)
