@@ -103,7 +103,7 @@ def stream_files(
         )
         for indices, probabilities in model.stream(loader, logs, prior=prior, only=only):
             places = indices.tolist()
-            best |= zip(places, decide([paths[place] for place in places], probabilities), strict=True)
+            best |= zip(places, decide([paths[int(place)] for place in places], probabilities), strict=True)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1

@@ -25,11 +25,12 @@ from lift_jax.errors import UserError
 from lift_jax.export import __main__ as export_command
 from lift_jax.export import onnx, stablehlo
 from lift_jax.export.classifier import description
-from lift_jax.inference import calibrating, calibration, compact, labelled_images
+from lift_jax.inference import answers, calibrating, calibration, compact, labelled_images
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration_summary import describe
 from lift_jax.inference.model import AnyPrior, Model
 from lift_jax.inference.predictions import Prediction, write
+from lift_jax.inference.serving import batching, server
 from lift_jax.report import calibration as drawings
 from lift_jax.report import results_file
 from lift_jax.run import run
@@ -486,3 +487,16 @@ class TestEvaluation:
         assert "calibrated" not in results and "calibration" not in json.loads((workdir / "eval.json").read_text())
         said = (workdir / "console.log").read_text()
         assert re.search(r"section calibrated is left out .*owner\.trained_hash .*calibrate again", said)
+
+
+def test_a_service_of_a_calibrated_run_says_what_is_unknown_and_gives_sets(model, digits):
+    files = [io.BytesIO() for _ in range(4)]
+    for file, image in zip(files, digits, strict=False):
+        Image.fromarray(image).save(file, "png")
+    contents = [file.getvalue() for file in files]
+    decide = answers.answers(model, **server.thresholds(model, None, None))
+    found = batching.predict(model, decide, [batching.NamedImage("a", content) for content in contents], tte=None)
+    probabilities = model.predict(contents)
+    assert [each.unknown for each in found] == model.calibration.unknown(0.05).unknown(probabilities).tolist()
+    inside = model.calibration.sets(0.9).sets(probabilities)
+    assert [set(each.members or []) for each in found] == [set(np.flatnonzero(row)) for row in inside]
