@@ -191,7 +191,7 @@ class Model:
         """
         dataset = self.dataset(GivenImages(images), "images")
         loader = self.loader(dataset, tte=False)
-        classifier, params, *_ = self._classified if tuned else self.untuned
+        classifier, params, *_ = self.classified if tuned else self.untuned
         found = extract_features(classifier, params, self.network.input, loader, Logs(None, enabled=False), "features")
         for problem in loader.problems.values():
             raise UserError(problem)

@@ -69,12 +69,20 @@ def review(
         )
     root, turned = expand(config.data.root, "config.data.root"), config.data.exif_rotate
     with Logs(None, to_stderr=True) as logs:
-        features = [model.features(each, logs, each.name, tuned=False) for each in (train, test)]
+        features = [_features(model, each, logs) for each in (train, test)]
         suspected, method = _suspected(model, _Images(train, root, turned), features[0], record.read(folder))
         copies = _copies(_Images(train, root, turned), _Images(test, root, turned), np.concatenate(features))
         uncertain = _uncertain(model, _Images(model.dataset(FileSource("", new), "new images"), "", turned), top, logs)
     title = f"{config.data.name}: images to look at"
     return Review(title, method, model.class_names, suspected, copies, uncertain)
+
+
+def _features(model: Model, dataset: Dataset, logs: Logs) -> Float[np.ndarray, "n d"]:
+    """Gives the features of the backbone as it was; rows of images that cannot be read are NaN."""
+    found = model.dataset_features(dataset, logs, dataset.name, tuned=False)
+    rows = np.full((len(dataset), found.rows.shape[1]), np.nan, np.float32)
+    rows[found.index] = found.rows
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)
