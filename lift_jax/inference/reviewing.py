@@ -77,10 +77,10 @@ def review(
     return Review(title, method, model.class_names, suspected, copies, uncertain)
 
 
-def _features(model: Model, images: Dataset, logs: Logs) -> Float[np.ndarray, "n d"]:
-    """Gives the features of all images by the backbone as it was; rows of images that cannot be read are NaN."""
-    found = model.dataset_features(images, logs, images.name, tuned=False)
-    rows = np.full((len(images), found.rows.shape[1]), np.nan, np.float32)
+def _features(model: Model, dataset: Dataset, logs: Logs) -> Float[np.ndarray, "n d"]:
+    """Gives the features of the backbone as it was; rows of images that cannot be read are NaN."""
+    found = model.dataset_features(dataset, logs, dataset.name, tuned=False)
+    rows = np.full((len(dataset), found.rows.shape[1]), np.nan, np.float32)
     rows[found.index] = found.rows
     return rows
 

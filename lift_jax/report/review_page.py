@@ -116,32 +116,35 @@ def _page(found: Review, top: int) -> str:
     options = "".join(f'<option value="{html.escape(name)}"></option>' for name in found.class_names)
     suspected = _section(
         "Labels that look wrong",
-        f"{len(found.suspected):,} training images are confidently of another class than their label. {found.method}",
+        f"Training images that are confidently of another class than their label. {found.method}",
+        found.suspected,
         [_case(each, f"label-{rank}", _label_choices(each)) for rank, each in enumerate(found.suspected[:top])],
     )
     copies = _section(
         "Copies",
-        f"{len(found.copies):,} training images are nearly the same as another one, pixel by pixel. Copies of test "
-        "images make the test accuracy too high.",
+        "Training images that are nearly the same as another one, pixel by pixel. Copies of test images make the test "
+        "accuracy too high.",
+        found.copies,
         [_case(each, f"copy-{rank}", _copy_choices(each)) for rank, each in enumerate(found.copies[:top])],
     )
     uncertain = _section(
         "New images of which the run is the least certain",
         "The probabilities are the run's.",
+        found.uncertain,
         [_case(each, f"new-{rank}", _new_choices(each)) for rank, each in enumerate(found.uncertain[:top])],
     )
     forms = [_form(suspected + copies, "corrections.csv", "The next training applies it as config.data.corrections.")]
     if found.uncertain:
-        forms.append(
-            _form(uncertain, "labels.csv", "It is a table of labelled images, such as to calibrate the run by.")
-        )
+        forms.append(_form(uncertain, "labels.csv", "It is a table of labelled images, to calibrate the run by."))
     ending = f'{_STYLE}<datalist id="classes">{options}</datalist>{_SCRIPT}'
     return page.page(found.title, intro, [*forms, ending])
 
 
-def _section(title: str, text: str, cases: Sequence[str]) -> str:
-    shown = f" The first {len(cases):,} are shown." if cases else ""
-    return page.section(title, f'{page.paragraph(text + shown)}<div class="cases">{"".join(cases)}</div>', "wide long")
+def _section(title: str, text: str, findings: Sequence[Finding], cases: Sequence[str]) -> str:
+    more = f" Of {len(findings):,}, the first {len(cases):,} are shown." if len(cases) < len(findings) else ""
+    none = "" if findings else page.paragraph("None.")
+    body = f'{page.paragraph(text + more)}{none}<div class="cases">{"".join(cases)}</div>'
+    return page.section(title, body, "wide long")
 
 
 def _form(body: str, file: str, text: str) -> str:

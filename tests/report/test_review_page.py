@@ -78,7 +78,7 @@ def test_the_table_has_all_findings_and_the_page_the_first(tmp_path):
     assert float(rows[3]["score"]) == pytest.approx(0.99) and rows[3]["where"] == "test"
     text = file.read_text(encoding="utf-8")
     assert "train/b.png" in text and "train/c.png" not in text
-    assert "3 training images are confidently" in text and "labels.csv" not in text
+    assert "Of 3, the first 2 are shown." in text and "labels.csv" not in text
 
 
 def test_an_image_that_has_gone_leaves_a_decision_without_a_picture(tmp_path):
