@@ -18,9 +18,12 @@ from lift_jax.errors import exit_status
 COMMANDS = {
     "train": Command("lift_jax.main", "train on a folder of images, or as a config says, and evaluate"),
     "eval": Command("lift_jax.main", "evaluate a run again", ("--mode=eval",)),
+    "features": Command("lift_jax.features", "compute features of images once, for all runs that need them"),
     "predict": Command("lift_jax.predict", "the classes of new images"),
     "serve": Command("lift_jax.serve", "a page and a REST service that answer for new images"),
     "calibrate": Command("lift_jax.calibrate", "make a run's probabilities right, for predict"),
+    "soup": Command("lift_jax.soup", "the average of several runs, as a run"),
+    "review": Command("lift_jax.review", "labels that look wrong, copies, and uncertain images, to decide about"),
     "report": Command("lift_jax.report", "draw a run's report.html anew"),
     "compare": Command("lift_jax.report", "runs side by side, as a table and a page", ("compare",)),
     "analyze": Command("lift_jax.analyze", "the paper's figures of heavy and light fine-tuning, for your runs"),

@@ -43,10 +43,10 @@ from lift_jax.inference.predictions import Prediction, write
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from lift_jax.data.named_classes import SomeClasses
     from lift_jax.inference.conformal import Thresholds
     from lift_jax.inference.deciding import Rollup
     from lift_jax.inference.model import AnyPrior, Model
-    from lift_jax.inference.named_classes import SomeClasses
 
 FORMATS = ("table", "jsonl", "csv")
 PRIORS = ("uniform", "training", "estimate")

@@ -8,6 +8,7 @@ from lift_jax.errors import exit_status
 COMMANDS = {
     "step": Command("lift_jax.bench.step", "time of a training and an evaluation step, beside PyTorch"),
     "data": Command("lift_jax.bench.data", "images a second of decoding and augmentation"),
+    "feeding": Command("lift_jax.bench.feeding", "whether the batches keep up with the steps"),
     "load": Command("lift_jax.bench.load", "time until a backbone is on the devices"),
     "memory": Command("lift_jax.bench.memory", "memory of training and evaluation"),
     "gpu": Command("lift_jax.bench.gpu", "what one GPU makes of the program, in one table"),

@@ -4,22 +4,18 @@ import dataclasses
 import os
 from pathlib import Path
 
-import ml_collections
 from etils import epath
 
 from lift_jax import tuners
 from lift_jax.classifier.network import Network
-from lift_jax.cluster import placement
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
 from lift_jax.inference import calibration, compact, hub
 from lift_jax.inference.model import Model, assemble
-from lift_jax.training import optimizer
-from lift_jax.training.state import initial_state
+from lift_jax.training.trained import restored
 from lift_jax.weights import Backbone, reference
 from lift_jax.workdir import checkpoints, config_file, given_checkpoint, record
-from lift_jax.workdir.identity import identify
 
 
 def load(
@@ -63,8 +59,8 @@ def load(
         if saved is None:
             return network
         if saved.is_dir():
-            return _restored(saved, config, loaded, network)
-        return network.with_trained(reference.load(Path(saved), network.tuning, network.parts).trainable)
+            return restored(saved, config, loaded, network)
+        return network.with_results(reference.load(Path(saved), network.tuning, network.parts).trainable)
 
     with config_file.named(folder / config_file.FILE):
         model = assemble(config, names, known, trained, backbone)
@@ -103,13 +99,3 @@ def _class_names(folder: epath.Path) -> tuple[str, ...]:
             f"The checkpoint {folder} is damaged: its class_names are no list of names; name another with --checkpoint."
         )
     return tuple(names)
-
-
-def _restored(
-    folder: epath.Path, config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network
-) -> Network:
-    """Puts the parameters of a checkpoint into the network."""
-    tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay)
-    identity = identify(config, backbone.name, backbone.hash, network.class_names, network.method.tunes_text)
-    like = initial_state(network.parts, tx, placement.make_mesh())
-    return network.with_trained(checkpoints.restore(folder, like, identity).state.trainable)
