@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from lift_jax.data.named_classes import SomeClasses
 from lift_jax.inference.conformal import Thresholds
 from lift_jax.inference.deciding import Rollup, cheapest
 from lift_jax.inference.model import AnyPrior, Model
-from lift_jax.inference.named_classes import SomeClasses
 from lift_jax.inference.predictions import Answer, Prediction
 
 
