@@ -16,12 +16,18 @@ whose mistakes cost least (--costs), or the genus where the species is not sure 
 
     python -m lift_jax.predict --workdir runs/birds --only garden.txt --prior estimate --rollup taxonomy.csv photos/
 
+For millions of images, --parts DIR writes Parquet files as it goes, and goes on where it was killed; several commands
+share the work by --shard. For example, the third of eight:
+
+    python -m lift_jax.predict --workdir runs/birds --parts answers --shard 2/8 - < paths.txt
+
 Files that cannot be read are named on standard error and left out (in JSON lines they have an "error"). The exit status
 is 1 if there was no image that could be read.
 """
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +37,7 @@ import numpy as np
 
 from lift_jax.errors import UserError, exit_status, reason
 from lift_jax.files import check_file, expand, replacing
+from lift_jax.inference import part_arguments
 from lift_jax.inference.predictions import Prediction, write
 
 if TYPE_CHECKING:
@@ -139,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with or without test-time ensembling (default: as the run's evaluation)",
     )
     _add_decisions(parser)
+    part_arguments.add(parser)
     parser.add_argument("--num_workers", type=int, default=0, metavar="N", help="processes that decode images")
     return parser
 
@@ -203,10 +211,13 @@ def _run(given: argparse.Namespace) -> int:
 
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
-    predictions = stream_files(
-        model, paths, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
+    predict = functools.partial(
+        stream_files, model, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
         **_decision(given, model.class_names), **_thresholds(given, model),
     )  # fmt: skip
+    if given.parts is not None:
+        return int(part_arguments.write(given, model, paths, lambda some: _warned(predict(some))) == 0)
+    predictions = predict(paths)
     come: list[Prediction] = []
     if output is None:
         _print(_reported(predictions, come), model.class_names, given.format)
@@ -224,6 +235,7 @@ def _check(given: argparse.Namespace) -> None:
     if given.threshold is not None and not 0 < given.threshold <= 1:
         raise UserError(f"--threshold is {given.threshold}; it is a probability above 0 and at most 1, such as 0.8.")
     _check_thresholds(given)
+    part_arguments.check(given)
     if given.prior not in (None, *PRIORS) and not Path(expand(given.prior, "--prior")).exists():
         raise UserError(
             f"--prior is {given.prior}, which is no file; write {', '.join(PRIORS)}, or the name of a file with a "
@@ -271,10 +283,16 @@ def _thresholds(given: argparse.Namespace, model: "Model") -> dict[str, Any]:
 
 def _reported(predictions: Iterable[Prediction], come: list[Prediction]) -> Iterator[Prediction]:
     """Passes predictions on, collects them in `come`, and names the files that could not be read."""
+    for prediction in _warned(predictions):
+        come.append(prediction)
+        yield prediction
+
+
+def _warned(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+    """Passes predictions on, and names the files that could not be read."""
     for prediction in predictions:
         if prediction.problem is not None:
             print(f"warning: {prediction.problem}", file=sys.stderr)
-        come.append(prediction)
         yield prediction
 
 

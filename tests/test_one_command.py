@@ -50,6 +50,21 @@ def test_the_help_fits_a_screen_and_imports_nothing_large():
     assert "runpy" in loaded and not loaded & {"jax", "numpy", "absl", "ml_collections", "matplotlib"}
 
 
+@pytest.mark.parametrize("name", ["report", "compare", "predict", "serve", "push", "calibrate", "export", "doctor"])
+def test_the_help_of_a_command_waits_for_nothing_large_and_has_no_colours(name):
+    module, _, first = top.COMMANDS[name]
+    code = (
+        "import runpy, sys\ntry: runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)\n"
+        "finally: print({'jax', 'flax', 'grain', 'matplotlib', 'tensorflow'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, module, *first, "--help"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "set()\n")
+    assert "usage: " in done.stdout and "\x1b" not in done.stdout
+
+
 def test_import_lift_jax_imports_nothing_large():
     code = "import sys, lift_jax; print({'jax', 'numpy', 'absl', 'flax'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"

@@ -276,3 +276,37 @@ class TestDecisions:
             assert predict.main(["--workdir", str(workdir), *options, str(photographs)]) == 1
             said = capsys.readouterr().err
             assert said.startswith("error: ") and said.count("\n") == 1 and words in said
+
+
+class TestParts:
+    def test_parts_of_two_shards_have_what_json_lines_have(self, photographs, workdir, tmp_path):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        (tmp_path / "text.png").write_text("no image")
+        words = ["--workdir", str(workdir), "--top", "1", str(photographs / "test"), str(tmp_path / "text.png")]
+        assert predict.main([*words, "--format", "jsonl", "--output", str(tmp_path / "all.jsonl")]) == 0
+        for shard in "1/2", "0/2":
+            assert predict.main([*words, "--parts", str(tmp_path / "parts"), "--part_rows", "2", "--shard", shard]) == 0
+        files = sorted((tmp_path / "parts").glob("*.parquet"))
+        found = [row for file in files for row in parquet.read_table(file).to_pylist()]
+        lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+        assert [row["path"] for row in found] == [line["path"] for line in lines] and len(files) == 4
+        for row, line in zip(found, lines, strict=True):
+            assert row["error"] == line.get("error")
+            assert [each["class"] for each in row["predictions"] or []] == [
+                each["class"] for each in line.get("predictions", [])
+            ]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--shard", "0/2"], "--shard is 0/2, but it belongs to --parts"),
+            (["--part_rows", "3"], "--part_rows is 3, but it belongs to --parts"),
+            (["--parts", "a", "--output", "b"], "--parts is a, and --output is b; leave one of them out"),
+            (["--parts", "a", "--prior", "estimate"], "--prior is estimate, which takes all images at once"),
+            (["--parts", "a", "--part_rows", "0"], "--part_rows is 0; it is a whole number of at least 1"),
+            (["--parts", "a", "--shard", "2/2"], "--shard is '2/2'; write I/N"),
+        ],
+    )
+    def test_what_does_not_go_together(self, words, said, capsys):
+        assert predict.main(["--workdir", "run", *words, "a.png"]) == 1
+        assert said in capsys.readouterr().err

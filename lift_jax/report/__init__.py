@@ -6,7 +6,23 @@
 A run draws its own report at its end, unless config.report is False.
 """
 
-from lift_jax.report.comparison import compare
-from lift_jax.report.run_report import write
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lift_jax.report.comparison import compare
+    from lift_jax.report.run_report import write
 
 __all__ = ["compare", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is used: `python -m lift_jax.report --help` needs neither JAX nor matplotlib.
+    if name == "compare":
+        from lift_jax.report import comparison
+
+        return comparison.compare
+    if name == "write":
+        from lift_jax.report import run_report
+
+        return run_report.write
+    raise AttributeError(f"module 'lift_jax.report' has no attribute {name!r}")

@@ -1,15 +1,13 @@
 """The command line of the reports; see `lift_jax.report`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lift_jax.errors import exit_status
 from lift_jax.files import expand, place
-from lift_jax.report.comparison import compare
-from lift_jax.report.run_report import write
-from lift_jax.workdir.logs import Logs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +26,9 @@ def _draw(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="the run's folder")
     given = parser.parse_args(arguments)
+    from lift_jax.report.run_report import write  # `--help` needs no JAX
+    from lift_jax.workdir.logs import Logs
+
     with Logs(None, to_stderr=True):
         print(write(place(given.run, "RUN")))
     return 0
@@ -41,7 +42,18 @@ def _compare(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one with runs in it")
     parser.add_argument("--output", default="comparison.html", metavar="FILE", help="the page (default %(default)s)")
+    parser.add_argument(
+        "--json", action="store_true", help="print names, folders, parameters and all metrics as JSON, without a page"
+    )
     given = parser.parse_args(arguments)
+    from lift_jax.report.comparison import compare  # `--help` needs no JAX
+    from lift_jax.report.comparison_json import summary
+    from lift_jax.workdir.logs import Logs
+
+    if given.json:
+        with Logs(None, to_stderr=True):
+            print(json.dumps(summary([place(run, "RUN") for run in given.runs]), indent=2))
+        return 0
     output = Path(expand(given.output, "--output"))
     with Logs(None, to_stderr=True):
         print(compare([place(run, "RUN") for run in given.runs], output))

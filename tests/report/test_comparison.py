@@ -70,6 +70,18 @@ def test_what_no_result_depends_on_makes_no_row(tmp_path):
     assert [(row.name, len(row.runs)) for row in rows] == [("head_scale=25.0", 3), ("head_scale=20.0", 1)]
 
 
+def test_programs_are_given_every_metric_with_its_deviation(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["compare", str(sweep), "--json"]) == 0
+    lift, zero_shot = json.loads(capsys.readouterr().out)
+    assert (lift["name"], lift["trained_parameters"]) == ("lift", 100)
+    assert lift["runs"] == [str(sweep / f"lift,{seed}") for seed in range(3)]
+    assert lift["metrics"]["accuracy"] == {"mean": 58.0, "deviation": pytest.approx(statistics.stdev([50, 60, 64]))}
+    assert lift["metrics"]["med_acc"] == {"mean": None, "deviation": None}
+    assert zero_shot["metrics"]["few_acc"] == {"mean": 20.0, "deviation": None}
+    assert {file.name for file in tmp_path.iterdir()} == {"sweep"}  # no page
+
+
 def test_the_table_has_mean_and_standard_deviation(sweep, tmp_path, capsys):
     assert command.main(["compare", str(sweep), "--output", str(tmp_path / "all.html")]) == 0
     header, lift, zero_shot = capsys.readouterr().out.splitlines()
