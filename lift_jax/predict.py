@@ -36,10 +36,10 @@ from lift_jax.inference.predictions import Prediction, write
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from lift_jax.data.named_classes import SomeClasses
     from lift_jax.inference.conformal import Thresholds
     from lift_jax.inference.deciding import Rollup
     from lift_jax.inference.model import AnyPrior, Model
-    from lift_jax.inference.named_classes import SomeClasses
 
 FORMATS = ("table", "jsonl", "csv")
 PRIORS = ("uniform", "training", "estimate")
@@ -103,7 +103,7 @@ def stream_files(
         )
         for indices, probabilities in model.stream(loader, logs, prior=prior, only=only):
             places = indices.tolist()
-            best |= zip(places, decide([paths[place] for place in places], probabilities), strict=True)
+            best |= zip(places, decide([paths[int(place)] for place in places], probabilities), strict=True)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1

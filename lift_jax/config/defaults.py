@@ -53,6 +53,10 @@ def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
     config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
+    # Where features of images are kept that the backbone without tuners gives, for all runs that need them (a folder);
+    # "": in $LIFT_JAX_CACHE/features if there is this variable, else only those that a head starts from, in the run
+    config.features_dir = ""
+    config.features_dtype = "float32"  # in which they are kept: float32, or float16 in half the room
     config.data = data_defaults()
     # How many, medium and few divide the classes by their training images. "" or paper: above 100, below 20; or thirds,
     # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT

@@ -102,12 +102,15 @@ KEYS: Mapping[str, Key] = {
     "backbone": Key("free"),  # its weights are compared by their hash
     "backbone_activation": Key(),
     "resolution": _whole(0, 2048),
+    "features_dir": Key("free"),  # features are looked up by the content of images and weights
+    "features_dtype": Key(choices=("float32", "float16")),
     "data.name": Key(),
     "data.format": Key(),
     "data.root": Key("free"),  # the data may have moved; classes and counts are compared
     "data.train_list": Key(),
     "data.test_list": Key("evaluation"),
     "data.class_names": Key(),
+    "data.corrections": Key(),
     "data.imbalance": _whole(0, 1_000_000),
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),

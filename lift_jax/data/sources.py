@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from lift_jax.data import longtail, text
+from lift_jax.data import corrections, longtail, text
 from lift_jax.data.dataset import Dataset, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
@@ -44,6 +44,8 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
             or a name cannot be read.
     """
     train, test = _read(data_config, seed)
+    if path := expand(data_config.corrections, "config.data.corrections"):
+        train, test = corrections.apply([train, test], path, expand(data_config.root, "config.data.root"))
     if data_config.format not in _PACKAGED:
         imbalance = data_config.imbalance
         kept = longtail.subset(train.labels, train.num_classes, imbalance) if imbalance else canonical_order(train)

@@ -11,7 +11,7 @@ from lift_jax.classifier.network import Network
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
-from lift_jax.inference import calibration, compact
+from lift_jax.inference import calibration, compact, hub
 from lift_jax.inference.model import Model, assemble
 from lift_jax.training.trained import restored
 from lift_jax.weights import Backbone, reference
@@ -28,8 +28,8 @@ def load(
     """Loads the classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
 
     Args:
-        workdir: the run's folder, on a disk or in a bucket; or the file that `python -m lift_jax.export --format
-            safetensors` made of it.
+        workdir: the run's folder, on a disk or in a bucket; the file that `python -m lift_jax.export --format
+            safetensors` made of it; or hf://OWNER/NAME, with @REVISION to pin one, where `lift_jax push` has put it.
         checkpoint: a checkpoint's folder, instead of the run's newest, or of its best where images were held out; or a
             checkpoint.pth.tar of the reference implementation, which `--mode eval --checkpoint` has evaluated in the
             run's folder.
@@ -40,6 +40,8 @@ def load(
         UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one; or if the
             calibration is that of another checkpoint.
     """
+    if isinstance(workdir, str) and workdir.startswith(hub.PREFIX):
+        return compact.load(hub.fetch(workdir), backbone, raw)
     folder = place(workdir, "The run")
     if folder.suffix == ".safetensors":
         return compact.load(Path(folder), backbone, raw)

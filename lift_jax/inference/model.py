@@ -21,20 +21,21 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
+from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
-from lift_jax.data import Dataset, TestLoader, evaluation_loader
+from lift_jax.data import Dataset, TestLoader, evaluation_loader, named_classes
 from lift_jax.data.given_images import GivenImages, ImageLike
+from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
-from lift_jax.evaluation.features import extract_features
+from lift_jax.evaluation.features import Features, extract_features, frozen_features, place_of
 from lift_jax.evaluation.predictor import Predictor
-from lift_jax.inference import deciding, named_classes
+from lift_jax.inference import deciding
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration import Calibration
-from lift_jax.inference.named_classes import SomeClasses
 from lift_jax.models.heads import Classifier
-from lift_jax.models.partition import BACKBONE
 from lift_jax.models.text_head import with_features
+from lift_jax.models.untuned import Untuned
 from lift_jax.training import losses
 from lift_jax.training.priors import LogitPrior, Prior
 from lift_jax.weights import Backbone
@@ -176,26 +177,41 @@ class Model:
         for index, rows in known:
             yield index, deciding.reweighted(rows, found.prior)
 
-    def features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool = True) -> Float[np.ndarray, "n d"]:
-        """Gives the features of images in plain views, float32; rows of images that cannot be read are NaN.
+    def features(
+        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tuned: bool = True
+    ) -> Float[np.ndarray, "n d"]:
+        """Gives the features of images, which the head gets, float32.
 
         Args:
-            dataset: the images.
-            logs: for the progress bar.
-            desc: what the bar is called.
+            images: as for `predict`; each is seen in one view.
             tuned: whether the features are those of the run, or those of its backbone as it was.
+
+        Raises:
+            UserError: if an image cannot be read, or is none.
         """
-        network, classifier, params = self.network, self.network.classifier, self.params
-        if not tuned:
-            dtype = network.input.dtype
-            classifier = Classifier(self.backbone.vision.clone(dtype=dtype), classifier.head)
-            own = networks.cast(self.backbone.params["vision"], dtype)
-            params = placement.replicate({BACKBONE: own}, placement.make_mesh())
+        dataset = self.dataset(GivenImages(images), "images")
         loader = self.loader(dataset, tte=False)
-        found, _, index = extract_features(classifier, params, network.input, loader, logs, desc)
-        features = np.full((len(dataset), found.shape[1]), np.nan, np.float32)
-        features[index] = found
-        return features
+        classifier, params, *_ = self._classified if tuned else self.untuned
+        found = extract_features(classifier, params, self.network.input, loader, Logs(None, enabled=False), "features")
+        for problem in loader.problems.values():
+            raise UserError(problem)
+        return found.rows
+
+    def dataset_features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool) -> Features:
+        """Gives the features of those images that can be read, in plain views; for the arguments see `features`.
+
+        Those of the backbone as it was are kept where the config names a store.
+        """
+        if tuned:
+            loader = self.loader(dataset, tte=False)
+            return extract_features(self.network.classifier, self.params, self.network.input, loader, logs, desc)
+        make_loader = functools.partial(self.loader, tte=False)
+        return frozen_features(self.untuned, dataset, make_loader, logs, desc, place_of(self.config))
+
+    @functools.cached_property
+    def untuned(self) -> Untuned:
+        """Makes the backbone as it was."""
+        return untuned.of_trained(self.network, self.backbone)
 
     @property
     def logit_prior(self) -> LogitPrior:

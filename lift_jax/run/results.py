@@ -1,16 +1,19 @@
 """Evaluates a run, and writes down its results."""
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import processes
-from lift_jax.data import groups
+from lift_jax.data import Dataset, Examples, groups
 from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
+from lift_jax.evaluation.features import examples, place_of
 from lift_jax.files import replacing_together, write_json
 from lift_jax.run import calibrated
 from lift_jax.run.job import Job
@@ -36,7 +39,10 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     predictions: dict[str, Predictions] = {}
     began = time.monotonic()
     for section, mode in modes.items():
-        loader = job.data.test_loader(resolution, mode)
+        if section == "plain":
+            loader = _examples(job, network, job.data.test, logs)
+        else:
+            loader = job.data.test_loader(resolution, mode)
         if section == "tte":
             seconds = loader.num_views * (time.monotonic() - began)
             logs.info(
@@ -76,9 +82,19 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
 
 def validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
     """Evaluates a network on the held-out images."""
-    loader = job.data.validation_loader(network.input.resolution)
+    assert job.data.validation is not None
+    loader = _examples(job, network, job.data.validation, logs)
     counts, _ = evaluator(network.params, loader, logs, "evaluation, validation")
     return metrics.summarize(counts, class_groups=job.data.groups)
+
+
+def _examples(job: Job, network: Network, images: Dataset, logs: Logs) -> Examples:
+    """Gives images with one view each, or their features where these are kept and the run has not changed them."""
+    make_loader = functools.partial(job.data.plain_loader, network.input.resolution)
+    tower = untuned.of_frozen(job.config, network, job.record.backbone["hash"])
+    if tower is None:
+        return make_loader(images)
+    return examples(tower, images, make_loader, logs, f"features, {images.name}", place_of(job.config))
 
 
 def _report(job: Job, workdir: Path, logs: Logs) -> None:

@@ -25,11 +25,12 @@ from lift_jax.errors import UserError
 from lift_jax.export import __main__ as export_command
 from lift_jax.export import onnx, stablehlo
 from lift_jax.export.classifier import description
-from lift_jax.inference import calibrating, calibration, compact, labelled_images
+from lift_jax.inference import answers, calibrating, calibration, compact, labelled_images
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration_summary import describe
 from lift_jax.inference.model import AnyPrior, Model
 from lift_jax.inference.predictions import Prediction, write
+from lift_jax.inference.serving import batching, server
 from lift_jax.report import calibration as drawings
 from lift_jax.report import results_file
 from lift_jax.run import run
@@ -269,7 +270,9 @@ class TestThresholds:
 
 class TestNamedImages:
     def test_nothing_is_there(self, tmp_path):
-        with pytest.raises(UserError, match=r"--images is .*none, which is not there; name a folder .* or a list"):
+        with pytest.raises(
+            UserError, match=r"--images is .*none, which is not there; name a folder .* or a list or table"
+        ):
             labelled_images.read(str(tmp_path / "none"), DIGIT_NAMES)
 
     def test_a_folder_that_is_no_class(self, tmp_path):
@@ -291,6 +294,38 @@ class TestNamedImages:
             labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES)
         (tmp_path / "list.txt").write_text("a.png 3\na.png 9\n")
         assert labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES).labels.tolist() == [3, 9]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "labels"),
+        [
+            ("t.csv", "image,label\na.png,3\na.png,9\n", [3, 9]),
+            ("t.csv", "class;file_name\nSeven;a.png\nnine;a.png\n", [7, 9]),
+            ("t.txt", "path\tlabel\tsplit\na.png\t1\ttrain\na.png\t4\ttest\n", [4]),
+            ("t.jsonl", '{"file_name": "a.png", "label": 5}\n', [5]),
+            ("t.csv", "a.png,3\na.png,8\n", [3, 8]),  # a list
+        ],
+    )
+    def test_a_table(self, tmp_path, name, content, labels):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / name).write_text(content)
+        found = labelled_images.read(str(tmp_path / name), DIGIT_NAMES)
+        assert found.labels.tolist() == labels and found.path(0) == str(tmp_path / "a.png")
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("photo,kind\na.png,3\n", r"t\.csv has the columns photo, kind; it needs one of"),
+            ("image,label\na.png,sevn\n", r"t\.csv .*'sevn' .*nearest is 'seven'"),
+            ("image,label\na.png,10\n", "label 10, but there are 10 classes"),
+            ("image,label,split\na.png,1,train\n", r"t\.csv has rows of the training split alone; name images"),
+            ("image,label\nb.png,1\n", r"b\.png; write paths"),
+        ],
+    )
+    def test_a_table_with_a_mistake(self, tmp_path, content, words):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(UserError, match=words):
+            labelled_images.read(str(tmp_path / "t.csv"), DIGIT_NAMES)
 
 
 class TestRefused:
@@ -452,3 +487,16 @@ class TestEvaluation:
         assert "calibrated" not in results and "calibration" not in json.loads((workdir / "eval.json").read_text())
         said = (workdir / "console.log").read_text()
         assert re.search(r"section calibrated is left out .*owner\.trained_hash .*calibrate again", said)
+
+
+def test_a_service_of_a_calibrated_run_says_what_is_unknown_and_gives_sets(model, digits):
+    files = [io.BytesIO() for _ in range(4)]
+    for file, image in zip(files, digits, strict=False):
+        Image.fromarray(image).save(file, "png")
+    contents = [file.getvalue() for file in files]
+    decide = answers.answers(model, **server.thresholds(model, None, None))
+    found = batching.predict(model, decide, [batching.NamedImage("a", content) for content in contents], tte=None)
+    probabilities = model.predict(contents)
+    assert [each.unknown for each in found] == model.calibration.unknown(0.05).unknown(probabilities).tolist()
+    inside = model.calibration.sets(0.9).sets(probabilities)
+    assert [set(each.members or []) for each in found] == [set(np.flatnonzero(row)) for row in inside]

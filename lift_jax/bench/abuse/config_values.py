@@ -102,6 +102,7 @@ KEYS: dict[str, Key] = {
     "data.train_list": Key("", _PATH),
     "data.test_list": Key("", _PATH),
     "data.class_names": Key("", _PATH),
+    "data.corrections": Key("", _PATH),
     "data.imbalance": Key(2, (*_WHOLE, "1.01")),
     "data.val_fraction": Key(0.4, (*_REAL, "1", "1.5", "0")),
     "data.sampler": Key("balanced", _WORD),
