@@ -8,12 +8,14 @@ from lift_jax.errors import exit_status
 COMMANDS = {
     "step": Command("lift_jax.bench.step", "time of a training and an evaluation step, beside PyTorch"),
     "data": Command("lift_jax.bench.data", "images a second of decoding and augmentation"),
+    "feeding": Command("lift_jax.bench.feeding", "whether the batches keep up with the steps"),
     "load": Command("lift_jax.bench.load", "time until a backbone is on the devices"),
     "memory": Command("lift_jax.bench.memory", "memory of training and evaluation"),
     "gpu": Command("lift_jax.bench.gpu", "what one GPU makes of the program, in one table"),
     "quantised": Command(
         "lift_jax.bench.quantised", "how near a quantised backbone's gradients are to those in float32"
     ),
+    "serve": Command("lift_jax.bench.serve", "how long a service takes to answer many at once"),
     "aot": Command("lift_jax.bench.aot", "memory, operations and traffic on TPUs that need not be here"),
     "abuse": Command("lift_jax.bench.abuse", "a thousand bad inputs"),
     "kills": Command("lift_jax.bench.kills", "a hundred runs that are killed and go on"),

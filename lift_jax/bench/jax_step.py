@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from lift_jax.bench.workload import LR, MOMENTUM, PEAK_SIDE, WEIGHT_DECAY, Workload
+from lift_jax.classifier import frozen as storage
 from lift_jax.cluster import placement
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.models import partition
@@ -26,14 +27,15 @@ class JaxStep:
     Args:
         workload: what is computed; the frozen weights are in the dtype of its network.
         suited: whether the network has the form that suits the device, as in a run, or that for all devices.
+        frozen_dtype: as config.frozen_dtype.
     """
 
-    def __init__(self, workload: Workload, suited: bool = True):
+    def __init__(self, workload: Workload, suited: bool = True, frozen_dtype: str = "auto"):
         mesh = placement.make_mesh()
         dtype = np.dtype(workload.vision.dtype)
-        frozen, *trainable = workload.parts()
-        frozen = jax.tree.map(lambda x: x.astype(dtype), frozen)
-        parts = Parts(*placement.replicate((frozen, *trainable), mesh))
+        parts = workload.parts()
+        parts = parts._replace(frozen=storage.stored(parts, dtype, frozen_dtype))
+        parts = Parts(*placement.replicate(tuple(parts), mesh))
         image_input = ImageInput(workload.resolution, CLIP_MEAN, CLIP_STD, dtype)
         classifier = suited_to(mesh.local_devices[0] if suited else None, workload.classifier)
         vision: Any = classifier.backbone

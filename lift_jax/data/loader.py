@@ -105,6 +105,8 @@ class TrainLoader(Iterator[Batch]):
         self._some_readable = False
         self._step = 0
         self._iterator: Any = None
+        self._fetched: tuple[Batch, dict[int, str]] | None = None
+        self._error: Exception | None = None
         self.steps_per_epoch = -(-len(make.dataset) // make.batch_size)
         """Batches of one epoch; the last one may be padded."""
         self.num_steps = self.steps_per_epoch * make.num_epochs
@@ -114,15 +116,35 @@ class TrainLoader(Iterator[Batch]):
         if self._step >= self.num_steps:
             self.close()
             raise StopIteration
+        self.fetch()
+        if self._error is not None:
+            raise self._error
+        assert self._fetched is not None
+        (batch, problems), self._fetched = self._fetched, None
+        self._step += 1
+        self._note(batch, problems)
+        return batch
+
+    def fetch(self) -> Batch | None:
+        """Gives the batch that `next` will give, without going on to it.
+
+        Returns:
+            None after the last batch, and if there is none because of an error, which `next` raises.
+        """
+        if self._fetched is None and self._error is None and self._step < self.num_steps:
+            try:
+                self._fetched = self._following()
+            except Exception as error:  # is about a later step, which may never be taken
+                self._error = error
+        return None if self._fetched is None else self._fetched[0]
+
+    def _following(self) -> tuple[Batch, dict[int, str]]:
+        """Takes a batch from the workers."""
         if self._iterator is None:
             steps = grain.MapDataset.range(self._step, self.num_steps)
             self._iterator = run(steps.map(self._make), self._num_workers)
         batch, problems = next(self._iterator)
-        if self._num_workers:
-            batch = own(batch)
-        self._step += 1
-        self._note(batch, problems)
-        return batch
+        return own(batch) if self._num_workers else batch, problems
 
     def _note(self, batch: Batch, problems: dict[int, str]) -> None:
         """Notes the images that the newest batch lacks; at the end of an epoch they are reported."""
@@ -172,6 +194,7 @@ class TrainLoader(Iterator[Batch]):
 
     def close(self) -> None:
         """Stops the workers."""
+        self._fetched = self._error = None
         if self._iterator is not None:
             stop(self._iterator, self._num_workers)
             self._iterator = None

@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.data import TrainLoader
+from lift_jax.training.feeding import Feed
 from lift_jax.training.objective import Objective
 from lift_jax.training.state import TrainState
 from lift_jax.training.step import StepMetrics, TrainingStep
@@ -68,14 +69,14 @@ def fit(
     Raises:
         UserError: if an image cannot be read.
     """
-    frozen = network.parts.frozen
+    frozen, feed = network.parts.frozen, Feed(loader, step.mesh)
     lr = placement.replicate(np.float32(objective.lr), step.mesh)
     update = jax.jit(step, donate_argnums=0)
     with hooks:
         while loader.step < loader.num_steps and not hooks.finished:
-            batch = next(loader)
-            sharded = placement.shard_batch({k: batch[k] for k in ("image", "label", "mask")}, step.mesh)
+            batch, examples = feed.take()
             with jax.transfer_guard("disallow"):
-                state, metrics = update(state, frozen, sharded, key, lr)
-            hooks.after_step(state, metrics, int(batch["mask"].sum()) * jax.process_count())
+                state, metrics = update(state, frozen, batch, key, lr)
+            feed.prepare()
+            hooks.after_step(state, metrics, examples)
     return state

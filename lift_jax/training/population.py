@@ -18,6 +18,7 @@ from lift_jax.cluster import placement, preemption
 from lift_jax.data import TrainLoader
 from lift_jax.errors import DivergedError
 from lift_jax.models.partition import Tree
+from lift_jax.training.feeding import Feed
 from lift_jax.training.loop import Hooks
 from lift_jax.training.state import TrainState
 from lift_jax.training.step import Batch, StepMetrics, TrainingStep
@@ -80,23 +81,25 @@ def fit(network: Network, members: Sequence[Member], step: TrainingStep) -> None
     everywhere = NamedSharding(step.mesh, PartitionSpec())
     update = jax.jit(functools.partial(group_step, step), donate_argnums=0, out_shardings=everywhere)
     keys = [placement.replicated_key(member.seed, step.mesh) for member in _in_order(members)]
+    feeds = {member.loader: Feed(member.loader, step.mesh) for member in members}
     lr = placement.replicate(np.array([member.lr for member in members], np.float32), step.mesh)
     with contextlib.ExitStack() as around:
         for member in members:
             around.enter_context(member.speaking())
             around.enter_context(member.hooks)
         while turn := _turn(members):
-            batches = {loader: next(loader) for loader in dict.fromkeys(member.loader for member in turn)}
-            examples = {loader: int(batch["mask"].sum()) * jax.process_count() for loader, batch in batches.items()}
-            rows = _on_devices(members, batches, step)
+            taken = {loader: feeds[loader].take() for loader in dict.fromkeys(member.loader for member in turn)}
+            rows = _rows(members, {loader: batch for loader, (batch, _) in taken.items()})
             active = placement.replicate(np.array([member in turn for member in members]), step.mesh)
             before = [member.state for member in members]
             with jax.transfer_guard("disallow"):
                 states, metrics = update(before, network.parts.frozen, rows, keys, lr, active)
+            for loader in taken:
+                feeds[loader].prepare()
             for member, state in zip(members, states, strict=True):
                 member.state = state
             told = [
-                member.after_step(measured, examples[member.loader])
+                member.after_step(measured, taken[member.loader][1])
                 for member, measured in zip(members, metrics, strict=True)
                 if member in turn
             ]
@@ -111,14 +114,10 @@ def _turn(members: Sequence[Member]) -> list[Member]:
     return [member for member in left if member.loader.step == first]
 
 
-def _on_devices(members: Sequence[Member], batches: Mapping[TrainLoader, Any], step: TrainingStep) -> list[Batch]:
-    """Puts the batches on the devices: one if all members share it, else one for each, also where it takes no step."""
-    rows = {
-        loader: placement.shard_batch({name: batch[name] for name in ("image", "label", "mask")}, step.mesh)
-        for loader, batch in batches.items()
-    }
-    any_rows = next(iter(rows.values()))
-    return [rows.get(member.loader, any_rows) for member in _in_order(members)]
+def _rows(members: Sequence[Member], batches: Mapping[TrainLoader, Batch]) -> list[Batch]:
+    """Gives the batches of a step: one if all members share it, else one for each, also where it takes no step."""
+    any_rows = next(iter(batches.values()))
+    return [batches.get(member.loader, any_rows) for member in _in_order(members)]
 
 
 def _in_order(members: Sequence[Member]) -> Sequence[Member]:

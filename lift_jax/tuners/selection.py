@@ -5,6 +5,7 @@ import re
 from lift_jax.errors import UserError
 from lift_jax.models.partition import Path, Rule
 from lift_jax.tuners import convnext, resnet
+from lift_jax.tuners.effects import Weights
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -41,6 +42,7 @@ FULL_TUNING = TunerSpec(
     selects_in_resnet=resnet.full,
     selects_in_convnext=convnext.full,
     acts_in=("vit", "text", "resnet", "convnext"),
+    effect=Weights(),
     reference="block_tuned",
 )
 BIAS_TUNING = TunerSpec(
@@ -51,6 +53,7 @@ BIAS_TUNING = TunerSpec(
     selects_in_convnext=lambda stages: convnext.bias,
     acts_in=("vit", "text", "resnet", "convnext"),
     blocks="all",
+    effect=Weights(),
     reference="bias_tuned",
 )
 LN_TUNING = TunerSpec(
@@ -60,6 +63,7 @@ LN_TUNING = TunerSpec(
     selects_in_convnext=lambda stages: convnext.layer_norm,
     acts_in=("vit", "text", "convnext"),
     blocks="all",
+    effect=Weights(),
     reference="ln_tuned",
 )
 

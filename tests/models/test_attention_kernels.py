@@ -1,5 +1,6 @@
 """Attention by JAX's kernels: its padding, masks, gradients and mapped axes, and the calls of cuDNN."""
 
+import ctypes
 import functools
 import re
 from collections.abc import Callable
@@ -173,3 +174,27 @@ def test_on_a_cpu_attention_is_plain_and_nothing_is_said(caplog):
     assert suited_to(CPU, classifier).backbone.attention == "plain"
     assert suited_to(None, classifier).backbone.attention == "plain"
     assert not caplog.records
+
+
+@pytest.fixture
+def compiled_here(cudnn):
+    """Lets XLA for the CPU compile cuDNN's calls to what must never run."""
+    nothing = ctypes.CFUNCTYPE(None)(lambda: None)
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    target = new(ctypes.cast(nothing, ctypes.c_void_p), b"xla._CUSTOM_CALL_TARGET", None)
+    for name in "__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward":
+        jax.ffi.register_ffi_target(name, target, platform="cpu", api_version=0)
+    return nothing
+
+
+@pytest.mark.parametrize("members", [0, 3])
+def test_a_training_step_computes_an_attention_forward_once(compiled_here, members):
+    batch = (members,) if members else ()
+    arrays = [jax.ShapeDtypeStruct((*batch, 4, 197, 12, 64), jnp.bfloat16)] * 3
+    gradient: Any = jax.value_and_grad(functools.partial(loss, False), argnums=(0, 1, 2))
+    gradient = jax.vmap(gradient) if members else gradient
+    # The pass of XLA that joins equal instructions is the same for every platform.
+    compiled = jax.jit(gradient).trace(*arrays).lower(lowering_platforms=("cuda",)).compile()
+    found = re.findall(r'custom_call_target="__cudnn\$(\w+)"', compiled.as_text() or "")
+    assert sorted(found) == ["fmhaSoftmax", "fmhaSoftmaxBackward"]
