@@ -22,7 +22,7 @@ from lift_jax.models.device import suited_to
 from lift_jax.models.heads import HEADS, Classifier, GaussianHead, Head, ZeroShotHead
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts, Tree
-from lift_jax.models.resnet import ResNet
+from lift_jax.models.towers import Convolutional
 from lift_jax.weights import Backbone
 
 
@@ -102,8 +102,10 @@ def build(
     head, given = _head(config, method, backbone, tuning, class_names)
     vision = backbone.vision.clone(dtype=dtype, tuners=tuning.tuners)
     if config.remat != "none":
-        if isinstance(vision, ResNet):
-            raise UserError(f"config.remat is {config.remat!r}, which is for transformers; with a ResNet leave it out.")
+        if isinstance(vision, Convolutional):
+            raise UserError(
+                f"config.remat is {config.remat!r}, which is for transformers; with a ResNet or ConvNeXt leave it out."
+            )
         vision = vision.clone(remat=config.remat)
     classifier = Classifier(vision, head)
     shape = (backbone.resolution, backbone.resolution, 3)

@@ -6,9 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
-from lift_jax.models.vit import VisionTransformer
+from lift_jax.models.towers import Tower
 
 
 def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
@@ -32,13 +31,13 @@ class CLIP(nn.Module):
     Attributes:
         vision, text: the towers.
         embed_dim: of the shared space.
-        projects_images: whether the image features are projected into the shared space; those of the ResNets and of
-            SigLIP lie in it already.
+        projects_images: whether the image features are projected into the shared space; those of the ResNets, of some
+            ConvNeXts and of SigLIP lie in it already.
         sigmoid: SigLIP's form, with a bias in the text projection and one of the logits.
         biased: whether the projection of the image features has a bias (EVA02-CLIP and Perception Encoder have one).
     """
 
-    vision: VisionTransformer | ResNet
+    vision: Tower
     text: TextTransformer
     embed_dim: int
     projects_images: bool = True

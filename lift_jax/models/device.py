@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from lift_jax.models import attention_kernels
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.heads import Classifier
 from lift_jax.models.resnet import EXPANSION, ResNet
 from lift_jax.models.text_head import TextHead
@@ -25,6 +26,8 @@ def suited_to(device: Any | None, classifier: Classifier) -> Classifier:
 
 
 def _suited(device: Any | None, tower: Any) -> Any:
+    if isinstance(tower, ConvNeXt):  # which has no attention
+        return tower
     if device is None:
         return tower.clone(attention="plain")
     width = 8 * EXPANSION * tower.stem_width if isinstance(tower, ResNet) else tower.width

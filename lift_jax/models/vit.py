@@ -46,6 +46,7 @@ class VisionTransformer(nn.Module):
         patch_norm: a norm between the patch embedding and the positions (AIMv2 has it).
         antialias: whether absolute positions that are resized are antialiased (see
             `lift_jax.weights.positions.resize_positions`); only DINOv2 without registers has it otherwise.
+        linear_positions: whether they are resized linearly (SigLIP 2's NaFlex models) and not bicubically.
         dtype: of the activations. Layer norm and softmax statistics are float32 in any case.
         remat: what the backward pass computes anew (see `lift_jax.models.transformer.Remat`).
         attention: who computes the attention (see `lift_jax.models.attention_kernels.Attention`).
@@ -74,6 +75,7 @@ class VisionTransformer(nn.Module):
     inner_norms: bool = False
     patch_norm: bool = False
     antialias: bool = True
+    linear_positions: bool = False
     dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
     remat: Remat = "none"
     attention: Attention = "plain"

@@ -5,10 +5,11 @@ from typing import Any
 from lift_jax.errors import UserError
 from lift_jax.models.partition import Rule
 from lift_jax.models.resnet import ResNet
-from lift_jax.models.sites import BlockTuners
+from lift_jax.models.sites import BlockTuners, no_tuners
 from lift_jax.models.text import TextTransformer
+from lift_jax.models.towers import Tower
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.tuners import selection
+from lift_jax.tuners import convnext, selection
 from lift_jax.tuners.methods import Method
 from lift_jax.tuners.sizes import sizes_in_vit
 from lift_jax.tuners.spec import Place, TunerSpec
@@ -17,9 +18,7 @@ from lift_jax.tuners.text import tune_text
 from lift_jax.tuners.tuning import Tuning
 
 
-def build(
-    method: Method, vision: VisionTransformer | ResNet, num_classes: int, text: TextTransformer | None = None
-) -> Tuning:
+def build(method: Method, vision: Tower, num_classes: int, text: TextTransformer | None = None) -> Tuning:
     """Gives what a method does to a network.
 
     Args:
@@ -31,7 +30,10 @@ def build(
     Raises:
         UserError: if a tuner is not for such a network, or the range of blocks does not fit it.
     """
-    tuning = _tune_resnet(method) if isinstance(vision, ResNet) else _tune_vit(method, vision, num_classes)
+    if isinstance(vision, VisionTransformer):
+        tuning = _tune_vit(method, vision, num_classes)
+    else:
+        tuning = _tune_resnet(method) if isinstance(vision, ResNet) else _tune_convnext(method)
     if not method.tunes_text:
         return tuning
     if text is None:
@@ -65,12 +67,7 @@ def _tune_vit(method: Method, vision: VisionTransformer, num_classes: int) -> Tu
 
 
 def _tune_resnet(method: Method) -> Tuning:
-    for spec in _not_for("resnet", method):
-        known = ", ".join(other.name for other in TUNERS if "resnet" in other.acts_in)
-        raise UserError(
-            f"config.method is {method.name!r}, but {spec.name} is for vision transformers and the backbone is a "
-            f"ResNet; write one of head_only, gda, zero_shot, {known}, or take another backbone."
-        )
+    _check_tuners("resnet", "ResNet", method)
     if partial := method.options.partial:
         raise UserError(f"config.tuner.partial is {partial}, but a ResNet is tuned as a whole; leave it empty.")
     # The attention pool, where the modules act, asks for no size.
@@ -78,6 +75,32 @@ def _tune_resnet(method: Method) -> Tuning:
     makers = {spec.name: spec.module for spec in method.image if spec.module is not None}
     selections = {spec.name: spec.selects_in_resnet for spec in method.image if spec.selects_in_resnet is not None}
     return Tuning(lambda block: {name: make(sizes, block) for name, make in makers.items()}, selections)
+
+
+def _tune_convnext(method: Method) -> Tuning:
+    _check_tuners("convnext", "ConvNeXt", method)
+    tuned = selection.blocks(method.options.partial, convnext.STAGES, "stages")
+    selections = {
+        spec.name: spec.selects_in_convnext(tuned if spec.blocks == "range" else range(convnext.STAGES))
+        for spec in method.image
+        if spec.selects_in_convnext is not None
+    }
+    return Tuning(no_tuners, selections)
+
+
+def _check_tuners(place: Place, what: str, method: Method) -> None:
+    """Checks that all tuners of a method act in a kind of convolutional network.
+
+    Raises:
+        UserError: if one does not.
+    """
+    for spec in _not_for(place, method):
+        known = ", ".join(other.name for other in TUNERS if place in other.acts_in)
+        whose = "vision transformers" if "vit" in spec.acts_in else "ResNets"
+        raise UserError(
+            f"config.method is {method.name!r}, but {spec.name} is for {whose} and the backbone is a {what}; write one "
+            f"of head_only, gda, zero_shot, {known}, or take another backbone."
+        )
 
 
 def _not_for(place: Place, method: Method) -> list[TunerSpec]:

@@ -12,7 +12,7 @@ TEXT_PREFIX = "text_"
 """Before the name of a tuner that acts in the text tower's blocks."""
 
 _ZERO_SHOT, _GDA, _HEAD_ONLY, _LIFT_PLUS = "zero_shot", "gda", "head_only", "lift_plus"
-_IMAGE = {spec.name: spec for spec in TUNERS if {"vit", "resnet"} & set(spec.acts_in)}
+_IMAGE = {spec.name: spec for spec in TUNERS if {"vit", "resnet", "convnext"} & set(spec.acts_in)}
 _SHARED = {spec.name: spec for spec in TUNERS if "shared" in spec.acts_in}
 _TEXT = {TEXT_PREFIX + spec.name: spec for spec in TUNERS if "text" in spec.acts_in}
 _ORDER = (*_IMAGE, *_SHARED, *_TEXT)

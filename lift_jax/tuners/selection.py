@@ -4,7 +4,7 @@ import re
 
 from lift_jax.errors import UserError
 from lift_jax.models.partition import Path, Rule
-from lift_jax.tuners import resnet
+from lift_jax.tuners import convnext, resnet
 from lift_jax.tuners.effects import Weights
 from lift_jax.tuners.spec import TunerSpec
 
@@ -40,7 +40,8 @@ FULL_TUNING = TunerSpec(
     "every parameter of the blocks",
     selects=full,
     selects_in_resnet=resnet.full,
-    acts_in=("vit", "text", "resnet"),
+    selects_in_convnext=convnext.full,
+    acts_in=("vit", "text", "resnet", "convnext"),
     effect=Weights(),
     reference="block_tuned",
 )
@@ -49,7 +50,8 @@ BIAS_TUNING = TunerSpec(
     "every bias of the blocks",
     selects=lambda blocks: bias,
     selects_in_resnet=resnet.bias,
-    acts_in=("vit", "text", "resnet"),
+    selects_in_convnext=lambda stages: convnext.bias,
+    acts_in=("vit", "text", "resnet", "convnext"),
     blocks="all",
     effect=Weights(),
     reference="bias_tuned",
@@ -58,18 +60,21 @@ LN_TUNING = TunerSpec(
     "ln_tuning",
     "scale and bias of the blocks' layer norms",
     selects=lambda blocks: layer_norm,
+    selects_in_convnext=lambda stages: convnext.layer_norm,
+    acts_in=("vit", "text", "convnext"),
     blocks="all",
     effect=Weights(),
     reference="ln_tuned",
 )
 
 
-def blocks(partial: str, depth: int) -> range:
-    """Returns the tuned blocks.
+def blocks(partial: str, depth: int, what: str = "blocks") -> range:
+    """Returns the tuned blocks, or stages of a ConvNeXt.
 
     Args:
         partial: "" for all, "2" for the last two, "3:6" for blocks 3, 4 and 5.
         depth: number of blocks.
+        what: what they are called in a message.
 
     Raises:
         UserError: if it is none of these, selects no block, or goes beyond the depth.
@@ -79,18 +84,23 @@ def blocks(partial: str, depth: int) -> range:
         return range(depth)
     if form is None:
         raise UserError(
-            f"config.tuner.partial is {partial!r}; write a number for the last blocks, such as 2, or a range such as "
-            f"3:6 for blocks 3, 4 and 5 of the backbone's {depth}."
+            f"config.tuner.partial is {partial!r}; write a number for the last {what}, such as 2, or a range such as "
+            f"{_example(depth, what)}."
         )
     start, stop = (int(form[1]), int(form[2])) if form[1] else (depth - int(form[2]), depth)
     if start < 0 or stop > depth:
         raise UserError(
-            f"config.tuner.partial is {partial}, but the backbone has {depth} blocks, 0 to {depth - 1}; "
+            f"config.tuner.partial is {partial}, but the backbone has {depth} {what}, 0 to {depth - 1}; "
             f"write at most {depth}, or a range within 0:{depth}."
         )
     if start >= stop:
         raise UserError(
-            f"config.tuner.partial is {partial}, which selects no block; to train the head alone, write "
+            f"config.tuner.partial is {partial}, which selects no {what[:-1]}; to train the head alone, write "
             "config.method=head_only."
         )
     return range(start, stop)
+
+
+def _example(depth: int, what: str) -> str:
+    first = max(0, min(3, depth - 3))
+    return f"{first}:{first + 3} for {what} {first}, {first + 1} and {first + 2} of the backbone's {depth}"

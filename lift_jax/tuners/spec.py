@@ -10,9 +10,9 @@ from lift_jax.models.partition import Rule
 from lift_jax.tuners.effects import Effect
 from lift_jax.tuners.rules import MaskedLayers
 
-Place = Literal["vit", "text", "resnet", "shared"]
+Place = Literal["vit", "text", "resnet", "convnext", "shared"]
 """Where a tuner may act: the blocks of a vision transformer, those of a text tower (where its name gets the prefix
-`text_`), a ResNet, or CLIP's text side outside of the blocks."""
+`text_`), a ResNet, a ConvNeXt, or CLIP's text side outside of the blocks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,7 @@ class TunerSpec:
             for a tuner that trains parameters which the backbone has already.
         selects: tuned blocks to the rule of the parameters that it trains; None for a tuner with modules.
         selects_in_resnet: the rule in a ResNet, for a tuner that selects there.
+        selects_in_convnext: tuned stages to the rule in a ConvNeXt, for a tuner that selects there.
         acts_in: where it may act.
         options: the keys of `config.tuner` that it reads for the image side.
         blocks: "range" for the blocks of `config.tuner.partial`; "first" or "all" for these whatever the range, as in
@@ -72,6 +73,7 @@ class TunerSpec:
     module: Callable[[Sizes, int], Callable[..., Any]] | None = None
     selects: Callable[[range], Rule] | None = None
     selects_in_resnet: Rule | None = None
+    selects_in_convnext: Callable[[range], Rule] | None = None
     acts_in: tuple[Place, ...] = ("vit", "text")
     options: tuple[str, ...] = ()
     blocks: Literal["range", "first", "all"] = "range"

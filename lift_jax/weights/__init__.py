@@ -6,6 +6,7 @@ from pathlib import Path
 from etils import epath
 
 from lift_jax.errors import UserError, first_line, reason
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import (
     activations,
@@ -93,12 +94,15 @@ def resize(backbone: Backbone, resolution: int) -> Backbone:
             f"config.resolution is {resolution}, which the backbone's patch size {patch} does not divide; "
             f"take a multiple of {patch}, such as {near}."
         )
+    if isinstance(backbone.vision, ConvNeXt):  # which has no positions
+        return dataclasses.replace(backbone, resolution=resolution)
     vision = dict(backbone.params["vision"])
-    parent, has_extra, antialias = vision, True, True
+    parent, has_extra, how = vision, True, {}
     if isinstance(backbone.vision, ResNet):
         parent = vision["attn_pool"] = dict(vision["attn_pool"])
     else:
-        has_extra, antialias = backbone.vision.has_class, backbone.vision.antialias
+        has_extra = backbone.vision.has_class
+        how = dict(antialias=backbone.vision.antialias, linear=backbone.vision.linear_positions)
     if (positions := parent.get("position_embedding")) is not None:  # rotary ones are computed for any resolution
-        parent["position_embedding"] = resize_positions(positions, resolution // patch, int(has_extra), antialias)
+        parent["position_embedding"] = resize_positions(positions, resolution // patch, int(has_extra), **how)
     return dataclasses.replace(backbone, params={**backbone.params, "vision": vision}, resolution=resolution)

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from lift_jax.errors import UserError
-from lift_jax.models.resnet import ResNet
+from lift_jax.models.towers import Convolutional
 from lift_jax.models.transformer import ACTIVATIONS
 from lift_jax.weights.backbone import Backbone
 
@@ -72,13 +72,13 @@ def with_activation(backbone: Backbone, activation: str) -> Backbone:
     if not activation:
         return backbone
     vision, text = backbone.vision, backbone.text
-    told = {tower.activation for tower in (vision, text) if tower is not None and not isinstance(tower, ResNet)}
+    told = {tower.activation for tower in (vision, text) if tower is not None and not isinstance(tower, Convolutional)}
     if told - {activation}:
         _log.warning(
             "config.backbone_activation is %s, and that is taken, though the files of the backbone %s tell %s.",
             activation, backbone.name, " and ".join(sorted(told)),
         )  # fmt: skip
-    if not isinstance(vision, ResNet):
+    if not isinstance(vision, Convolutional):
         vision = vision.clone(activation=activation)
     return dataclasses.replace(backbone, vision=vision, text=text and text.clone(activation=activation))
 

@@ -10,9 +10,8 @@ from flax import traverse_util
 
 from lift_jax.errors import UserError
 from lift_jax.models.clip import CLIP
-from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
-from lift_jax.models.vit import VisionTransformer
+from lift_jax.models.towers import Tower
 from lift_jax.weights.tokenizer import Tokenizer
 
 Params = Mapping[str, Any]
@@ -37,7 +36,7 @@ class Backbone:
     """
 
     name: str
-    vision: VisionTransformer | ResNet
+    vision: Tower
     params: Params
     resolution: int
     mean: tuple[float, float, float]

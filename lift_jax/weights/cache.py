@@ -17,6 +17,7 @@ from flax import traverse_util
 
 from lift_jax.errors import UserError, first_line, is_news
 from lift_jax.files import parse_json, require_room
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.rotary import Grid
 from lift_jax.models.text import TextTransformer
@@ -31,11 +32,13 @@ from lift_jax.weights.tokenizer import Tokenizer
 
 CONFIG, PARAMS = "backbone.json", "params"
 
-_NETWORKS = {"VisionTransformer": VisionTransformer, "ResNet": ResNet, "TextTransformer": TextTransformer}
+_IMAGE_TOWERS = {"VisionTransformer": VisionTransformer, "ResNet": ResNet, "ConvNeXt": ConvNeXt}
+_NETWORKS = {**_IMAGE_TOWERS, "TextTransformer": TextTransformer}
+_CONVOLUTIONAL = ("ResNet", "ConvNeXt")
 _DTYPES = ("float32", "float16", "bfloat16")
 _NOT_STORED = {"parent", "name", "dtype", "tuners", "remat"}
 _SIZES = {"patch_size", "width", "num_heads", "mlp_dim", "vocab_size", "context_length", "stem_width"}
-_FLAGS = {"pre_norm", "patch_bias", "causal", "layer_scale", "gated", "antialias", "unpooled_class"}
+_FLAGS = {"pre_norm", "patch_bias", "causal", "layer_scale", "gated", "antialias", "unpooled_class", "linear_positions"}
 _FLAGS |= {"rms", "inner_norms", "patch_norm"}
 
 
@@ -118,7 +121,7 @@ def _description(stored: Settings) -> Backbone:
     Raises:
         UserError: if a value is of another kind or out of its range, or the networks have other arrays.
     """
-    vision = _network(stored.section("vision"), "VisionTransformer", "ResNet")
+    vision = _network(stored.section("vision"), *_IMAGE_TOWERS)
     text = None if stored["text"] is None else _network(stored.section("text"), "TextTransformer")
     mean, std = preprocessing.of_keys(stored, "mean", "std", None, None)
     like = _map_shapes(dict(stored.section("shapes")), jnp.dtype(stored.choice("dtype", _DTYPES)))
@@ -176,7 +179,7 @@ def _network(fields: Settings, *kinds: str) -> Any:
         fields.whole(key)
     for key in sorted(names & _FLAGS & fields.keys()):
         fields.flag(key)
-    if kind != "ResNet":
+    if kind not in _CONVOLUTIONAL:
         fields.choice("activation", ACTIVATIONS)
         fields.number("epsilon", 0, 0.1)
         fields.whole("depth", high=DEEPEST)

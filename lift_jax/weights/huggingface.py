@@ -39,6 +39,8 @@ MODEL_TYPES: Mapping[str, Callable[[Config], Layout]] = {
     "clip_vision_model": transformers_clip.vision_layout,
     "siglip": transformers_siglip.layout,
     "siglip_vision_model": transformers_siglip.vision_layout,
+    "siglip2": transformers_siglip.naflex_layout,
+    "siglip2_vision_model": transformers_siglip.naflex_vision_layout,
     "vit": transformers_vit.layout,
     "dinov2": transformers_dino.v2_layout,
     "dinov2_with_registers": transformers_dino.v2_registers_layout,
@@ -72,11 +74,6 @@ def read_layout(folder: Path) -> Layout:
 
 def _model_type(config: Settings) -> str:
     kind = config.get("model_type")
-    if kind == "siglip2":
-        raise UserError(
-            f"{config.place} is of a SigLIP 2 of the NaFlex kind, whose images have no fixed shape; it is not read "
-            "here, take a checkpoint of a fixed resolution, such as google/siglip2-base-patch16-224."
-        )
     if kind == "aimv2":
         raise UserError(
             f"{config.place} is of an AIMv2 with a text tower, which is not read here; take an image tower alone, such "
@@ -148,7 +145,9 @@ def layout(folder: Path, foreign: Foreign, source: str) -> Layout:
     """
     config = read_json(folder, "config.json")
     kind = _model_type(config)
-    if kind in ("clip", "siglip", "metaclip_2") and not any(name.startswith("text_model.") for name in foreign):
+    if kind in ("clip", "siglip", "siglip2", "metaclip_2") and not any(
+        name.startswith("text_model.") for name in foreign
+    ):
         _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
         found = MODEL_TYPES[f"{kind}_vision_model"](config.section("vision_config"))
     else:
@@ -182,14 +181,14 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     """Writes a backbone, with its tokenizer and its normalisation, so that `load`, and transformers, read it.
 
     Raises:
-        UserError: if transformers has no such model (CLIP's ResNets, EVA02).
+        UserError: if transformers has no such model (CLIP's ResNets and ConvNeXts, EVA02).
         OSError: if the folder cannot be written; it is then as it was.
     """
     vision = backbone.vision
     if not isinstance(vision, VisionTransformer):
         raise UserError(
-            f"transformers has no model like {backbone.name}, a CLIP with a ResNet; "
-            "write it in the layout of open_clip or as an orbax checkpoint."
+            f"transformers has no model like {backbone.name}, a CLIP with a "
+            "convolutional image tower; write it as an orbax checkpoint, or a ResNet in the layout of open_clip."
         )
     if vision.pool == "attention":
         config, processor = transformers_siglip.config(backbone), "SiglipImageProcessor"
@@ -202,7 +201,8 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     else:
         config, processor = transformers_vit.config(backbone), "ViTImageProcessor"
     # At the resolution of the files nothing depends on how positions are resized.
-    if MODEL_TYPES[config["model_type"]](config).vision.clone(antialias=vision.antialias) != vision:
+    same = MODEL_TYPES[config["model_type"]](config).vision
+    if same.clone(antialias=vision.antialias, linear_positions=vision.linear_positions) != vision:
         raise UserError(
             f"transformers has no model like {backbone.name}, whose image tower has other parts; write it as an orbax "
             "checkpoint."

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lift_jax.errors import UserError
-from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
+from lift_jax.models.towers import Tower
 from lift_jax.models.transformer import ACTIVATIONS
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights.arrays import DEEPEST, Entry
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
         mean, std: of the normalisation, unless the files say otherwise.
     """
 
-    vision: VisionTransformer | ResNet
+    vision: Tower
     text: TextTransformer | None
     resolution: int
     table: list[Entry]

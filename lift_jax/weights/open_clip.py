@@ -10,6 +10,7 @@ import numpy as np
 
 from lift_jax.errors import UserError
 from lift_jax.files import filling
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
@@ -212,6 +213,11 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
     if text is None or not text.causal:
         raise UserError(
             f"The backbone {backbone.name} is not a CLIP with both towers; write it in transformers' layout."
+        )
+    if isinstance(vision, ConvNeXt):
+        raise UserError(
+            f"The ConvNeXt of {backbone.name} is read in open_clip's layout, but not written in it; write an orbax "
+            "checkpoint."
         )
     embed = backbone.params["text_projection"].shape[1]
     v: dict[str, Any] = dict(image_size=backbone.resolution)

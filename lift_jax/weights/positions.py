@@ -8,27 +8,34 @@ from jaxtyping import Float
 
 
 def resize_positions(
-    embedding: Float[np.ndarray, "t d"], side: int, num_extra: int = 1, antialias: bool = True
+    embedding: Float[np.ndarray, "t d"],
+    side: int | tuple[int, int],
+    num_extra: int = 1,
+    antialias: bool = True,
+    linear: bool = False,
 ) -> Float[np.ndarray, "s d"]:
-    """Resizes the grid of positions by bicubic interpolation; the extra tokens' positions stay.
+    """Resizes the grid of positions by bicubic or linear interpolation; the extra tokens' positions stay.
 
     Args:
         embedding: the positions of `num_extra` tokens outside the grid, then the grid's, row by row.
-        side: the side of the new square grid, in patches.
+        side: the side of the new square grid, in patches, or its rows and columns.
         num_extra: the number of positions that are not of the grid, such as the class token's.
         antialias: whether a smaller grid averages over what lies between its points. The kernel is then that of
             Pillow's and PyTorch's antialiased interpolation (a = -0.5), and else that of PyTorch's plain one
             (a = -0.75), by which transformers resizes DINOv2's positions.
+        linear: whether the interpolation is linear, with antialiasing, as that of SigLIP 2's NaFlex models.
     """
     extra, grid = embedding[:num_extra], embedding[num_extra:]
     old = math.isqrt(len(grid))
     square = grid.reshape(old, old, -1)
-    if antialias:
-        square = jax.image.resize(square, (side, side, grid.shape[-1]), method="cubic", antialias=True)
+    rows, columns = (side, side) if isinstance(side, int) else side
+    if antialias or linear:
+        method = "linear" if linear else "cubic"
+        square = jax.image.resize(square, (rows, columns, grid.shape[-1]), method=method, antialias=True)
     else:
-        weights = _plain_bicubic(old, side)
-        square = np.einsum("yi,xj,ijd->yxd", weights, weights, square, optimize=True)
-    return np.concatenate([extra, np.asarray(square, np.float32).reshape(side * side, -1)])
+        down, across = _plain_bicubic(old, rows), _plain_bicubic(old, columns)
+        square = np.einsum("yi,xj,ijd->yxd", down, across, square, optimize=True)
+    return np.concatenate([extra, np.asarray(square, np.float32).reshape(rows * columns, -1)])
 
 
 def _plain_bicubic(old: int, new: int, a: float = -0.75) -> Float[np.ndarray, "new old"]:

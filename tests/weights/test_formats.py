@@ -190,11 +190,6 @@ def test_an_unknown_model_type(folder):
     _sentence(folder, "model_type.*'bert', which is not known")
 
 
-def test_a_siglip_of_the_naflex_kind(folder):
-    _change(folder, model_type="siglip2")
-    _sentence(folder, "SigLIP 2 of the NaFlex kind")
-
-
 @pytest.mark.parametrize("depth", [-1, 0, 10**12])
 def test_a_depth_that_no_model_has(folder, resnet, tmp_path, depth):
     config = json.loads((folder / "config.json").read_text())
