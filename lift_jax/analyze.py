@@ -130,7 +130,7 @@ def _geometry(model: "Model", images: _Images, tuned: bool, logs: "Logs") -> "Ge
 
     kind = "tuned" if tuned else "untuned"
     train_rows, test_rows = (
-        (model.features(dataset, logs, f"{kind} features, {split} images", tuned=tuned), dataset.labels)
+        model.dataset_features(dataset, logs, f"{kind} features, {split} images", tuned=tuned)[:2]
         for dataset, split in ((images.train, "training"), (images.test, "test"))
     )
     return geometry.geometry(train_rows, test_rows, images.classes, images.tail)

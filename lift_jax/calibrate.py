@@ -1,13 +1,14 @@
 r"""Calibrates a trained run by labelled images that it was not trained on.
 
-    python -m lift_jax.calibrate --workdir RUN [--images FOLDER|LIST]
+    python -m lift_jax.calibrate --workdir RUN [--images FOLDER|LIST|CSV]
 
 chooses how strongly the zero-shot classifier is mixed in, the strength of the prior, and the temperature; keeps of
 these what gains more than its standard error on images that chose nothing; and writes RUN/calibration.json, by which
 `python -m lift_jax.predict` and `lift_jax.load` answer from then on (--raw leaves it out).
 
 The images are those that config.validation has held out. --images names others: a folder with a folder for each class,
-or a list of paths and labels, which start from the run's config.data.root or, where it has none, from the list.
+or a list or CSV file of paths and labels; paths start from the run's config.data.root or, where it has none, from the
+file.
 """
 
 import argparse
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m lift_jax.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--images", metavar="PATH", help="labelled images: a folder for each class, or a list")
+    parser.add_argument(
+        "--images", metavar="PATH", help="labelled images: a folder for each class, a list or a CSV file"
+    )
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
     parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
     given = parser.parse_args(arguments)

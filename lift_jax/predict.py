@@ -31,15 +31,15 @@ import numpy as np
 
 from lift_jax.errors import UserError, exit_status, reason
 from lift_jax.files import check_file, expand, replacing
-from lift_jax.inference.predictions import Answer, Prediction, write
+from lift_jax.inference.predictions import Prediction, write
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from lift_jax.data.named_classes import SomeClasses
     from lift_jax.inference.conformal import Thresholds
     from lift_jax.inference.deciding import Rollup
     from lift_jax.inference.model import AnyPrior, Model
-    from lift_jax.inference.named_classes import SomeClasses
 
 FORMATS = ("table", "jsonl", "csv")
 PRIORS = ("uniform", "training", "estimate")
@@ -90,6 +90,7 @@ def stream_files(
     from absl import logging
 
     from lift_jax.data.dataset import FileSource
+    from lift_jax.inference import answers
     from lift_jax.workdir.logs import Logs
 
     with Logs(None, to_stderr=True) as logs:
@@ -97,46 +98,17 @@ def stream_files(
         loader = model.loader(model.dataset(FileSource("", paths), "the images"), tte=tte, num_workers=num_workers)
         best: dict[int, Prediction] = {}
         following = 0
-        possible = model.possible(prior, only)
-        top_k = min(top_k, int(possible.sum()))
+        decide = answers.answers(
+            model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
+        )
         for indices, probabilities in model.stream(loader, logs, prior=prior, only=only):
-            # A stable order, so that of equal probabilities the first class stands first, as in the evaluation.
-            order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-            rows = np.take_along_axis(probabilities, order, axis=1)
-            answers = _answers(probabilities, costs, possible)
-            rolled = [None] * len(rows) if rollup is None else rollup(probabilities)
-            strange = [None] * len(rows) if unknown is None else unknown.unknown(probabilities).tolist()
-            members = [None] * len(rows) if sets is None else _members(probabilities, sets)
-            ranked = zip(indices.tolist(), order.tolist(), rows.tolist(), strict=True)
-            decided = zip(answers, rolled, strange, members, strict=True)
-            for (index, labels, row), decisions in zip(ranked, decided, strict=True):
-                best[index] = Prediction(paths[int(index)], labels, row, None, *decisions)
+            places = indices.tolist()
+            best |= zip(places, decide([paths[int(place)] for place in places], probabilities), strict=True)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1
     for index in range(following, len(paths)):
         yield _known(index, paths, best, loader.problems)
-
-
-def _members(probabilities: "Float[np.ndarray, 'n classes']", sets: "Thresholds") -> list[list[int]]:
-    """Gives the labels of the classes in each image's set, the most probable first."""
-    return [
-        [label for label in np.argsort(-row, kind="stable").tolist() if inside[label]]
-        for row, inside in zip(probabilities, sets.sets(probabilities), strict=True)
-    ]
-
-
-def _answers(
-    probabilities: "Float[np.ndarray, 'n classes']",
-    costs: "Float[np.ndarray, 'classes classes'] | None",
-    possible: np.ndarray,
-) -> Sequence[Answer | None]:
-    if costs is None:
-        return [None] * len(probabilities)
-    from lift_jax.inference.deciding import cheapest
-
-    found = cheapest(probabilities, costs, possible)
-    return [Answer(*each) for each in zip(found.labels.tolist(), found.costs.tolist(), strict=True)]
 
 
 def _known(index: int, paths: Sequence[str], best: dict[int, Prediction], problems: Mapping[int, str]) -> Prediction:

@@ -195,9 +195,9 @@ def _configure(values: Mapping[str, Any]) -> None:
 
 
 def _results(folder: epath.Path) -> Results:
-    from lift_jax.report import files  # matplotlib takes a second to import
+    from lift_jax.report import results_file  # matplotlib takes a second to import
 
-    return files.read_results(folder)
+    return results_file.read(folder / "eval.json").metrics()
 
 
 def _refuse_others(folder: epath.Path, config: ml_collections.FrozenConfigDict) -> None:

@@ -34,7 +34,7 @@ def commands(page: Path) -> list[str]:
     """The commands that a page shows: in fences, in indented blocks, in tables and in sentences."""
     text = page.read_text(encoding="utf-8")
     text = re.sub(r"\\\n\s*", "", text)
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S) + re.findall(r"^ {4}(\S.*)$", text, re.M)
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S) + re.findall(r"^ {4,}(\S.*)$", text, re.M)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
     lines = [line.strip() for block in blocks for line in block.splitlines()] + inline
     found = [
@@ -54,7 +54,7 @@ def words_of(line: str) -> list[str]:
 
 
 def help_of(module: str, monkeypatch, capsys, *subcommand: str) -> str:
-    if module == "lift_jax.bench.aot":  # its flags and the main program's cannot be in one process
+    if module in ("lift_jax.bench.aot", "lift_jax.features"):  # whose flags and main's cannot be in one process
         return subprocess.run(
             [sys.executable, "-m", module, "--help"], check=True, capture_output=True, text=True
         ).stdout

@@ -15,6 +15,7 @@ COMMANDS = {
     "quantised": Command(
         "lift_jax.bench.quantised", "how near a quantised backbone's gradients are to those in float32"
     ),
+    "serve": Command("lift_jax.bench.serve", "how long a service takes to answer many at once"),
     "aot": Command("lift_jax.bench.aot", "memory, operations and traffic on TPUs that need not be here"),
     "abuse": Command("lift_jax.bench.abuse", "a thousand bad inputs"),
     "kills": Command("lift_jax.bench.kills", "a hundred runs that are killed and go on"),

@@ -1,11 +1,14 @@
 r"""Compiles the training and the evaluation step for TPUs that need not be here, and says what they would need.
 
     python -m lift_jax.bench.aot --config configs/inat.py --topology v5e-256 [--batch 128] [--classes N] [--fit]
-        [--config.KEY=VALUE ...]
+        [--families NAME,NAME,...] [--config.KEY=VALUE ...]
 
 Neither data nor weights are read: the shapes follow from the config, and the number of classes from its data set or
 from --classes. A topology is a generation and a size of TPUs as Google Cloud counts them (v5e-16; for v4 and v5p two
 cores a chip: v4-32 has 16 chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
+
+--families compiles the training step of each of some backbones, by their short names or hub ids (python -m
+lift_jax.backbones lists them), and estimates from its bytes the largest batch on a v5e, a v6e and an H100.
 
 All numbers are of one chip. The roofline time is the longer of operations / peak and bytes accessed / bandwidth of the
 memory, by the compiler's counts, in which arrays that stay on the chip are bytes accessed too: an estimate.
@@ -23,6 +26,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such
 _TOPOLOGY = flags.DEFINE_string("topology", "cpu", "TPUs such as v5e-256, or cpu for this machine.")
 _BATCH = flags.DEFINE_integer("batch", 128, "Training images a chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes; by default that of the config's data set.")
+_FAMILIES = flags.DEFINE_list("families", [], "Backbones with commas between: estimate the largest batch of each.")
 _FIT = flags.DEFINE_boolean("fit", False, "Find the largest training batch a chip for each value of config.remat.")
 
 CLASSES = {
@@ -53,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     import jax
 
     from lift_jax import config as lift_config
-    from lift_jax.bench import plan, tpus
+    from lift_jax.bench import families, plan, tpus
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # the time of compiling is wanted
@@ -64,14 +68,18 @@ def main(argv: Sequence[str]) -> None:
         target = plan.Target(name, None, jax.devices(), jax.devices())
     else:
         target = plan.Target(name, tpus.parse(name)[0], *tpus.slice_devices(name))
-    lines = plan.fit if _FIT.value else plan.both
-    for line in lines(resolved, num_classes, target, _BATCH.value):
+    given = resolved, num_classes, target, _BATCH.value
+    if _FAMILIES.value:
+        lines = families.table(*given, _FAMILIES.value)
+    else:
+        lines = plan.fit(*given) if _FIT.value else plan.both(*given)
+    for line in lines:
         print(line, flush=True)
 
 
 def entry_point() -> None:
     """Runs the command with the process's own flags."""
-    command_line.run(main, __doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FIT))
+    command_line.run(main, __doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FAMILIES, _FIT))
 
 
 if __name__ == "__main__":

@@ -45,13 +45,14 @@ def adaptformer(vision: VisionTransformer, resolution: int, dim: int, num_classe
     keys and values of all tokens. What lies before the first block's MLP needs no backward pass, for nothing is trained
     there; of that MLP, whose input is the first tuner's, only the tuner itself.
     """
-    t, d = (resolution // vision.patch_size) ** 2 + 1, vision.width
+    patches, d = (resolution // vision.patch_size) ** 2, vision.width
+    t, products_of_mlp = patches + 1 + vision.num_registers, 3 if vision.gated else 2
     head = 2 * d * num_classes
-    forward = 2 * (t - 1) * 3 * vision.patch_size**2 * d + head
+    forward = 2 * patches * 3 * vision.patch_size**2 * d + head
     backward = 2 * head
     for block in range(vision.depth):
         s = 1 if block == vision.depth - 1 else t
-        linear = 2 * s * 2 * d * d + 2 * t * 2 * d * d + 4 * s * d * vision.mlp_dim
+        linear = 2 * s * 2 * d * d + 2 * t * 2 * d * d + 2 * products_of_mlp * s * d * vision.mlp_dim
         products = 4 * s * t * d
         down = up = 2 * s * d * dim
         forward += linear + products + down + up

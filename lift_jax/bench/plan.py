@@ -17,7 +17,7 @@ from lift_jax.models.transformer import Remat
 _UNIT = 8
 """Batches of a chip are multiples of it: TPUs lay arrays out in tiles of eight rows."""
 
-_USABLE = 0.98
+USABLE = 0.98
 """Share of the HBM that a program gets: the runtime keeps 0.25 of a v5e's 16 GiB."""
 
 _TRIES = 6
@@ -56,15 +56,15 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
 
     yield _head(config, num_classes, target)
     lowered = steps.training(config, network, target.everywhere, batch * len(target.everywhere))
-    compiled = _fitting(lowered, f"The training step with {batch} images a chip")
+    compiled = fitting(lowered, f"The training step with {batch} images a chip")
     yield f"training step, {batch} images a chip, remat {config.remat}:"
     rows = counted(batch, config.accumulate)
     yield from _lines(compiled, target.chip, rows, least and least.total * rows)
     if target.chip is not None:
-        largest = next_batch({batch: compiled}, _USABLE * target.chip.hbm, batch) or batch
+        largest = next_batch({batch: compiled}, USABLE * target.chip.hbm, batch) or batch
         yield f"  largest batch    about {largest} a chip (--fit compiles to be sure)"
     lowered, views = steps.evaluation(config, network, target.everywhere, target.local)
-    compiled = _fitting(lowered, f"The evaluation step with {views} views a chip")
+    compiled = fitting(lowered, f"The evaluation step with {views} views a chip")
     yield f"evaluation step, {views} views a chip:"
     rows = counted(views)
     yield from _lines(compiled, target.chip, rows, least and least.forward * rows, "views")
@@ -90,7 +90,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
         own = ml_collections.FrozenConfigDict(own)
         network = steps.network(own, num_classes)
         programs: dict[int, Program | None] = {}
-        while len(programs) < _TRIES and (size := next_batch(programs, _USABLE * chip.hbm, batch)) is not None:
+        while len(programs) < _TRIES and (size := next_batch(programs, USABLE * chip.hbm, batch)) is not None:
             compiled = _compiled(steps.training(own, network, target.everywhere, size * len(target.everywhere)))
             programs[size] = compiled
             compilations += 1
@@ -103,7 +103,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
             continue
         batch = max(fitting)  # what fits with less rematerialisation fits with more
         compiled = fitting[batch]
-        rate = batch / _roofline(compiled, chip)
+        rate = batch / max(roofline(compiled, chip))
         found[f"--config.remat={remat} with up to {batch} images a chip"] = rate
         yield f"remat {remat:8} {batch:5} images a chip, {_gib(compiled.peak)}, at most {rate:,.0f} images a second"
     if not found:
@@ -157,7 +157,16 @@ def _compiled(lowered: Any) -> Program | None:
         raise
 
 
-def _fitting(lowered: Any, what: str) -> Program:
+def fitting(lowered: Any, what: str) -> Program:
+    """Compiles a program.
+
+    Args:
+        lowered: what `jax.jit(...).lower(...)` gives.
+        what: how the message begins.
+
+    Raises:
+        UserError: if it does not fit into the memory.
+    """
     compiled = _compiled(lowered)
     if compiled is None:
         raise UserError(f"{what} does not fit into the memory; write a smaller --batch, or --fit to find the largest.")
@@ -171,8 +180,10 @@ def _head(config: ml_collections.FrozenConfigDict, num_classes: int, target: Tar
     return f"{what}, on {target.name} ({chips})"
 
 
-def _roofline(compiled: Program, chip: Chip) -> float:
-    return max(compiled.flops / chip.flops, compiled.accessed / chip.bandwidth)
+def roofline(compiled: Program, chip: Chip) -> tuple[float, float]:
+    """Gives the seconds that a chip takes at least for a program's operations, and for its bytes."""
+    operations = (compiled.flops - compiled.whole) / chip.flops + compiled.whole / chip.whole
+    return operations, compiled.accessed / chip.bandwidth
 
 
 def _gib(size: float) -> str:
@@ -180,9 +191,11 @@ def _gib(size: float) -> str:
 
 
 def _lines(compiled: Program, chip: Chip | None, rows: int, least: int | None, unit: str = "images") -> Iterator[str]:
-    yield f"  compile time     {compiled.seconds:.0f} s"
+    yield f"  compile time     {compiled.seconds:.0f} s, {compiled.processor:.0f} s of processors"
     ratio = f", {compiled.flops / least:.3f} times the ideal {least / 1e12:.3f}" if least else ""
     yield f"  operations       {compiled.flops / 1e12:.3f} TFLOP for {rows} {unit}{ratio}"
+    if compiled.whole:
+        yield f"  of them in int8  {compiled.whole / 1e12:.3f} TFLOP"
     yield f"  bytes accessed   {compiled.accessed / 1e9:.1f} GB"
     parts = f"arguments {_gib(compiled.arguments)}, temporaries {_gib(compiled.temporaries)}"
     share = f" of {_gib(chip.hbm)}" if chip else ""
@@ -190,7 +203,8 @@ def _lines(compiled: Program, chip: Chip | None, rows: int, least: int | None, u
     for kind, (instructions, size) in compiled.collectives.items():
         yield f"  {kind:16} {instructions}, {size / 1e6:.2f} MB"
     if chip:
-        arithmetic, memory = compiled.flops / chip.flops, compiled.accessed / chip.bandwidth
+        arithmetic, memory = roofline(compiled, chip)
         seconds = max(arithmetic, memory)
         bound = f"operations {1e3 * arithmetic:.1f}, memory {1e3 * memory:.1f}"
         yield f"  roofline         {1e3 * seconds:.1f} ms ({bound}), {rows / seconds:,.0f} {unit} a second"
+        yield f"  cycles           {compiled.cycles / 1e6:.1f} million, by the compiler's model"

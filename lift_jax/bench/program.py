@@ -14,6 +14,11 @@ _COLLECTIVE = re.compile(
     r'(?:[^\n]*chain_id="(?P<chain>\d+)")?'
 )
 _ARRAY = re.compile(r"(?P<dtype>[a-z]+\d+\w*|pred)\[(?P<shape>[\d,]*)\]")
+_DEFINED = re.compile(r"(?P<name>%[\w.-]+) = [a-z]+\d+\w*\[(?P<shape>[\d,]*)\]")
+_WHOLE_PRODUCT = re.compile(
+    r"(?P<name>%[\w.-]+) = s32\[[\d,]*\]\S* (dot|convolution)\((?P<one>%[\w.-]+), (?P<other>%[\w.-]+)\)"
+)
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 class Program(NamedTuple):
@@ -21,11 +26,14 @@ class Program(NamedTuple):
 
     Attributes:
         seconds: that the compiler took.
-        flops: floating-point operations.
+        flops: operations, on whole numbers as well as on others.
         accessed: bytes read and written by its instructions.
         arguments, temporaries, outputs: bytes of memory; outputs that take their argument's place count nothing.
         code: bytes of the program itself.
         collectives: of each kind the number of instructions and the bytes of their results.
+        processor: seconds of this machine's processors that the compiler took, which a busy machine hardly changes.
+        whole: those operations that are in products of eight-bit integers, which some TPUs compute faster.
+        cycles: that a TPU takes by the compiler's own model, without waiting for copies; 0 for other devices.
     """
 
     seconds: float
@@ -36,6 +44,9 @@ class Program(NamedTuple):
     outputs: int
     code: int
     collectives: dict[str, tuple[int, int]]
+    processor: float = 0.0
+    whole: float = 0.0
+    cycles: float = 0.0
 
     @property
     def peak(self) -> int:
@@ -45,10 +56,10 @@ class Program(NamedTuple):
 
 def compile(lowered: Any) -> Program:
     """Compiles what `jax.jit(...).lower(...)` gives."""
-    start = time.perf_counter()
+    start, before = time.perf_counter(), time.process_time()
     compiled = lowered.compile()
-    seconds = time.perf_counter() - start
-    costs, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    seconds, processor = time.perf_counter() - start, time.process_time() - before
+    costs, memory, text = compiled.cost_analysis(), compiled.memory_analysis(), compiled.as_text()
     return Program(
         seconds=seconds,
         flops=costs["flops"],
@@ -57,7 +68,10 @@ def compile(lowered: Any) -> Program:
         temporaries=memory.temp_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
         code=memory.generated_code_size_in_bytes,
-        collectives=collectives(compiled.as_text()),
+        collectives=collectives(text),
+        processor=processor,
+        whole=whole_operations(text),
+        cycles=sum(int(cycles) for cycles in _CYCLES.findall(text)),
     )
 
 
@@ -75,8 +89,23 @@ def collectives(hlo: str) -> dict[str, tuple[int, int]]:
     return {kind: (instructions[kind], size[kind]) for kind in instructions}
 
 
+def whole_operations(hlo: str) -> float:
+    """Counts the operations of the matrix products of whole numbers in a program's text.
+
+    A product of an m x k and a k x n matrix is of m k n multiplications and as many additions, and m k, k n and m n are
+    the sizes of the three arrays.
+    """
+    sizes = {match["name"]: _size(match["shape"]) for match in _DEFINED.finditer(hlo)}
+    products = _WHOLE_PRODUCT.finditer(hlo)
+    return sum(2 * math.sqrt(sizes[p["one"]] * sizes[p["other"]] * sizes[p["name"]]) for p in products)
+
+
+def _size(shape: str) -> int:
+    return math.prod(int(n) for n in shape.split(",") if n)
+
+
 def _bytes(array: re.Match[str]) -> int:
     name = {"pred": "bool", "f": "float", "s": "int", "u": "uint"}
     dtype = re.sub(r"^(pred|f|s|u)(?=\d|$)", lambda m: name[m[1]], array["dtype"]).replace("bf16", "bfloat16")
     size = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
-    return math.prod(int(n) for n in array["shape"].split(",") if n) * np.dtype(size).itemsize
+    return _size(array["shape"]) * np.dtype(size).itemsize

@@ -18,6 +18,7 @@ class Chip:
 
     Attributes:
         flops: peak of bfloat16 products, operations a second.
+        whole: peak of products of eight-bit integers.
         bandwidth: of the HBM, bytes a second.
         hbm: size of the HBM, bytes.
         dims: of the torus in which a slice's chips lie.
@@ -25,6 +26,7 @@ class Chip:
     """
 
     flops: float
+    whole: float
     bandwidth: float
     hbm: float
     dims: int
@@ -32,10 +34,10 @@ class Chip:
 
 
 CHIPS = {
-    "v4": Chip(275e12, 1228e9, 32 * 2**30, dims=3, cores=2),
-    "v5e": Chip(197e12, 819e9, 16 * 2**30, dims=2, cores=1),
-    "v5p": Chip(459e12, 2765e9, 95 * 2**30, dims=3, cores=2),
-    "v6e": Chip(918e12, 1640e9, 32 * 2**30, dims=2, cores=1),
+    "v4": Chip(275e12, 275e12, 1228e9, 32 * 2**30, dims=3, cores=2),
+    "v5e": Chip(197e12, 393e12, 819e9, 16 * 2**30, dims=2, cores=1),
+    "v5p": Chip(459e12, 918e12, 2765e9, 95 * 2**30, dims=3, cores=2),
+    "v6e": Chip(918e12, 1836e12, 1640e9, 32 * 2**30, dims=2, cores=1),
 }
 _CHIPS_OF_A_SLICE = (8, 16, 32, 64, 128, 256)
 

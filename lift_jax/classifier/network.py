@@ -21,7 +21,7 @@ from lift_jax.models import partition
 from lift_jax.models.device import suited_to
 from lift_jax.models.heads import HEADS, Classifier, Head, ZeroShotHead
 from lift_jax.models.image_input import ImageInput
-from lift_jax.models.partition import Parts
+from lift_jax.models.partition import Parts, Tree
 from lift_jax.models.resnet import ResNet
 from lift_jax.weights import Backbone
 
@@ -38,6 +38,8 @@ class Network:
         parts: the parameters; the frozen towers in `input.dtype`, but for kernels that are in another
             `config.frozen_dtype` (see `lift_jax.classifier.frozen`), everything else in float32.
         class_names: the names of the classes in label order.
+        strength: `config.tuner_strength`.
+        start: the part `tuner` of the parameters before the training, which another strength than 1 needs.
     """
 
     method: tuners.Method
@@ -46,6 +48,8 @@ class Network:
     tuning: tuners.Tuning
     parts: Parts
     class_names: tuple[str, ...]
+    strength: float = 1.0
+    start: Tree = dataclasses.field(default_factory=dict)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -66,6 +70,12 @@ class Network:
         """Puts trained parameters in the place of the network's own."""
         parts = Parts(self.parts.frozen, trainable[partition.TUNER], trainable[partition.HEAD])
         return dataclasses.replace(self, parts=parts)
+
+    def with_results(self, trainable: dict[str, Any]) -> "Network":
+        """Puts what a training ended with in the place of the network's own parameters, for use: at its strength."""
+        tuner = trainable[partition.TUNER]
+        tuner = tuners.scaled(self.method, self.tuning, tuner, self.start, self.strength)
+        return self.with_trained({**trainable, partition.TUNER: tuner})
 
 
 def build(
@@ -105,7 +115,10 @@ def build(
         head=jax.tree.map(lambda x: np.asarray(x, np.float32), parts.head),
     )
     image_input = ImageInput(backbone.resolution, backbone.mean, backbone.std, dtype, config.matmul_precision)
-    return Network(method, classifier, image_input, tuning, parts, tuple(class_names))
+    start = {} if config.tuner_strength == 1 else parts.tuner
+    return Network(
+        method, classifier, image_input, tuning, parts, tuple(class_names), strength=config.tuner_strength, start=start
+    )
 
 
 def cast(tree: Any, dtype: jnp.dtype) -> Any:

@@ -22,6 +22,7 @@ from lift_jax import tuners
 from lift_jax.config import keys
 from lift_jax.data import data_defaults
 from lift_jax.errors import UserError
+from lift_jax.tuners import mixing
 
 
 def default() -> ml_collections.ConfigDict:
@@ -39,6 +40,9 @@ def _trained_parts(config: ml_collections.ConfigDict) -> None:
     config.head = "cosine"  # cosine, linear, l2_norm, layer_norm; methods that tune the text side have none of these
     config.head_scale = 25.0  # of the cosine head's logits, and of LDAM's
     config.head_init = "text"  # text, class_mean, 10_shot (means of 10 images a class), linear_probe, random
+    # The folder of a finished run of the same backbone and tuner, from which tuner and head start: the classes of the
+    # same names; others start as head_init says
+    config.init_from = ""
     config.prompt = (
         "a photo of a {}."  # {} is the class name; or "name", "ensemble", FILE.json: see lift_jax.data.prompts
     )
@@ -49,6 +53,10 @@ def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
     config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
+    # Where features of images are kept that the backbone without tuners gives, for all runs that need them (a folder);
+    # "": in $LIFT_JAX_CACHE/features if there is this variable, else only those that a head starts from, in the run
+    config.features_dir = ""
+    config.features_dtype = "float32"  # in which they are kept: float32, or float16 in half the room
     config.data = data_defaults()
     # How many, medium and few divide the classes by their training images. "" or paper: above 100, below 20; or thirds,
     # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT
@@ -72,6 +80,9 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
     config.accumulate = 0  # micro-batches of one step; 0: one, but on a CPU as many as suit its cache
     config.momentum = 0.9
     config.weight_decay = 5e-4  # on every trainable parameter
+    # The decay, such as 0.99, of the moving average of the trained parameters over the steps, which is then what is
+    # evaluated and used; 0: no average, but the parameters after the last step. docs/averaging.md
+    config.ema = 0.0
     config.schedule = "cosine_epoch"  # cosine_epoch: one learning rate an epoch, as in the paper; cosine_step
     config.loss = "LA"  # CE, Focal, LDAM, CB, GRW, BS, LA, LADE
     config.tau = 1.0  # of the logit adjustment
@@ -100,6 +111,9 @@ def _evaluation(config: ml_collections.ConfigDict) -> None:
     # Before the training, evaluate the backbone's zero-shot classifier, beside which the results stand; where it has a
     # text tower
     config.zero_shot = True
+    # From 0 to 1: how much of the tuner's effect the results have; 0 is the backbone as it was, with the trained head.
+    # Of a run that is there it may be changed with --mode eval. docs/averaging.md
+    config.tuner_strength = 1.0
     config.tte = ml_collections.ConfigDict()  # test-time ensembling
     config.tte.enabled = True
     config.tte.mode = "fivecrop"  # fivecrop, tencrop, random
@@ -127,6 +141,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDic
     config = ml_collections.ConfigDict(config.to_dict())
     keys.check(flatten(config))
     method = tuners.resolve(config.method, config.tuner)
+    mixing.check(method, config.tuner_strength)
     config.tuner.rules = method.recipe
     for key, value in config.recipes[method.recipe].items():
         if config[key] is None:

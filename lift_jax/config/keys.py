@@ -97,16 +97,20 @@ KEYS: Mapping[str, Key] = {
     "head": Key(choices=("cosine", "linear", "l2_norm", "layer_norm")),
     "head_scale": Key(low=0, high=10_000, open_low=True),
     "head_init": Key(),
+    "init_from": Key(),
     "prompt": Key(),
     "backbone": Key("free"),  # its weights are compared by their hash
     "backbone_activation": Key(),
     "resolution": _whole(0, 2048),
+    "features_dir": Key("free"),  # features are looked up by the content of images and weights
+    "features_dtype": Key(choices=("float32", "float16")),
     "data.name": Key(),
     "data.format": Key(),
     "data.root": Key("free"),  # the data may have moved; classes and counts are compared
     "data.train_list": Key(),
     "data.test_list": Key("evaluation"),
     "data.class_names": Key(),
+    "data.corrections": Key(),
     "data.imbalance": _whole(0, 1_000_000),
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),
@@ -131,6 +135,7 @@ KEYS: Mapping[str, Key] = {
     "accumulate": _whole(0, 65_536, "free"),  # sums in another order
     "momentum": Key(low=0, high=1, open_high=True),
     "weight_decay": Key(low=0, high=100),
+    "ema": Key(low=0, high=1, open_high=True),
     "schedule": Key(choices=("cosine_epoch", "cosine_step")),
     "loss": Key(),
     "tau": Key(low=0, high=100),
@@ -146,6 +151,7 @@ KEYS: Mapping[str, Key] = {
     },
     "zero_shot": Key("free"),
     "eval_batch_size": _whole(1, 16_384, "free"),
+    "tuner_strength": Key("evaluation", 0, 1),
     "tte.enabled": Key("evaluation"),
     "tte.mode": Key("evaluation", choices=("fivecrop", "tencrop", "random")),
     "tte.expand": _whole(0, 1024, "evaluation"),

@@ -2,6 +2,8 @@
 
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.evaluation_loader import TestLoader, test_loader
+from lift_jax.data.feature_loader import Examples, FeatureLoader
+from lift_jax.data.feature_store import FeatureStore
 from lift_jax.data.loader import TrainLoader, train_loader
 from lift_jax.data.options import data_defaults
 from lift_jax.data.randaugment import RandAugment
@@ -11,6 +13,9 @@ from lift_jax.data.transforms import RandomResizedCrop, SquareCrop
 
 __all__ = [
     "Dataset",
+    "Examples",
+    "FeatureLoader",
+    "FeatureStore",
     "RandAugment",
     "RandomResizedCrop",
     "RunData",

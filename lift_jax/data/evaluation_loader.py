@@ -86,6 +86,24 @@ class TestLoader:
         self.problems: dict[int, str] = {}
         """What was wrong with them, by their index."""
 
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What the pixels of a view depend on besides the image, where an image has one view, at its centre."""
+        make = self._make
+        assert make.mode in ("plain", "center")
+        return {
+            "short_side": views.short_side(make.resolution, make.expand, make.mode),
+            "resolution": make.resolution,
+            "interpolation": make.interpolation,
+            "fidelity": make.fidelity,
+            "exif_rotate": make.exif_rotate,
+        }
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch of this host."""
+        return self._batch_size
+
     def __iter__(self) -> Iterator[Batch]:
         skipped = Skipped(self._make.dataset)
         self.skipped, self.problems = skipped.names, skipped.problems

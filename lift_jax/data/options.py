@@ -12,6 +12,7 @@ def data_defaults() -> ConfigDict:
     data.train_list = ""  # file that lists the training split; for "folder" a sub-folder of root; for "tfds" a split
     data.test_list = ""  # the same for the test split; "" for "folder" and "csv": found, or split off (val_fraction)
     data.class_names = ""  # file of class names, see name_files.read; "" takes them from the data set
+    data.corrections = ""  # a table of image paths and right labels ("" leaves an image out), of lift_jax.review
     data.imbalance = 0  # largest over smallest class of a CIFAR-LT style training subset; 0 trains on all images
     data.permute_classes = 0  # digits, letters: 0 makes classes rarer in label order, else a seed of an order
     data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species

@@ -61,14 +61,13 @@ class RunData:
         """Makes the loader of this host's test images, with the views of an evaluation mode (`views.MODES`)."""
         return evaluation_loader(self.config, self.test, resolution, mode)
 
-    def validation_loader(self, resolution: int) -> TestLoader:
-        """Makes the loader of this host's held-out images, with one view each; there must be such images."""
-        assert self.validation is not None
-        return evaluation_loader(self.config, self.validation, resolution, "plain")
+    def features_loader(self, resolution: int, images: Dataset) -> TestLoader:
+        """Makes the loader of this host's part of images that a head starts from, resized and cropped at the centre."""
+        return evaluation_loader(self.config, images, resolution, "center", expand=0)
 
-    def features_loader(self, resolution: int, indices: Int[np.ndarray, " images"]) -> TestLoader:
-        """Makes the loader of this host's part of some training images, resized and cropped at the centre."""
-        return evaluation_loader(self.config, self.train.subset(indices), resolution, "center", expand=0)
+    def plain_loader(self, resolution: int, images: Dataset) -> TestLoader:
+        """Makes the loader of this host's part of images, with one view each as the test images have it."""
+        return evaluation_loader(self.config, images, resolution, "plain")
 
 
 def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from lift_jax.data import longtail, text
+from lift_jax.data import corrections, longtail, text
 from lift_jax.data.dataset import Dataset, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
@@ -44,6 +44,8 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
             or a name cannot be read.
     """
     train, test = _read(data_config, seed)
+    if path := expand(data_config.corrections, "config.data.corrections"):
+        train, test = corrections.apply([train, test], path, expand(data_config.root, "config.data.root"))
     if data_config.format not in _PACKAGED:
         imbalance = data_config.imbalance
         kept = longtail.subset(train.labels, train.num_classes, imbalance) if imbalance else canonical_order(train)
@@ -67,6 +69,9 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     root, train_list, test_list, class_names = (
         expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
     )
+    if data.format != "folder":  # Whose splits are folders of the root.
+        train_list, test_list = _found(train_list, root), _found(test_list, root)
+    class_names = _found(class_names, root)
     match data.format:
         case "digits" | "letters":
             _check_unused(data.format, root=root, train_list=train_list, test_list=test_list, class_names=class_names)
@@ -82,6 +87,12 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
         case "tfds":
             return load_records(data.name, root, train_list, test_list, class_names, data.level)
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")
+
+
+def _found(path: str, root: str) -> str:
+    """Gives the path of a file that is named from the root, where the current folder has none of that name."""
+    below = os.path.join(root, path)
+    return below if path and not os.path.exists(path) and os.path.isfile(below) else path
 
 
 def _check_unused(form: str, **paths: str) -> None:

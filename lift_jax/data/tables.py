@@ -101,8 +101,12 @@ def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[s
     return {label: row.name for label, row in first.items()}
 
 
-def read_table(path: str) -> list[Row]:
+def read_table(path: str, may_lack_labels: bool = False) -> list[Row]:
     """Reads the rows of a CSV file, whatever its delimiter, or of a file of JSON lines.
+
+    Args:
+        path: the file.
+        may_lack_labels: whether the label of a row may be empty.
 
     Raises:
         UserError: if the file cannot be read, a column is missing, or a row has no path or no label.
@@ -117,13 +121,31 @@ def read_table(path: str) -> list[Row]:
     used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split")]
     rows = []
     for line, file, label, name, split in zip(lines, *used, strict=True):
-        if not file or not label:
+        if not file or not (label or may_lack_labels):
             missing = label_column if file else file_column
             raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
         if split and split.lower() not in _SPLITS:
             raise UserError(f"{path} line {line} has the split '{shown(split)}'; write train, val or test.")
         rows.append(Row(file, label, name, _SPLITS.get(split.lower(), ""), f"{path} line {line}"))
     return rows
+
+
+def is_table(path: str) -> bool:
+    """Tells whether a file is a table whose first line names its columns, or of JSON lines, and not a list.
+
+    One that is called a table and begins with names that are not known is one too, if its first line has no label.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    _, content = delimited.declared(text.read(path))
+    if content.lstrip().startswith("{"):
+        return True
+    first = next((line for line in content.split("\n") if line.strip()), "")
+    if any(_is_known(_header(first, delimiter, path)) for delimiter in delimited.DELIMITERS):
+        return True
+    last = re.split(r"[\s,;|]", first.strip())[-1].strip("\"'")
+    return path.lower().endswith((".csv", ".tsv", *_JSON_LINES)) and whole_number(last) is None
 
 
 def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 from lift_jax.cluster import placement, processes
-from lift_jax.data import TestLoader
+from lift_jax.data import Examples
 from lift_jax.errors import UserError
 from lift_jax.models.fsdp import boxed
 from lift_jax.models.partition import Tree
@@ -77,7 +77,7 @@ class DeviceStep:
         self.pmapped = pmapped(step, local)
         self._sharded: Any = None
 
-    def __call__(self, params: Any, loader: TestLoader, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:
+    def __call__(self, params: Any, loader: Examples, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:
         """Yields each batch of this host with the step's sums and rows; the next batch is prepared meanwhile.
 
         Args:
@@ -145,7 +145,7 @@ def _from_mesh(result: Any) -> tuple[Any, Any]:
     return jax.tree.map(lambda x: x.sum(axis=0), sums), rows
 
 
-def _in_step(loader: TestLoader) -> Iterator[Batch]:
+def _in_step(loader: Examples) -> Iterator[Batch]:
     """Yields batches such that all processes have one of the same shape at a time, which may be padding alone."""
     if jax.process_count() == 1:
         yield from loader

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int
 
-from lift_jax.data import TestLoader
+from lift_jax.data import Examples
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.device_step import DeviceStep
 from lift_jax.models import micro_batches
@@ -33,12 +33,17 @@ def mean_logits(
         classifier: images to logits.
         image_input: what the device does with the images first.
         params: of the classifier.
-        batch: canvases (see `lift_jax.data.test_loader`).
+        batch: canvases (see `lift_jax.data.test_loader`), or features (see `lift_jax.data.FeatureLoader`).
         platform: of the device, if it is not one of this machine.
     """
-    features = view_features(classifier, image_input, params, batch, platform)
+    if "features" in batch:
+        num_images, num_views = batch["features"].shape[:2]
+        features = batch["features"].reshape(num_images * num_views, -1)
+    else:
+        num_images, num_views = batch["corners"].shape[:2]
+        features = view_features(classifier, image_input, params, batch, platform)
     logits: Any = classifier.apply({"params": params}, features, method="logits")
-    logits = logits.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+    logits = logits.astype(jnp.float32).reshape(num_images, num_views, -1).mean(axis=1)
     return jax.lax.optimization_barrier(logits)
 
 
@@ -93,7 +98,7 @@ class Evaluator:
         self.step = DeviceStep(step, local)
         self._classifier = classifier
 
-    def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:
+    def __call__(self, params: Tree, loader: Examples, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:
         """Evaluates all examples.
 
         Args:

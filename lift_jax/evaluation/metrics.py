@@ -88,6 +88,25 @@ def no_counts(num_classes: int) -> Counts:
     return count(np.zeros((1, num_classes), np.float32), np.zeros(1, np.int32), np.zeros(1, bool))
 
 
+def count_rows(
+    labels: Int[np.ndarray, " n"],
+    predictions: Int[np.ndarray, " n"],
+    confidences: Float[np.ndarray, " n"],
+    num_classes: int,
+) -> Counts:
+    """Counts images on the host, of which the predictions and their confidences are known (see `count`)."""
+    right = labels == predictions
+    bins = np.clip(np.searchsorted(_bin_edges(), confidences.astype(np.float32)) - 1, 0, NUM_BINS - 1)
+    return Counts(
+        correct=np.bincount(labels[right], minlength=num_classes),
+        total=np.bincount(labels, minlength=num_classes),
+        predicted=np.bincount(predictions, minlength=num_classes),
+        bin_total=np.bincount(bins, minlength=NUM_BINS),
+        bin_correct=np.bincount(bins[right], minlength=NUM_BINS),
+        bin_confidence=np.bincount(bins, confidences, NUM_BINS),
+    )
+
+
 def summarize(
     counts: Counts, train_class_counts: ArrayLike | None = None, class_groups: ArrayLike | None = None
 ) -> dict[str, float]:

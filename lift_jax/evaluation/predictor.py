@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lift_jax.data import TestLoader
+from lift_jax.data import Examples
 from lift_jax.evaluation.device_step import DeviceStep
 from lift_jax.evaluation.evaluator import mean_logits
 from lift_jax.models.heads import Classifier
@@ -31,7 +31,7 @@ class Predictor:
         self._step = DeviceStep(step)
 
     def __call__(
-        self, params: Sequence[Tree], loader: TestLoader, logs: Logs, desc: str
+        self, params: Sequence[Tree], loader: Examples, logs: Logs, desc: str
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n ..."]]]:
         """Yields the images' indices and their rows, batch by batch in the loader's order.
 

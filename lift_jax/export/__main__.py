@@ -1,6 +1,7 @@
 """The command line of the exports; see `lift_jax.export`."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -110,6 +111,8 @@ def _compare(model: "Model", file: Path, folder: Path, given: argparse.Namespace
     photographs = _takes_photographs(given)
     # Of photographs each size is compiled anew.
     dataset = verify.images(model, given.images, most=8 if photographs else 32)
+    if given.format in ("merged", "reference"):  # which have no place for a calibration
+        model = dataclasses.replace(model, calibration=None)
     if given.format in ("safetensors", "merged", "reference"):
         again = {
             "safetensors": lambda: compact.load(file, given.backbone),

@@ -1,28 +1,56 @@
 """The whole classifier as one function of uint8 images, and what a program that runs it must know."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float, UInt8
 
 from lift_jax.export.preprocessing import to_square
 from lift_jax.inference.calibration import Calibration
-from lift_jax.inference.model import Model
+from lift_jax.inference.model import Classified, Model
 from lift_jax.models.device import suited_to
 
 
 def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Array, "b classes"]]:
-    """Makes a function from images to logits, with the parameters inside as constants."""
-    params = jax.device_get(model.params)
-    classifier, image_input = suited_to(None, model.network.classifier), model.network.input
+    """Makes a function from images to logits, with the parameters inside as constants.
+
+    The logits are those of the calibrated answers where the model has a calibration, else those of the run.
+    """
+    classifiers, adjusted = _answers(model)
+    networks = [suited_to(None, each.classifier) for each in classifiers]
+    params = _shared([jax.device_get(each.params) for each in classifiers])
+    image_input = model.network.input
 
     def logits(images: UInt8[Array, "b side side 3"]) -> Float[Array, "b classes"]:
-        values: Any = classifier.apply({"params": params}, image_input.normalize(images))
-        return values.astype(jnp.float32)
+        pixels = image_input.normalize(images)
+        values: list[Any] = [each.apply({"params": own}, pixels) for each, own in zip(networks, params, strict=True)]
+        return adjusted(*(each.astype(jnp.float32) for each in values))
 
     return logits
+
+
+def _answers(model: Model) -> tuple[list[Classified], Callable[..., Array]]:
+    """Gives the classifiers of a model, and what is made of their logits."""
+    if model.calibration is None:
+        return [model.classified], lambda logits: logits
+    return model.calibrated_logits(model.calibration, model.log_prior_shift("uniform"))
+
+
+def _shared(trees: Sequence[Any]) -> list[Any]:
+    """Makes equal arrays of several trees one, so that a file has the frozen weights of a backbone once."""
+    flat: list[dict[str, Any]] = []
+    for tree in trees:
+        flat.append(dict(traverse_util.flatten_dict(tree, sep="/")))  # pyright: ignore[reportArgumentType]
+    first, *others = flat
+    for tree in others:
+        for name in tree.keys() & first.keys():
+            if tree[name].dtype == first[name].dtype and np.array_equal(tree[name], first[name]):
+                tree[name] = first[name]
+    return [traverse_util.unflatten_dict(tree, sep="/") for tree in flat]
 
 
 def of_photographs(model: Model) -> Callable[[UInt8[Array, "b height width 3"]], Float[Array, "b classes"]]:
@@ -44,8 +72,6 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
     """
     side = model.network.input.resolution
     shape = ["batch", "height", "width", 3] if photographs else ["batch", side, side, 3]
-    prior = model.logit_prior
-    log_prior = model.log_prior.tolist() if model.record is not None else None
     return {
         "input": {"name": "images", "type": "uint8", "shape": shape, "channels": "RGB"},
         "preprocessing": {
@@ -58,23 +84,27 @@ def description(model: Model, photographs: bool) -> Mapping[str, Any]:
             "normalisation": "inside the model",
         },
         "output": {"name": "logits", "type": "float32", "shape": ["batch", len(model.class_names)]},
-        "probabilities": "softmax(logits + log_prior_factor[prior] * log_prior), for the prior uniform or training",
-        "prior_of_logits": prior.known,
-        "log_prior_factor": {"uniform": prior.shift("uniform"), "training": prior.shift("training")},
-        "log_prior": log_prior,
+        **(_uncalibrated(model) if model.calibration is None else _calibrated(model.calibration)),
         "class_names": list(model.class_names),
-        **({} if model.calibration is None else {"calibration_left_out": _calibration(model.calibration)}),
     }
 
 
-def _calibration(calibration: Calibration) -> Mapping[str, Any]:
-    """Says what the exported function does not do, and how a program that runs it does it."""
-    adjustment = calibration.adjustment
+def _uncalibrated(model: Model) -> Mapping[str, Any]:
+    """Says how the logits of the run become probabilities under a prior."""
+    prior = model.logit_prior
     return {
-        "logits": "u = logits + log_prior_factor[uniform] * log_prior + tau * log_prior + mix * zero_shot_logits",
-        "probabilities": "softmax(u / temperatures[class_groups[argmax(u)]])",
-        "tau": adjustment.tau,
-        "mix": adjustment.mix,
-        "temperatures": adjustment.temperatures,
-        "class_groups": calibration.class_groups,
+        "calibration": None,
+        "probabilities": "softmax(logits + log_prior_factor[prior] * log_prior), for the prior uniform or training",
+        "prior_of_logits": prior.known,
+        "log_prior_factor": {"uniform": prior.shift("uniform"), "training": prior.shift("training")},
+        "log_prior": model.log_prior.tolist() if model.record is not None else None,
+    }
+
+
+def _calibrated(calibration: Calibration) -> Mapping[str, Any]:
+    """Says what calibration is inside the function, which has its own prior; for another one, export with --raw."""
+    return {
+        "calibration": {"where": "inside the model", **calibration.adjustment.model_dump()},
+        "probabilities": "softmax(logits)",
+        "prior_of_logits": "calibrated",
     }

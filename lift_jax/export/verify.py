@@ -1,6 +1,5 @@
 """Whether an exported file says what the run says."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -51,8 +50,8 @@ def difference(model: Model, exported: Run, dataset: Dataset, photographs: bool 
             logits = exported(batch["image"][batch["mask"]])
         theirs.update(zip(indices, np.asarray(jax.nn.softmax(logits)), strict=True))
     own = {}
-    raw = dataclasses.replace(model, calibration=None)  # as the file is
-    for indices, rows in raw.stream(loader, Logs(None, enabled=False), prior=model.logit_prior.known):
+    prior = model.logit_prior.known if model.calibration is None else None
+    for indices, rows in model.stream(loader, Logs(None, enabled=False), prior=prior):
         own.update(zip(indices.tolist(), rows, strict=True))
     if not own:
         raise UserError("None of the images could be read, so that nothing was checked.")

@@ -42,8 +42,8 @@ def calibrate(
 
     Args:
         workdir: the run's folder.
-        images: a folder or list of labelled images (see `lift_jax.inference.labelled_images`); None takes those that
-            the run has held out of its training images by `config.validation`.
+        images: a folder, list or table of labelled images (see `lift_jax.inference.labelled_images`); None takes those
+            that the run has held out of its training images by `config.validation`.
         checkpoint, backbone: see `lift_jax.inference.load.load`.
 
     Raises:
@@ -85,8 +85,8 @@ def _held_out(
     if not config.validation:
         raise UserError(
             f"The run {folder} held out no images to calibrate by (config.validation is empty); name labelled images "
-            "that it was not trained on with --images: a folder with a folder for each class, or a list of paths and "
-            "labels."
+            "that it was not trained on with --images: a folder with a folder for each class, or a list or table of "
+            "paths and labels."
         )
     held_out = data.load_run_data(config).validation
     assert held_out is not None

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from lift_jax.data import named_classes
 from lift_jax.data.shown import and_more, shown
 from lift_jax.errors import UserError
-from lift_jax.inference import named_classes
 
 _ROUNDING = 1e-9
 """What a sum of float64 probabilities may miss a threshold by."""

@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from lift_jax.data import delimited, text
+from lift_jax.data import delimited, named_classes, text
 from lift_jax.data.labels import whole_number
 from lift_jax.data.matching import fold
 from lift_jax.data.shown import and_more, shown
 from lift_jax.errors import UserError
 from lift_jax.files import expand
-from lift_jax.inference import named_classes
 from lift_jax.inference.deciding import Rank, Rollup, prior_weights
 
 _CLASS_HEADERS = ("class", "name", "class_name", "label", "species")

@@ -1,18 +1,19 @@
-"""Labelled images that a person names for a run: a folder for each class, or a list."""
+"""Labelled images that a person names for a run: a folder for each class, a list, or a table."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
-from lift_jax.data import Dataset
+from lift_jax.data import Dataset, named_classes, tables
 from lift_jax.data.dataset import FileSource, check_labels, is_folder, is_remote
 from lift_jax.data.folder import scan
+from lift_jax.data.labels import number_or_name
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.lists import read_list
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 from lift_jax.files import expand
-from lift_jax.inference import named_classes
 
 
 def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
@@ -20,9 +21,11 @@ def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
 
     Args:
         path: a folder with a folder for each class, which has its name or label; or a list file, whose lines have the
-            path of an image and its label (see `lift_jax.data.lists.read_list`).
+            path of an image and its label (see `lift_jax.data.lists.read_list`); or a table with a column of paths and
+            one of labels or class names, as training reads it (see `lift_jax.data.tables.read_table`). Of a table that
+            says which split a row belongs to, the rows of the training split are left out.
         class_names: the names of the run's classes, in label order.
-        root: the folder that the paths of a list start from; "" for that of the list itself.
+        root: the folder that the paths of a list or table start from; "" for its own.
 
     Raises:
         UserError: if there is no such folder or file, an image is missing, or a class is not one of the run.
@@ -36,11 +39,21 @@ def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
         return Dataset(path, FileSource(path, tuple(found.paths)), labels, class_names)
     if not is_remote(path) and not os.path.exists(path):
         raise UserError(
-            f"--images is {shown(path)}, which is not there; name a folder with a folder for each class, or a list of "
-            "paths and labels."
+            f"--images is {shown(path)}, which is not there; name a folder with a folder for each class, or a list or "
+            "table of paths and labels."
         )
-    paths, given = read_list(path)
+    paths, given = _table(path, class_names) if tables.is_table(path) else read_list(path)
     root = root or os.path.dirname(path)
     remedy = f"write paths that start from {root or 'there'}, or whole ones"
     source = FileSource(root, tuple(find_files(root, paths, path, remedy)))
     return Dataset(path, source, check_labels(given, len(class_names), path), class_names)
+
+
+def _table(path: str, class_names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Reads the paths and labels of a table, but for those of the training split."""
+    rows = [row for row in tables.read_table(path) if row.split != "train"]
+    if not rows:
+        raise UserError(f"{path} has rows of the training split alone; name images that the run was not trained on.")
+    written = number_or_name([row.label for row in rows], [row.where for row in rows])
+    labels = named_classes.labels(written, class_names, path) if isinstance(written[0], str) else list(written)
+    return [row.path for row in rows], labels  # pyright: ignore[reportReturnType]

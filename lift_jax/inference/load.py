@@ -4,22 +4,18 @@ import dataclasses
 import os
 from pathlib import Path
 
-import ml_collections
 from etils import epath
 
 from lift_jax import tuners
 from lift_jax.classifier.network import Network
-from lift_jax.cluster import placement
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
-from lift_jax.inference import calibration, compact
+from lift_jax.inference import calibration, compact, hub
 from lift_jax.inference.model import Model, assemble
-from lift_jax.training import optimizer
-from lift_jax.training.state import initial_state
+from lift_jax.training.trained import restored
 from lift_jax.weights import Backbone, reference
 from lift_jax.workdir import checkpoints, config_file, given_checkpoint, record
-from lift_jax.workdir.identity import identify
 
 
 def load(
@@ -32,8 +28,8 @@ def load(
     """Loads the classifier of a run. The data set need not be there; the backbone must be, with the weights it had.
 
     Args:
-        workdir: the run's folder, on a disk or in a bucket; or the file that `python -m lift_jax.export --format
-            safetensors` made of it.
+        workdir: the run's folder, on a disk or in a bucket; the file that `python -m lift_jax.export --format
+            safetensors` made of it; or hf://OWNER/NAME, with @REVISION to pin one, where `lift_jax push` has put it.
         checkpoint: a checkpoint's folder, instead of the run's newest, or of its best where images were held out; or a
             checkpoint.pth.tar of the reference implementation, which `--mode eval --checkpoint` has evaluated in the
             run's folder.
@@ -44,6 +40,8 @@ def load(
         UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one; or if the
             calibration is that of another checkpoint.
     """
+    if isinstance(workdir, str) and workdir.startswith(hub.PREFIX):
+        return compact.load(hub.fetch(workdir), backbone, raw)
     folder = place(workdir, "The run")
     if folder.suffix == ".safetensors":
         return compact.load(Path(folder), backbone, raw)
@@ -61,8 +59,8 @@ def load(
         if saved is None:
             return network
         if saved.is_dir():
-            return _restored(saved, config, loaded, network)
-        return network.with_trained(reference.load(Path(saved), network.tuning, network.parts).trainable)
+            return restored(saved, config, loaded, network)
+        return network.with_results(reference.load(Path(saved), network.tuning, network.parts).trainable)
 
     with config_file.named(folder / config_file.FILE):
         model = assemble(config, names, known, trained, backbone)
@@ -101,13 +99,3 @@ def _class_names(folder: epath.Path) -> tuple[str, ...]:
             f"The checkpoint {folder} is damaged: its class_names are no list of names; name another with --checkpoint."
         )
     return tuple(names)
-
-
-def _restored(
-    folder: epath.Path, config: ml_collections.FrozenConfigDict, backbone: Backbone, network: Network
-) -> Network:
-    """Puts the parameters of a checkpoint into the network."""
-    tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay)
-    identity = identify(config, backbone.name, backbone.hash, network.class_names, network.method.tunes_text)
-    like = initial_state(network.parts, tx, placement.make_mesh())
-    return network.with_trained(checkpoints.restore(folder, like, identity).state.trainable)

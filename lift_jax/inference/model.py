@@ -21,20 +21,21 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
+from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
-from lift_jax.data import Dataset, TestLoader, evaluation_loader
+from lift_jax.data import Dataset, TestLoader, evaluation_loader, named_classes
 from lift_jax.data.given_images import GivenImages, ImageLike
+from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
-from lift_jax.evaluation.features import extract_features
+from lift_jax.evaluation.features import Features, extract_features, frozen_features, place_of
 from lift_jax.evaluation.predictor import Predictor
-from lift_jax.inference import deciding, named_classes
+from lift_jax.inference import deciding
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration import Calibration
-from lift_jax.inference.named_classes import SomeClasses
 from lift_jax.models.heads import Classifier
-from lift_jax.models.partition import BACKBONE
 from lift_jax.models.text_head import with_features
+from lift_jax.models.untuned import Untuned
 from lift_jax.training import losses
 from lift_jax.training.priors import LogitPrior, Prior
 from lift_jax.weights import Backbone
@@ -90,14 +91,14 @@ class Model:
         The prior says how frequent the classes are expected to be among the images (`lift_jax.training.priors` has the
         formulas):
 
-            "uniform":   every class is equally likely beforehand, as in the paper's evaluation;
-            "training":  the classes are as frequent as in the training set, which suits images that come from where
-                         the training images came from;
-            "estimate":  the classes are as frequent as the images themselves suggest (see
-                         `lift_jax.inference.deciding.estimate_prior`), which takes some hundred images;
-            weights:     the classes are as frequent as you say;
-            None:        as the calibration of the run says (see `lift_jax.inference.calibrating`), or "uniform" where
-                         there is none. Any other prior takes the place of the calibrated one.
+        - "uniform": every class is equally likely beforehand, as in the paper's evaluation;
+        - "training": the classes are as frequent as in the training set, which suits images that come from where the
+          training images came from;
+        - "estimate": the classes are as frequent as the images themselves suggest (see
+          `lift_jax.inference.deciding.estimate_prior`), which takes some hundred images;
+        - weights: the classes are as frequent as you say;
+        - None: as the calibration of the run says (see `lift_jax.inference.calibrating`), or "uniform" where there is
+          none. Any other prior takes the place of the calibrated one.
 
         `lift_jax.inference.deciding` makes other answers of the probabilities than the most probable class.
 
@@ -176,26 +177,41 @@ class Model:
         for index, rows in known:
             yield index, deciding.reweighted(rows, found.prior)
 
-    def features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool = True) -> Float[np.ndarray, "n d"]:
-        """Gives the features of images in plain views, float32; rows of images that cannot be read are NaN.
+    def features(
+        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tuned: bool = True
+    ) -> Float[np.ndarray, "n d"]:
+        """Gives the features of images, which the head gets, float32.
 
         Args:
-            dataset: the images.
-            logs: for the progress bar.
-            desc: what the bar is called.
+            images: as for `predict`; each is seen in one view.
             tuned: whether the features are those of the run, or those of its backbone as it was.
+
+        Raises:
+            UserError: if an image cannot be read, or is none.
         """
-        network, classifier, params = self.network, self.network.classifier, self.params
-        if not tuned:
-            dtype = network.input.dtype
-            classifier = Classifier(self.backbone.vision.clone(dtype=dtype), classifier.head)
-            own = networks.cast(self.backbone.params["vision"], dtype)
-            params = placement.replicate({BACKBONE: own}, placement.make_mesh())
+        dataset = self.dataset(GivenImages(images), "images")
         loader = self.loader(dataset, tte=False)
-        found, _, index = extract_features(classifier, params, network.input, loader, logs, desc)
-        features = np.full((len(dataset), found.shape[1]), np.nan, np.float32)
-        features[index] = found
-        return features
+        classifier, params, *_ = self._classified if tuned else self.untuned
+        found = extract_features(classifier, params, self.network.input, loader, Logs(None, enabled=False), "features")
+        for problem in loader.problems.values():
+            raise UserError(problem)
+        return found.rows
+
+    def dataset_features(self, dataset: Dataset, logs: Logs, desc: str, *, tuned: bool) -> Features:
+        """Gives the features of those images that can be read, in plain views; for the arguments see `features`.
+
+        Those of the backbone as it was are kept where the config names a store.
+        """
+        if tuned:
+            loader = self.loader(dataset, tte=False)
+            return extract_features(self.network.classifier, self.params, self.network.input, loader, logs, desc)
+        make_loader = functools.partial(self.loader, tte=False)
+        return frozen_features(self.untuned, dataset, make_loader, logs, desc, place_of(self.config))
+
+    @functools.cached_property
+    def untuned(self) -> Untuned:
+        """Makes the backbone as it was."""
+        return untuned.of_trained(self.network, self.backbone)
 
     @property
     def logit_prior(self) -> LogitPrior:
@@ -279,11 +295,12 @@ class Model:
             logs: for the progress bar.
             desc: what the bar is called.
         """
-        classifiers = [each for each in (self._classified, self.zero_shot) if each is not None]
+        classifiers = [each for each in (self.classified, self.zero_shot) if each is not None]
         return self._predictor(classifiers, lambda *logits: jnp.stack(logits, axis=1))(loader, logs, desc)
 
     @property
-    def _classified(self) -> Classified:
+    def classified(self) -> Classified:
+        """The classifier of the run, whose logits are those before any calibration."""
         return Classified(self.network.classifier, self.params)
 
     @functools.cached_property
@@ -297,21 +314,29 @@ class Model:
         if key not in self._compiled:
             if self.calibration is None or self.calibration.adjustment == Adjustment():
                 self._compiled[key] = self._predictor(
-                    [self._classified], lambda logits: jax.nn.softmax(logits if shift is None else logits + shift)
+                    [self.classified], lambda logits: jax.nn.softmax(logits if shift is None else logits + shift)
                 )
             else:
-                self._compiled[key] = self._calibrated(self.calibration, shift, keep_tau=prior is None)
+                classifiers, adjusted = self.calibrated_logits(self.calibration, shift, keep_tau=prior is None)
+                self._compiled[key] = self._predictor(classifiers, lambda *logits: jax.nn.softmax(adjusted(*logits)))
         return self._compiled[key]
 
-    def _calibrated(
-        self, calibration: Calibration, shift: Float[np.ndarray, " classes"] | None, keep_tau: bool
-    ) -> Rows:
-        """Makes the predictor of calibrated probabilities.
+    def calibrated_logits(
+        self, calibration: Calibration, shift: Float[np.ndarray, " classes"] | None, keep_tau: bool = True
+    ) -> tuple[list[Classified], Callable[..., Array]]:
+        """Gives the classifiers that calibrated answers are made of, and what is made of their logits.
 
         Args:
             calibration: that of the run.
-            shift: what the prior and the possible classes add to the logits of the run.
+            shift: what the prior and the possible classes add to the logits of the run; None for nothing.
             keep_tau: whether the calibrated strength of the prior is used.
+
+        Returns:
+            Classifiers, and a function of the logits of each, float32 [batch, classes], whose softmax are the
+            probabilities.
+
+        Raises:
+            UserError: if the calibration needs the text side of the backbone, which is not there.
         """
         adjustment = calibration.adjustment
         if not keep_tau:
@@ -322,12 +347,11 @@ class Model:
         added = (nothing if shift is None else shift) - to_uniform  # by the prior, to calibrated logits
         possible = np.isfinite(added)
 
-        def probabilities(logits: Array, zero_shot: Array | None = None) -> Array:
+        def adjusted(logits: Array, zero_shot: Array | None = None) -> Array:
             summed = adjustment.summed(logits + to_uniform, zero_shot, self.log_prior)
-            divided = adjustment.divided(jnp.where(possible, summed, -jnp.inf), calibration.groups)
-            return jax.nn.softmax(divided + added)
+            return adjustment.divided(jnp.where(possible, summed, -jnp.inf), calibration.groups) + added
 
-        classifiers = [self._classified]
+        classifiers = [self.classified]
         if adjustment.mix:
             if self.zero_shot is None:
                 raise UserError(
@@ -336,7 +360,7 @@ class Model:
                     "with --raw."
                 )
             classifiers.append(self.zero_shot)
-        return self._predictor(classifiers, probabilities)
+        return classifiers, adjusted
 
     def _predictor(self, classifiers: Sequence[Classified], output: Callable[..., Array]) -> Rows:
         predictor = Predictor([each.classifier for each in classifiers], self.network.input, output)

@@ -57,7 +57,7 @@ def write(predictions: Iterable[Prediction], class_names: Sequence[str], style: 
         _write_csv(predictions, class_names, file)
     elif style == "jsonl":
         for prediction in predictions:
-            file.write(_json_line(_as_json(prediction, class_names), file))
+            file.write(_json_line(as_json(prediction, class_names), file))
     else:
         file.writelines(f"{line}\n" for line in _table(predictions, class_names))
 
@@ -107,7 +107,8 @@ def _json_line(content: dict, file: IO[str]) -> str:
     return line
 
 
-def _as_json(prediction: Prediction, class_names: Sequence[str]) -> dict:
+def as_json(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+    """Gives a prediction as a line of JSON has it."""
     if prediction.problem is not None:
         return {"path": prediction.path, "error": prediction.problem}
     ranked = zip(prediction.labels, prediction.probabilities, strict=True)

@@ -1,7 +1,7 @@
 """Classification heads. All compute in float32, whatever the features' dtype."""
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -34,6 +34,9 @@ class Head(nn.Module):
         scale: of the logits, where the head has one.
     """
 
+    takes_directions: ClassVar[bool] = True
+    """Whether the lengths of the class vectors, the kernel's columns, are of no account."""
+
     num_classes: int
     scale: float = 25.0
 
@@ -43,6 +46,8 @@ class Head(nn.Module):
 
 class LinearHead(Head):
     """x W + b, from He's normal initialisation (He et al. 2015, arXiv 1502.01852, eq. 10) and zero."""
+
+    takes_directions: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
@@ -61,7 +66,7 @@ class CosineHead(Head):
 
 
 class L2NormedHead(Head):
-    """x w_c / |w_c|: unit class vectors, features as they are."""
+    """`x w_c / |w_c|`: unit class vectors, features as they are."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
@@ -69,7 +74,7 @@ class L2NormedHead(Head):
 
 
 class LayerNormedHead(Head):
-    """LN(x) w_c / |w_c|, the layer norm without parameters and with epsilon 1e-12."""
+    """`LN(x) w_c / |w_c|`, the layer norm without parameters and with epsilon 1e-12."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:
@@ -104,6 +109,22 @@ HEADS: Mapping[str, Callable[..., Head]] = {
     "l2_norm": L2NormedHead,
     "layer_norm": LayerNormedHead,
 }
+
+
+def mean_head(head: Head, members: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[str, Any]:
+    """Gives the weighted mean of the parameters of several heads; that of unit class vectors where lengths don't count.
+
+    Args:
+        head: the head that all of them are for.
+        members: the parameters of each one.
+        shares: of each one; their sum is 1.
+    """
+
+    def vectors(kernel: Array) -> Array:
+        return normalize(kernel.T).T if head.takes_directions else kernel
+
+    taken = [{**each, "kernel": vectors(each["kernel"])} for each in members]
+    return jax.tree.map(lambda *arrays: sum(s * x for s, x in zip(shares, arrays, strict=True)), *taken)
 
 
 class Classifier(nn.Module):

@@ -5,7 +5,11 @@ from matplotlib.figure import Figure
 
 from lift_jax.evaluation.metrics import NUM_BINS
 from lift_jax.report.files import RunFiles
-from lift_jax.report.style import GRID, INK, MANY, MUTED, new_figure
+from lift_jax.report.results_file import CalibrationResults
+from lift_jax.report.style import FEW, GRID, INK, MANY, MEDIUM, MUTED, new_figure
+
+PARTS = {"all test images": INK, "many": MANY, "medium": MEDIUM, "few": FEW}
+"""What calibration is measured over, and the colours; see `lift_jax.report.results_file.Reliability`."""
 
 
 def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,4 +50,29 @@ def draw(run: RunFiles) -> Figure:
     below.set_xlabel("confidence of the prediction, %")
     below.set_xlim(0, 100)
     below.set_xticks(range(0, 101, 20))
+    return figure
+
+
+def draw_before_and_after(found: CalibrationResults) -> Figure:
+    """Draws accuracy against confidence without and with the calibration, for all test images and for each group.
+
+    The area of a dot is the share of the images that have its confidence.
+    """
+    parts = [i for i, error in enumerate(found.after.calibration_error) if error is not None]
+    figure = new_figure(0.4 + 1.9 * -(-len(parts) // 2))
+    panels = list(figure.subplots(-(-len(parts) // 2), 2, sharex=True, sharey=True, squeeze=False).flat)
+    for axes in panels[len(parts) :]:
+        axes.set_axis_off()
+    for axes, part in zip(panels, parts, strict=False):
+        name, color = list(PARTS.items())[part]
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for which, look in (found.before, {"facecolor": "none"}), (found.after, {"facecolor": color}):
+            share, confidence, accuracy = np.array([row for row in which.bins[part] if row[0] > 0]).T
+            axes.plot(100 * confidence, 100 * accuracy, color=color, linewidth=0.8, alpha=0.5)
+            axes.scatter(100 * confidence, 100 * accuracy, s=12 + 120 * share, edgecolor=color, zorder=3, **look)
+        axes.set_title(name)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 100)
+    figure.supxlabel("confidence, %", fontsize=9)
+    figure.supylabel("accuracy, %", fontsize=9)
     return figure

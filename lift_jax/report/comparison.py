@@ -79,6 +79,8 @@ def _write(rows: Sequence["Row"], output: Path) -> str:
     pictures = output.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     sections = [page.section("Results", page.table(header, cells) + page.paragraph(_note(rows), "muted"), "wide")]
+    if calibrated := [row for row in rows if all(run.calibration is not None for run in row.runs)]:
+        sections.append(_calibrated(calibrated))
     figures = {
         "accuracy_and_parameters": (
             "Accuracy and trained parameters",
@@ -141,6 +143,18 @@ def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         for row in rows
     ]
     return header, cells
+
+
+def _calibrated(rows: Sequence[Row]) -> str:
+    """Makes the table of what calibration does to runs, all of which are calibrated."""
+    cells = []
+    for row in rows:
+        accuracies = [[run.results["calibrated"][key] for run in row.runs] for key in metrics.COLUMNS.values()]
+        before = [run.results[run.headline]["expected_calibration_error"] for run in row.runs]
+        after = [run.results["calibrated"]["expected_calibration_error"] for run in row.runs]
+        cells.append([row.name, *map(_mean, [*accuracies, before, after])])
+    header = ["", *metrics.COLUMNS, "calibration error before", "and after"]
+    return page.section("Calibrated", page.table(header, cells), "wide")
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -3,81 +3,28 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import pydantic
 from etils import epath
 
 from lift_jax.errors import UserError, reason
 from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.per_class import PerClass
-from lift_jax.report import predictions_file
-from lift_jax.workdir import config_file, metrics_file, record, schema
-from lift_jax.workdir.record import Count, Record
+from lift_jax.report import predictions_file, results_file
+from lift_jax.report.results_file import CalibrationResults
+from lift_jax.workdir import config_file, metrics_file, record
+from lift_jax.workdir.record import Record
 
 _LOGGER = logging.getLogger(__name__)
-_REMEDY = "evaluate the run again with --mode eval"
 
-SECTIONS = {"plain": "plain", "tte": "test-time ensembling", "validation": "held-out images"}
+SECTIONS = {
+    "plain": "plain",
+    "tte": "test-time ensembling",
+    "calibrated": "calibrated",
+    "validation": "held-out images",
+}
 """The sections of eval.json, and what a reader calls them."""
-
-
-_Percent = Annotated[float, pydantic.Field(ge=0, le=100.001)]  # the sums are rounded
-
-
-class _Section(pydantic.BaseModel):
-    """A section of eval.json: the metrics that are always there, and others, null for a group without classes."""
-
-    model_config = pydantic.ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[str, _Percent | None]
-    accuracy: _Percent
-    error_rate: _Percent
-    macro_f1: _Percent
-    worst_case_acc: _Percent
-    hmean_acc: _Percent
-    gmean_acc: _Percent
-    mean_acc: _Percent
-    expected_calibration_error: _Percent
-    many_acc: _Percent | None
-    med_acc: _Percent | None
-    few_acc: _Percent | None
-    num_examples: Count
-
-
-_Interval = Annotated[list[_Percent | None], pydantic.Field(min_length=2, max_length=2)]
-
-
-class _Class(pydantic.BaseModel):
-    """What eval.json says of a class; null where it is 0 of 0."""
-
-    model_config = schema.STRICT
-    name: str = pydantic.Field(alias="class")
-    precision: _Percent | None
-    recall: _Percent | None
-    precision_interval: _Interval
-    recall_interval: _Interval
-
-
-class _Classes(pydantic.BaseModel):
-    """The classes in eval.json, by section, and how their intervals were made."""
-
-    model_config = schema.STRICT
-    resamples: Count
-    coverage: _Percent
-    seed: Count
-    plain: list[_Class]
-    tte: list[_Class] | None = None
-
-
-class _Results(pydantic.BaseModel):
-    """The schema of eval.json; that of an older version has no classes."""
-
-    model_config = schema.STRICT
-    plain: _Section
-    tte: _Section | None = None
-    classes: _Classes | None = None
-    validation: _Section | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +38,7 @@ class RunFiles:
         results: the metrics of eval.json by section, in percent; NaN where there is none.
         lines: the lines of metrics.jsonl.
         predictions: the columns of predictions.npz.
+        calibration: what the run's calibration does on the test images; None for a run without one.
     """
 
     workdir: epath.Path
@@ -99,6 +47,7 @@ class RunFiles:
     results: dict[str, dict[str, float]]
     lines: list[dict[str, Any]]
     predictions: Mapping[str, np.ndarray]
+    calibration: CalibrationResults | None = None
 
     @property
     def headline(self) -> str:
@@ -147,22 +96,8 @@ def read(workdir: epath.PathLike) -> RunFiles:
         raise UserError(f"The run {workdir} has no {missing[0]} yet; let it end, or evaluate it with --mode eval.")
     config = config_file.read(workdir).to_dict()
     predictions = predictions_file.read(workdir / "predictions.npz", known.test_counts)
-    return RunFiles(workdir, config, known, read_results(workdir), _lines(workdir / metrics_file.FILE), predictions)
-
-
-def read_results(workdir: epath.PathLike) -> dict[str, dict[str, float]]:
-    """Reads and checks eval.json: the metrics by section, in percent; NaN where there is none.
-
-    Raises:
-        UserError: if the file cannot be read or is damaged.
-    """
-    results = schema.read(epath.Path(workdir) / "eval.json", _Results, _REMEDY)
-    sections = results.model_dump(exclude_unset=True, exclude={per_class.KEY})
-    return {
-        section: {key: np.nan if value is None else value for key, value in values.items()}
-        for section, values in sections.items()
-        if values is not None
-    }
+    results, lines = results_file.read(workdir / "eval.json"), _lines(workdir / metrics_file.FILE)
+    return RunFiles(workdir, config, known, results.metrics(), lines, predictions, results.calibration)
 
 
 def _lines(file: epath.Path) -> list[dict[str, Any]]:

@@ -1,16 +1,18 @@
 """A run's own page: report.html beside its numbers, and the pictures as PNG files in report/."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
+from matplotlib.figure import Figure
 
 from lift_jax.data import Dataset
 from lift_jax.evaluation import per_class
 from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
 from lift_jax.report.files import RunFiles, interval, percent
+from lift_jax.report.results_file import CalibrationResults
 from lift_jax.workdir.logs import Logs
 
 PAGE = "report.html"
@@ -29,6 +31,11 @@ _FIGURES = {
     "calibration": (
         "Calibration",
         "Bars: accuracy of the predictions with that confidence. Dots: mean confidence; below the line it is too high.",
+    ),
+    "calibrated": (
+        "After calibration",
+        "Accuracy of the predictions with that confidence, before (hollow dots) and after (filled) python -m "
+        "lift_jax.calibrate; the larger a dot, the more images. Below the line the confidence is too high.",
     ),
 }
 
@@ -62,15 +69,17 @@ def _write(run: RunFiles, test: Dataset | None, logs: Logs | None) -> epath.Path
     sections = [_metrics(run)]
     arrays: dict[str, np.ndarray] = {}
     with style.settings():
-        figures = {name: draw(run) for name, draw in _drawers().items()}
-        for name, (title, caption) in _FIGURES.items():
-            drawn = figures[name]
+        figures = {name: draw(run) for name, draw in _drawers(run).items()}
+        for name, drawn in figures.items():
+            title, caption = _FIGURES[name]
             if drawn is None:
                 nothing = "Nothing was trained." if name == "curves" else "There is no mistake."
                 sections.append(page.section(title, page.paragraph(nothing)))
                 continue
             arrays[f"report/{name}"] = style.to_png(drawn, folder / f"{name}.png")
             sections.append(page.section(title, page.figure(style.to_svg(drawn, name), caption)))
+    if run.calibration is not None:
+        sections.append(_reliability(run.calibration))
     sections.append(_trained(run))
     if pictures or not examples.mistakes(run).size:
         sections.append(_worst(run, pictures))
@@ -83,13 +92,16 @@ def _write(run: RunFiles, test: Dataset | None, logs: Logs | None) -> epath.Path
     return file
 
 
-def _drawers() -> dict:
-    return {
+def _drawers(run: RunFiles) -> dict[str, Callable[[RunFiles], Figure | None]]:
+    drawers: dict[str, Callable[[RunFiles], Figure | None]] = {
         "classes": classes.draw,
         "curves": curves.draw,
         "confusion": confusion.draw,
         "calibration": calibration.draw,
     }
+    if (found := run.calibration) is not None:
+        drawers["calibrated"] = lambda _: calibration.draw_before_and_after(found)
+    return drawers
 
 
 def _title(run: RunFiles) -> str:
@@ -126,6 +138,18 @@ def _metrics(run: RunFiles) -> str:
     ]
     body = page.table(["percent", *columns], rows, strong=(0, 1))
     return page.section("Metrics", body)
+
+
+def _reliability(found: CalibrationResults) -> str:
+    """Makes the table of how far the confidences and the prediction sets of a calibrated run can be believed."""
+    rows = [
+        ("calibration error before, %", found.before.calibration_error),
+        ("calibration error after, %", found.after.calibration_error),
+        (f"sets that hold the class, % (meant: {found.sets.coverage:g})", found.sets.covered),
+        ("classes in a set", found.sets.size),
+    ]
+    cells = [[name, *(percent(np.nan if value is None else value) for value in values)] for name, values in rows]
+    return page.section("Confidences and prediction sets", page.table(["", *calibration.PARTS], cells))
 
 
 def _trained(run: RunFiles) -> str:

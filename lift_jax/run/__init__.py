@@ -44,8 +44,8 @@ def run(
         loaded: data and backbones that earlier runs of this process have loaded.
 
     Returns:
-        The sections of eval.json: `plain`, `tte` where test-time ensembling is enabled, and `validation` where images
-        are held out.
+        The sections of eval.json: `plain`, `tte` where test-time ensembling is enabled, `calibrated` where the workdir
+        has a calibration, and `validation` where images are held out.
 
     Raises:
         UserError: for any mistake in what the user gave. A workdir that was made for the run is then removed, unless

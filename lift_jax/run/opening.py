@@ -24,6 +24,7 @@ from lift_jax.errors import UserError
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.files import replacing_together
 from lift_jax.models import partition
+from lift_jax.run import source
 from lift_jax.run.job import Job
 from lift_jax.training import head_start, objective, zero_shot
 from lift_jax.training.state import initial_state
@@ -106,10 +107,11 @@ def _prepare(
     saved = _restore(job, folder, mode, checkpoint, logs)
     if saved is None and trains:
         parts = head_start.start_head(config, network, backbone, data, folder.local, logs)
-        head = placement.replicate(parts.head, placement.make_mesh())
-        network = network.with_trained({**parts.trainable, partition.HEAD: head})
+        if config.init_from:
+            parts = source.begin_from(config.init_from, parts, network, backbone, identity, logs)
+        network = network.with_trained(placement.replicate(parts.trainable, placement.make_mesh()))
     elif saved is not None:
-        network = network.with_trained(saved.state.trainable)
+        network = network.with_results(saved.state.result)
     logs.stage("head start" if saved is None else "checkpoint")
     if saved is None and trains and config.zero_shot:
         before = loaded.zero_shot(config, lambda: zero_shot.measure(config, network, backbone, data, logs))
@@ -178,7 +180,7 @@ def _restore(
     if checkpoint is not None and epath.Path(checkpoint).is_file():
         parts = reference.load(Path(checkpoint), job.network.tuning, jax.device_get(job.network.parts))
         logs.info(f"Evaluating {checkpoint}, a checkpoint of the reference implementation.")
-        return Saved(dataclasses.replace(like, trainable=placement.replicate(parts.trainable, mesh)), {})
+        return Saved(initial_state(parts, job.objective.tx(), mesh), {})
     if checkpoint is not None:
         saved = ckpt.restore(checkpoint, like, job.identity)
     else:

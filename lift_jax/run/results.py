@@ -1,17 +1,21 @@
 """Evaluates a run, and writes down its results."""
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import processes
-from lift_jax.data import groups
+from lift_jax.data import Dataset, Examples, groups
 from lift_jax.evaluation import metrics, per_class
 from lift_jax.evaluation.evaluator import Evaluator, Predictions
+from lift_jax.evaluation.features import examples, place_of
 from lift_jax.files import replacing_together, write_json
+from lift_jax.run import calibrated
 from lift_jax.run.job import Job
 from lift_jax.training import zero_shot
 from lift_jax.workdir import config_file, record
@@ -25,14 +29,20 @@ VALIDATION = "validation"
 
 
 def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, logs: Logs) -> Results:
-    """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results together."""
+    """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results together.
+
+    Where the run has been calibrated, the section `calibrated` tells of the calibrated answers.
+    """
     config, resolution = job.config, network.input.resolution
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     results: Results = {}
     predictions: dict[str, Predictions] = {}
     began = time.monotonic()
     for section, mode in modes.items():
-        loader = job.data.test_loader(resolution, mode)
+        if section == "plain":
+            loader = _examples(job, network, job.data.test, logs)
+        else:
+            loader = job.data.test_loader(resolution, mode)
         if section == "tte":
             seconds = loader.num_views * (time.monotonic() - began)
             logs.info(
@@ -47,9 +57,12 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
             f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
             f"{share:.1%} of what float32 views would take."
         )
+    after = calibrated.evaluate(job, network, workdir, _headline(predictions), logs)
+    if after is not None:
+        results[calibrated.SECTION], predictions[calibrated.SECTION] = after.metrics, after.predictions
     steps = job.data.train_loader(resolution).num_steps
     if not job.trains:  # then these results take the place of earlier ones
-        logs.resume(steps, without=modes)
+        logs.resume(steps, without={*modes, calibrated.SECTION})
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = validate(job, network, evaluator, logs)
@@ -60,7 +73,8 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
     if advice := groups.advice(config.class_groups, job.data.train_counts):
         logs.info(advice)
     if processes.is_first():
-        _write_results(job, workdir, results, predictions)
+        reliability = {} if after is None else {calibrated.KEY: after.reliability}
+        _write_results(job, workdir, {**results, **reliability}, predictions)
         if config.report:
             _report(job, workdir, logs)
     return results
@@ -68,9 +82,19 @@ def evaluate(job: Job, network: Network, workdir: Path, evaluator: Evaluator, lo
 
 def validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
     """Evaluates a network on the held-out images."""
-    loader = job.data.validation_loader(network.input.resolution)
+    assert job.data.validation is not None
+    loader = _examples(job, network, job.data.validation, logs)
     counts, _ = evaluator(network.params, loader, logs, "evaluation, validation")
     return metrics.summarize(counts, class_groups=job.data.groups)
+
+
+def _examples(job: Job, network: Network, images: Dataset, logs: Logs) -> Examples:
+    """Gives images with one view each, or their features where these are kept and the run has not changed them."""
+    make_loader = functools.partial(job.data.plain_loader, network.input.resolution)
+    tower = untuned.of_frozen(job.config, network, job.record.backbone["hash"])
+    if tower is None:
+        return make_loader(images)
+    return examples(tower, images, make_loader, logs, f"features, {images.name}", place_of(job.config))
 
 
 def _report(job: Job, workdir: Path, logs: Logs) -> None:
@@ -83,6 +107,11 @@ def _report(job: Job, workdir: Path, logs: Logs) -> None:
         logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
+def _headline(predictions: dict[str, Predictions]) -> Predictions:
+    """Gives the predictions with test-time ensembling where it is enabled, else the plain ones."""
+    return predictions.get("tte", predictions["plain"])
+
+
 def _per_class(job: Job, predictions: dict[str, Predictions]) -> dict[str, Any]:
     """Measures each class in each section."""
     names = job.data.train.class_names
@@ -92,12 +121,14 @@ def _per_class(job: Job, predictions: dict[str, Predictions]) -> dict[str, Any]:
     return per_class.content(measured, names)
 
 
-def _write_results(job: Job, workdir: Path, results: Results, predictions: dict[str, Predictions]) -> None:
+def _write_results(
+    job: Job, workdir: Path, results: dict[str, dict[str, Any]], predictions: dict[str, Predictions]
+) -> None:
     """Writes eval.json and predictions.npz with the config and the record that they belong to.
 
     The headline's columns have their own names, and the plain ones beside ensembling are called `plain_...`.
     """
-    main = predictions.get("tte", predictions["plain"])
+    main = _headline(predictions)
     columns: dict[str, Any] = dict(
         index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence
     )

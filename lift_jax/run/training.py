@@ -139,12 +139,12 @@ def _chosen(run: Opened, training: _Training, state: TrainState) -> Network:
     with run.logs.speaking():
         if training.judge is None:
             run.logs.info(f"Of the checkpoints that were kept, that of step {best} has the lowest training loss.")
-            return network.with_trained(state.trainable)
+            return network.with_results(state.result)
         last = Saved(state, training.loader.get_state(), (), training.judge.scores)
         chosen = ckpt.restore_best(run.folder.path, last, run.job.identity)
         found = int(chosen.state.step)
         run.logs.info(f"The checkpoint of step {found} is the best on the held-out images, and is evaluated.")
-        return network.with_trained(chosen.state.trainable)
+        return network.with_results(chosen.state.result)
 
 
 def _judge(run: Opened) -> Validation:
@@ -152,6 +152,6 @@ def _judge(run: Opened) -> Validation:
     job = run.job
 
     def measure(state: TrainState) -> dict[str, float]:
-        return validate(job, job.network.with_trained(state.trainable), run.evaluator, run.logs)
+        return validate(job, job.network.with_results(state.result), run.evaluator, run.logs)
 
     return Validation(measure, job.config.patience, run.saved.scores if run.saved is not None else ())

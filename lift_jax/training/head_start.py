@@ -1,30 +1,28 @@
 """The head before the first step, as `config.head_init` asks for it."""
 
-import hashlib
+import functools
 import re
 from pathlib import Path
 
-import jax
 import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
 
+from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.classifier.text_features import text_kernel
-from lift_jax.cluster import processes
 from lift_jax.data import RunData, prompts
 from lift_jax.errors import UserError
-from lift_jax.evaluation.features import extract_features
-from lift_jax.files import replacing
-from lift_jax.models.device import suited_to
-from lift_jax.models.heads import Classifier
+from lift_jax.evaluation.features import Features, frozen_features, place_of
 from lift_jax.models.partition import HEAD, Parts
 from lift_jax.training import image_starts
 from lift_jax.weights import Backbone
 from lift_jax.workdir.logs import Logs
 
 STARTS = ("text", "class_mean", "random", "linear_probe")
-CACHE = "train_features.npz"
+STORE = "features"
+"""The folder in a run's own that keeps the features of its training images."""
+
 _SHOTS = re.compile(r"([1-9]\d*)_shot")
 
 _LIFT_PLUS_IMAGES = 100
@@ -49,7 +47,7 @@ def start_head(
     network: Network,
     backbone: Backbone,
     data: RunData,
-    cache: Path,
+    workdir: Path,
     logs: Logs,
 ) -> Parts:
     """Gives the parameters of a network with the head where the config lets it start.
@@ -59,7 +57,8 @@ def start_head(
         network: the network, placed on the mesh; its head is random, unless it is made of the class names already.
         backbone: the foundation model, with its weights.
         data: the run's images.
-        cache: folder that keeps image features, so that a second start need not extract them again.
+        workdir: the run's folder, which keeps features of images unless the config names a place for them, so that a
+            second start need not extract them again.
         logs: for the progress bar.
 
     Returns:
@@ -75,10 +74,15 @@ def start_head(
         kernel = text_kernel(backbone, prompts.build(network.class_names, config.prompt))
     else:
         indices = _chosen_images(config, network.method.plus, data)
-        features, labels = _features(config, network, backbone, data, indices, cache / CACHE, logs)
-        kernel = _image_kernel(config, features, labels, data.train.num_classes)
+        features = _features(config, network, backbone, data, indices, workdir / STORE, logs)
+        kernel = _image_kernel(config, features.rows, features.labels, data.train.num_classes)
     head = {**network.parts.head[HEAD], "kernel": np.asarray(kernel, np.float32)}
     return network.parts._replace(head={HEAD: head})
+
+
+def from_images(start: str) -> bool:
+    """Tells whether a `config.head_init` takes features of training images."""
+    return start not in ("text", "random")
 
 
 def _chosen_images(config: ml_collections.FrozenConfigDict, plus: bool, data: RunData) -> Int[np.ndarray, " n"]:
@@ -109,32 +113,15 @@ def _features(
     backbone: Backbone,
     data: RunData,
     indices: Int[np.ndarray, " n"],
-    file: Path,
+    own: Path,
     logs: Logs,
-) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+) -> Features:
     """Gives features of training images under a plain resize and centre crop, by the backbone without tuners."""
-    settings = config.data.to_json(), network.input, config.frozen_dtype, config.interpolation, backbone.hash
-    key = hashlib.sha256(repr(settings).encode() + data.train.labels.tobytes() + indices.tobytes()).hexdigest()
-    kept = _kept(file, key)
-    # Extracting is done by all processes or by none.
-    if processes.all_agree(kept is not None) and kept is not None:
-        return kept
-    plain = Classifier(backbone.vision.clone(dtype=network.input.dtype), network.classifier.head)
-    plain = suited_to(jax.local_devices()[0], plain)
-    loader = data.features_loader(network.input.resolution, indices)
-    features, labels, _ = extract_features(plain, network.params, network.input, loader, logs, "image features")
-    if processes.is_first():
-        with replacing(file) as part, part.open("wb") as opened:
-            np.savez(opened, features=features, labels=labels, key=key)
-    return features, labels
-
-
-def _kept(file: Path, key: str) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]] | None:
-    """Reads features that an earlier start has kept; None if there are none of that key, or the file is damaged."""
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            return (saved["features"], saved["labels"]) if str(saved["key"]) == key else None
-    except (
-        Exception
-    ):  # zipfile, zlib and NumPy have no common base, and whatever is wrong, the features can be had again
-        return None
+    return frozen_features(
+        untuned.of_start(config, network, backbone),
+        data.train.subset(indices) if len(indices) < len(data.train) else data.train,
+        functools.partial(data.features_loader, network.input.resolution),
+        logs,
+        "image features",
+        place_of(config, own),
+    )

@@ -28,6 +28,7 @@ class Objective:
         num_epochs: epochs of the training.
         steps_per_epoch: steps of one epoch.
         momentum, weight_decay: of SGD.
+        ema: decay of the average of the trained parameters, which the results are of; 0 for none.
     """
 
     loss: Loss
@@ -38,6 +39,7 @@ class Objective:
     steps_per_epoch: int
     momentum: float
     weight_decay: float
+    ema: float = 0.0
 
     def learning_rate(self, step: Any, lr: float | Float[Array, ""] | None = None) -> Array:
         """Gives the learning rate of a step.
@@ -55,7 +57,7 @@ class Objective:
         Args:
             lr: the learning rate at the start; that of the objective if None.
         """
-        return optimizer.make(lambda step: self.learning_rate(step, lr), self.momentum, self.weight_decay)
+        return optimizer.make(lambda step: self.learning_rate(step, lr), self.momentum, self.weight_decay, self.ema)
 
 
 def check(config: ml_collections.FrozenConfigDict) -> None:
@@ -99,4 +101,5 @@ def make(config: ml_collections.FrozenConfigDict, class_counts: Int[np.ndarray, 
         steps_per_epoch=-(-int(class_counts.sum()) // config.batch_size),
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        ema=config.ema,
     )

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from lift_jax.errors import UserError
 from lift_jax.models.partition import FROZEN, HEAD, TUNER
+from lift_jax.training.averaging import average
 
 
 def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosine_epoch") -> Callable[[Any], Array]:
@@ -34,14 +35,23 @@ def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosin
     return schedule
 
 
-def make(schedule: optax.ScalarOrSchedule, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+def make(
+    schedule: optax.ScalarOrSchedule, momentum: float, weight_decay: float, ema: float = 0.0
+) -> optax.GradientTransformation:
     """Makes SGD with momentum and coupled weight decay on every trainable parameter, masked by part.
 
     v <- momentum v + (g + weight_decay p), p <- p - lr v, as PyTorch's SGD without dampening.
 
     The tree's top level names the parts (`lift_jax.models.partition.Parts`): those that train may be there alone, and a
     part `frozen` that is there is not changed.
+
+    Args:
+        schedule: the learning rate, or a function of the step that gives it.
+        momentum, weight_decay: see above.
+        ema: decay of the average of the parameters that is kept in the state (`lift_jax.training.averaging`); 0 for
+            none.
     """
     sgd = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum=momentum))
     parts: dict[Hashable, optax.GradientTransformation] = {TUNER: sgd, HEAD: sgd, FROZEN: optax.set_to_zero()}
-    return optax.partition(parts, lambda tree: {part: part for part in tree})
+    tx = optax.partition(parts, lambda tree: {part: part for part in tree})
+    return optax.chain(tx, average(ema)) if ema else tx

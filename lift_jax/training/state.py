@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 
 from lift_jax.cluster import placement
 from lift_jax.models.partition import Parts, Tree
+from lift_jax.training.averaging import averaged
 
 
 @flax.struct.dataclass
@@ -20,12 +21,17 @@ class TrainState:
     Attributes:
         step: number of steps taken.
         trainable: the parts `tuner` and `head`, float32.
-        opt_state: state of the optimizer over `trainable`.
+        opt_state: state of the optimizer over `trainable`, with their average where `config.ema` asks for one.
     """
 
     step: Int[Array, ""]
     trainable: dict[str, Tree]
     opt_state: optax.OptState
+
+    @property
+    def result(self) -> dict[str, Tree]:
+        """What a run's results are of: the average of `trainable` over the steps if one is kept, else `trainable`."""
+        return averaged(self.opt_state, self.trainable)
 
 
 def initial_state(parts: Parts, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:

@@ -1,10 +1,12 @@
 """What the backbone can do without any training, which a training has to beat."""
 
+import functools
 from collections.abc import Mapping
 
 import ml_collections
 import numpy as np
 
+from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.classifier.text_features import zero_shot_arrays
 from lift_jax.cluster import placement
@@ -12,6 +14,7 @@ from lift_jax.data import RunData, prompts
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.evaluator import Evaluator
+from lift_jax.evaluation.features import examples, place_of
 from lift_jax.models.heads import Classifier, ZeroShotHead
 from lift_jax.models.partition import HEAD
 from lift_jax.weights import Backbone
@@ -47,8 +50,15 @@ def measure(
     head = ZeroShotHead(len(network.class_names), 1.0, embed_dim=arrays["text"].shape[0])
     classifier = Classifier(backbone.vision.clone(dtype=network.input.dtype), head)
     params = {**network.params, HEAD: placement.replicate(arrays, placement.make_mesh())}
-    loader = data.test_loader(network.input.resolution, "plain")
-    counts, _ = Evaluator(classifier, network.input)(params, loader, logs, "evaluation, zero-shot")
+    seen = examples(
+        untuned.of_start(config, network, backbone),
+        data.test,
+        functools.partial(data.plain_loader, network.input.resolution),
+        logs,
+        "features, test images",
+        place_of(config),
+    )
+    counts, _ = Evaluator(classifier, network.input)(params, seen, logs, "evaluation, zero-shot")
     results = metrics.summarize(counts, class_groups=data.groups)
     return {key: results[key] for key in metrics.COLUMNS.values() if not np.isnan(results[key])}
 

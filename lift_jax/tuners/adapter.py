@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.sites import Tuner
 from lift_jax.tuners.bottleneck import bottleneck, kaiming_normal
+from lift_jax.tuners.effects import Branches
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -31,5 +32,6 @@ ADAPTER = TunerSpec(
     "the MLP branch, by a bottleneck after it",
     module=lambda sizes, block: functools.partial(Adapter, sizes.dim, sizes.down_init),
     options=("dim",),
+    effect=Branches(),
     reference="adapter_list",
 )

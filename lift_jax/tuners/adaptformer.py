@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.sites import Tuner
 from lift_jax.tuners.bottleneck import bottleneck, kaiming_normal, learnable_scale
+from lift_jax.tuners.effects import Branches
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -34,5 +35,6 @@ ADAPTFORMER = TunerSpec(
     "the MLP branch, by a bottleneck beside it",
     module=lambda sizes, block: functools.partial(AdaptFormer, sizes.dim, sizes.scale, sizes.down_init),
     options=("dim", "scale"),
+    effect=Branches(),
     reference="adaptformer_list",
 )

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.sites import TextTuner
 from lift_jax.tuners.bottleneck import bottleneck, kaiming_uniform
+from lift_jax.tuners.effects import Branches
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -42,4 +43,5 @@ CLIP_ADAPTER = TunerSpec(
     module=lambda sizes, block: functools.partial(CLIPAdapter, sizes.dim),
     acts_in=("shared",),
     options=("text_dim",),
+    effect=Branches(),
 )

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from lift_jax.models.linear import matmul
 from lift_jax.models.sites import LinearName, Tuner
+from lift_jax.tuners.effects import Products
 from lift_jax.tuners.spec import TunerSpec
 
 # The reference applies PyTorch's kaiming_uniform with a = sqrt(5) to an (in, r) array, whose fan it takes to be r:
@@ -70,6 +71,7 @@ LORA = TunerSpec(
     "queries and values",
     module=lambda sizes, block: functools.partial(LoRA, sizes.rank),
     options=("dim",),
+    effect=Products(),
     reference="lora_list",
 )
 LORA_MLP = TunerSpec(
@@ -77,5 +79,6 @@ LORA_MLP = TunerSpec(
     "the outputs of both layers of the MLP",
     module=lambda sizes, block: functools.partial(MLPLoRA, sizes.rank),
     options=("dim",),
+    effect=Products(),
     reference="lora_mlp_list",
 )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lift_jax.models.sites import LinearName, Tuner
+from lift_jax.tuners.effects import Weights
 from lift_jax.tuners.rules import MaskedLayers
 from lift_jax.tuners.spec import Sizes, TunerSpec
 
@@ -114,6 +115,7 @@ def _spec(name: str, layers: tuple[LinearName, ...], covers: MaskedLayers) -> Tu
         module=module,
         options=("mask_ratio", "mask_seed"),
         family="mask",
+        effect=Weights(),
         reference="masked_linear_list",
     )
 

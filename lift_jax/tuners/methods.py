@@ -67,8 +67,13 @@ class Method:
     @property
     def tuners(self) -> tuple[str, ...]:
         """The names of all its tuners, in the order in which they act."""
-        image, shared = ([spec.name for spec in specs] for specs in (self.image, self.shared))
-        return (*image, *shared, *(TEXT_PREFIX + spec.name for spec in self.text))
+        return tuple(self.specs)
+
+    @property
+    def specs(self) -> dict[str, TunerSpec]:
+        """What is known of each of its tuners, by their names, in the order in which they act."""
+        others = {spec.name: spec for spec in (*self.image, *self.shared)}
+        return others | {TEXT_PREFIX + spec.name: spec for spec in self.text}
 
 
 def resolve(method: str, options: Options) -> Method:

@@ -8,6 +8,9 @@ from ml_collections import config_dict
 Options = Any
 """An `ml_collections.ConfigDict`, frozen or not, whose values have no types that a checker could know."""
 
+SIZES = ("dim", "vpt_len", "mask_ratio", "text_dim", "text_vpt_len", "context_len")
+"""The options that say how large a tuner is; where they are 0, that follows from rules."""
+
 RULES = ("lift", "lift_plus")
 
 

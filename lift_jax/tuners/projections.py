@@ -2,6 +2,7 @@
 
 from lift_jax.models.partition import Path
 from lift_jax.models.text_head import TEXT
+from lift_jax.tuners.effects import Weights
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -11,5 +12,9 @@ def projections(path: Path) -> bool:
 
 
 PROJECTION_TUNING = TunerSpec(
-    "projection_tuning", "both projections into the shared space", selects=lambda _: projections, acts_in=("shared",)
+    "projection_tuning",
+    "both projections into the shared space",
+    selects=lambda _: projections,
+    acts_in=("shared",),
+    effect=Weights(),
 )

@@ -1,6 +1,7 @@
 """What is selected in CLIP's residual networks: all weights, the biases, or the batch normalisations."""
 
 from lift_jax.models.partition import Path
+from lift_jax.tuners.effects import Weights
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -33,4 +34,5 @@ BN_TUNING = TunerSpec(
     selects_in_resnet=batch_norm,
     acts_in=("resnet",),
     blocks="all",
+    effect=Weights(),
 )

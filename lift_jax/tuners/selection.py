@@ -5,6 +5,7 @@ import re
 from lift_jax.errors import UserError
 from lift_jax.models.partition import Path, Rule
 from lift_jax.tuners import resnet
+from lift_jax.tuners.effects import Weights
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -40,6 +41,7 @@ FULL_TUNING = TunerSpec(
     selects=full,
     selects_in_resnet=resnet.full,
     acts_in=("vit", "text", "resnet"),
+    effect=Weights(),
     reference="block_tuned",
 )
 BIAS_TUNING = TunerSpec(
@@ -49,6 +51,7 @@ BIAS_TUNING = TunerSpec(
     selects_in_resnet=resnet.bias,
     acts_in=("vit", "text", "resnet"),
     blocks="all",
+    effect=Weights(),
     reference="bias_tuned",
 )
 LN_TUNING = TunerSpec(
@@ -56,6 +59,7 @@ LN_TUNING = TunerSpec(
     "scale and bias of the blocks' layer norms",
     selects=lambda blocks: layer_norm,
     blocks="all",
+    effect=Weights(),
     reference="ln_tuned",
 )
 

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import flax.linen as nn
 
 from lift_jax.models.partition import Rule
+from lift_jax.tuners.effects import Effect
 from lift_jax.tuners.rules import MaskedLayers
 
 Place = Literal["vit", "text", "resnet", "shared"]
 """Where a tuner may act: the blocks of a vision transformer, those of a text tower (where its name gets the prefix
-"text_"), a ResNet, or CLIP's text side outside of the blocks."""
+`text_`), a ResNet, or CLIP's text side outside of the blocks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,8 @@ class TunerSpec:
         blocks: "range" for the blocks of `config.tuner.partial`; "first" or "all" for these whatever the range, as in
             the reference implementation.
         family: of the tuners with the same family a network takes at most one; "" for none.
+        effect: how its effect is scaled (`config.tuner_strength`) and averaged (`lift_jax.soup`); None where neither
+            has a meaning.
         reference: how the reference implementation's checkpoints call what it trains; None where they have no name.
     """
 
@@ -73,4 +76,5 @@ class TunerSpec:
     options: tuple[str, ...] = ()
     blocks: Literal["range", "first", "all"] = "range"
     family: str = ""
+    effect: Effect | None = None
     reference: str | None = None

@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from lift_jax.models.sites import LinearName, NormName, Tuner
+from lift_jax.tuners.effects import ScalesAndShifts
 from lift_jax.tuners.spec import TunerSpec
 
 
@@ -47,14 +48,20 @@ SSF_ATTN = TunerSpec(
     "the outputs of the attention's linear layers",
     module=lambda sizes, block: functools.partial(LinearSSF, ("attn_in", "attn_out")),
     acts_in=("vit", "text", "resnet"),
+    effect=ScalesAndShifts(),
     reference="ssf_attn_list",
 )
 SSF_MLP = TunerSpec(
     "ssf_mlp",
     "the outputs of the MLP's linear layers",
     module=lambda sizes, block: functools.partial(LinearSSF, ("mlp_in", "mlp_out")),
+    effect=ScalesAndShifts(),
     reference="ssf_mlp_list",
 )
 SSF_LN = TunerSpec(
-    "ssf_ln", "the outputs of the layer norms", module=lambda sizes, block: NormSSF, reference="ssf_ln_list"
+    "ssf_ln",
+    "the outputs of the layer norms",
+    module=lambda sizes, block: NormSSF,
+    effect=ScalesAndShifts(),
+    reference="ssf_ln_list",
 )

@@ -289,20 +289,17 @@ def blocks(
     return entries
 
 
-def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: str = "one another") -> dict[str, Any]:
-    """Reads the parameter tree in float32.
-
-    Arrays are read one after the other, so that only one is in memory twice.
+def check(table: Sequence[Entry], foreign: Foreign, source: str, configuration: str = "one another") -> None:
+    """Checks that a file has every array of a table, each of its shape, and no others but a classification head.
 
     Args:
         table: every array of the format.
-        foreign: the arrays of a file by the names of the format. A classification head beside them is left out.
+        foreign: the arrays of a file by the names of the format.
         source: what to call the file in a message.
         configuration: what to call in a message what the arrays have to fit: the file that the table was made by.
 
     Raises:
-        UserError: if an array is missing, left over, or of another shape, which are listed; or if one holds something
-            else than finite floating-point numbers.
+        UserError: if an array is missing, left over, or of another shape; they are listed.
     """
     known = {name: shape for entry in table for name, shape in zip(entry.names, entry.shapes, strict=True)}
     foreign = without_head(foreign, known, source)
@@ -320,6 +317,20 @@ def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: s
             f"The arrays in {source} do not fit {configuration}, because {', '.join(problems[:10])}{rest}; take all "
             "files from one model."
         )
+
+
+def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: str = "one another") -> dict[str, Any]:
+    """Reads the parameter tree in float32.
+
+    Arrays are read one after the other, so that only one is in memory twice.
+
+    Args:
+        table, foreign, source, configuration: as of `check`. A classification head is left out.
+
+    Raises:
+        UserError: as `check` does, or if an array holds something else than finite floating-point numbers.
+    """
+    check(table, foreign, source, configuration)
     flat = {}
     bar = tqdm([entry for entry in table if entry.path], desc="weights", unit=" arrays", delay=2, disable=None)
     for entry in bar:

@@ -14,9 +14,10 @@ import numpy as np
 from lift_jax.errors import UserError
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import misplaced
-from lift_jax.weights.arrays import Entry, Stored, read, reshaped, same, unused
-from lift_jax.weights.backbone import Backbone, content_hash
-from lift_jax.weights.layout import HALF, check_heads
+from lift_jax.weights.arrays import Entry, Stored, reshaped, same, unused
+from lift_jax.weights.assembly import assemble
+from lift_jax.weights.backbone import Backbone
+from lift_jax.weights.layout import HALF, Layout, check_heads
 
 
 def load(file: Path) -> Backbone:
@@ -52,8 +53,7 @@ def load(file: Path) -> Backbone:
         unused("pre_logits/kernel", width, representation),
         unused("pre_logits/bias", representation),
     ]
-    params = read(table, foreign, str(file))
-    return Backbone(str(file), vision, params, side * patch_size, HALF, HALF, None, None, content_hash(params))
+    return assemble(file, Layout(vision, None, side * patch_size, table, HALF, HALF), foreign, str(file))
 
 
 def _arrays(file: Path) -> dict[str, Stored]:

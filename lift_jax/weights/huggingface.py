@@ -12,24 +12,22 @@ from lift_jax.errors import UserError
 from lift_jax.files import filling
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import (
-    clip_tokenizer,
     misplaced,
     names,
     preprocessing,
     safetensors_files,
-    siglip_tokenizer,
     transformers_aimv2,
     transformers_clip,
     transformers_dino,
     transformers_siglip,
     transformers_vit,
 )
-from lift_jax.weights.arrays import Foreign, read, write
-from lift_jax.weights.backbone import Backbone, Params, content_hash
-from lift_jax.weights.folder import read_json, stored_arrays
+from lift_jax.weights.arrays import Foreign, write
+from lift_jax.weights.assembly import assemble, named_arrays
+from lift_jax.weights.backbone import Backbone, Params
+from lift_jax.weights.folder import read_json
 from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, Channels, Config, Layout
 from lift_jax.weights.settings import Settings, shown
-from lift_jax.weights.tokenizer import Tokenizer
 from lift_jax.weights.transformers_clip import networks
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "MODEL_TYPES", "load", "networks", "read_layout", "save", "save_backbone"]
@@ -103,11 +101,7 @@ def load(folder: str | Path) -> Backbone:
     if "model_type" not in config and (what := misplaced.other_folder(folder)):
         raise UserError(f"The backbone {folder} {what}.")
     _model_type(config)  # what is not known is said before the weights are looked for
-    foreign, source = stored_arrays(folder)
-    named = aligned(foreign, source)
-    if named is None:
-        raise misplaced.arrays(foreign, source)
-    return from_arrays(folder, named, source)
+    return from_arrays(folder, *named_arrays(folder, aligned))
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
@@ -140,26 +134,27 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
     Raises:
         UserError: as `load` does.
     """
+    return assemble(folder, layout(folder, foreign, source), foreign, source, str(folder / "config.json"))
+
+
+def layout(folder: Path, foreign: Foreign, source: str) -> Layout:
+    """Returns the layout of a folder's model, without its text tower if the arrays have none.
+
+    Args:
+        folder, foreign, source: as of `from_arrays`.
+
+    Raises:
+        UserError: if the configuration cannot be read, or is not of a model that we know.
+    """
     config = read_json(folder, "config.json")
     kind = _model_type(config)
     if kind in ("clip", "siglip", "metaclip_2") and not any(name.startswith("text_model.") for name in foreign):
         _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
-        layout = MODEL_TYPES[f"{kind}_vision_model"](config.section("vision_config"))
+        found = MODEL_TYPES[f"{kind}_vision_model"](config.section("vision_config"))
     else:
-        layout = MODEL_TYPES[kind](config)
-    params = read(layout.table, foreign, source, config.place)
-    mean, std = _normalisation(folder, layout)
-    return Backbone(
-        name=str(folder),
-        vision=layout.vision,
-        params=params,
-        resolution=layout.resolution,
-        mean=mean,
-        std=std,
-        text=layout.text,
-        tokenizer=_tokenizer(folder, layout),
-        hash=content_hash(params),
-    )
+        found = MODEL_TYPES[kind](config)
+    mean, std = _normalisation(folder, found)
+    return found._replace(mean=mean, std=std)
 
 
 def save(
@@ -227,15 +222,6 @@ def save_backbone(folder: str | Path, backbone: Backbone, dtype: np.typing.DType
         (part / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
         if backbone.tokenizer is not None:
             (part / "tokenizer.json").write_text(backbone.tokenizer.to_json(), encoding="utf-8")
-
-
-def _tokenizer(folder: Path, layout: Layout) -> Tokenizer | None:
-    text = layout.text
-    if text is None:
-        return None
-    if text.causal:
-        return clip_tokenizer.find(folder, text.context_length, text.vocab_size)
-    return siglip_tokenizer.find(folder, text.context_length, text.vocab_size)
 
 
 def _normalisation(folder: Path, layout: Layout) -> tuple[Channels, Channels]:

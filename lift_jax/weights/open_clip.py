@@ -13,11 +13,12 @@ from lift_jax.files import filling
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import activations, clip_tokenizer, misplaced, openai, preprocessing, safetensors_files
-from lift_jax.weights.arrays import DEEPEST, Foreign, read, write
-from lift_jax.weights.backbone import Backbone, content_hash
-from lift_jax.weights.folder import read_json, stored_arrays
-from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, check_heads, image_size
+from lift_jax.weights import activations, openai, preprocessing, safetensors_files
+from lift_jax.weights.arrays import DEEPEST, Foreign, write
+from lift_jax.weights.assembly import assemble, named_arrays
+from lift_jax.weights.backbone import Backbone
+from lift_jax.weights.folder import TRANSFORMERS, read_json
+from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, Channels, Layout, check_heads, image_size
 from lift_jax.weights.settings import Settings, shown
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 CONFIG = "open_clip_config.json"
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """The files of the arrays that are open_clip's alone, the preferred first; a few folders have transformers' names."""
+
+ALL_FILES = (*FILES, *TRANSFORMERS)
 
 # What a tower's configuration may say: sizes; and options of training, or with the one value that we have.
 _VISION = dict(layers=12, width=768, head_width=64, mlp_ratio=4.0, patch_size=16, image_size=224)
@@ -44,11 +47,7 @@ def load(folder: Path) -> Backbone:
         UserError: if a file cannot be read, or the model has parts that we do not.
     """
     networks(model_section(folder))  # what is not known is said before the weights are looked for
-    foreign, source = stored_arrays(folder, (*FILES, "model.safetensors", "pytorch_model.bin"))
-    named = openai.aligned(foreign, source)
-    if named is None:
-        raise misplaced.arrays(foreign, source)
-    return from_arrays(folder, named, source, folder)
+    return from_arrays(folder, *named_arrays(folder, openai.aligned, ALL_FILES), folder)
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Backbone:
@@ -63,17 +62,36 @@ def from_arrays(folder: Path, foreign: Foreign, source: str, named: Path) -> Bac
     Raises:
         UserError: as `load` does.
     """
+    found = layout(folder, foreign, source, named)
+    return assemble(folder, found, foreign, source, str(folder / CONFIG))
+
+
+def layout(folder: Path, foreign: Foreign, source: str, named: Path) -> Layout:
+    """Returns the layout of a folder's CLIP, without its text tower if the arrays have none.
+
+    Args:
+        folder, foreign, source, named: as of `from_arrays`.
+
+    Raises:
+        UserError: as `load` does.
+    """
     model = model_section(folder)
     vision, text, resolution = networks(model, _activation(model, named))
     if not any(name.startswith(("token_embedding.", "transformer.")) for name in foreign):
         _log.info("%s holds an image tower alone; there is no text to start the head from.", source)
         text = None
     table = openai.table(vision, text, resolution, model.whole("embed_dim"))
-    params = read(table, foreign, source, str(folder / CONFIG))
-    tokenizer = text and clip_tokenizer.find(folder, text.context_length, text.vocab_size)
+    return Layout(vision, text, resolution, table, *normalisation(folder))
+
+
+def normalisation(folder: Path) -> tuple[Channels, Channels]:
+    """Returns the mean and the standard deviation in a folder's open_clip_config.json, or CLIP's.
+
+    Raises:
+        UserError: if they are none that pixels have.
+    """
     settings = read_json(folder, CONFIG).section("preprocess_cfg")
-    mean, std = preprocessing.of_keys(settings, "mean", "std", CLIP_MEAN, CLIP_STD)
-    return Backbone(str(folder), vision, params, resolution, mean, std, text, tokenizer, content_hash(params))
+    return preprocessing.of_keys(settings, "mean", "std", CLIP_MEAN, CLIP_STD)
 
 
 def model_section(folder: Path) -> Settings:

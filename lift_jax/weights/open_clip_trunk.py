@@ -7,21 +7,11 @@ from pathlib import Path
 from lift_jax.errors import UserError
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import (
-    clip_tokenizer,
-    misplaced,
-    names,
-    open_clip,
-    openai,
-    preprocessing,
-    siglip_tokenizer,
-    timm,
-    timm_vit,
-)
-from lift_jax.weights.arrays import Entry, Foreign, read, same, transposed, unused
-from lift_jax.weights.backbone import Backbone, content_hash
-from lift_jax.weights.folder import read_json, stored_arrays
-from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, image_size
+from lift_jax.weights import names, open_clip, openai, timm, timm_vit
+from lift_jax.weights.arrays import Entry, Foreign, same, transposed, unused
+from lift_jax.weights.assembly import assemble, named_arrays
+from lift_jax.weights.backbone import Backbone
+from lift_jax.weights.layout import Layout, image_size
 from lift_jax.weights.settings import Settings, shown
 
 _log = logging.getLogger(__name__)
@@ -52,11 +42,7 @@ def load(folder: Path) -> Backbone:
     model = open_clip.model_section(folder)
     _family(model)  # what is not known is said before the weights are looked for
     _text(model)
-    foreign, source = stored_arrays(folder, (*open_clip.FILES, "model.safetensors", "pytorch_model.bin"))
-    named = aligned(foreign, source)
-    if named is None:
-        raise misplaced.arrays(foreign, source)
-    return from_arrays(folder, named, source)
+    return from_arrays(folder, *named_arrays(folder, aligned, open_clip.ALL_FILES))
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
@@ -83,6 +69,19 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
     Raises:
         UserError: as `load` does.
     """
+    found = layout(folder, foreign, source)
+    return assemble(folder, found, foreign, source, str(folder / open_clip.CONFIG))
+
+
+def layout(folder: Path, foreign: Foreign, source: str) -> Layout:
+    """Returns the layout of a folder's model, without its text tower if the arrays have none.
+
+    Args:
+        folder, foreign, source: as of `from_arrays`.
+
+    Raises:
+        UserError: as `load` does.
+    """
     model = open_clip.model_section(folder)
     family, pool = _family(model)
     trunk = {name.removeprefix(_TRUNK): x for name, x in foreign.items() if name.startswith(_TRUNK)}
@@ -95,12 +94,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
         text = None
     tower = _prefixed(_TRUNK, timm_vit.table(vision, resolution, trunk, family))
     table = [*tower, *_shared(model, vision, text)]
-    params = read(table, foreign, source, str(folder / open_clip.CONFIG))
-    settings = read_json(folder, open_clip.CONFIG).section("preprocess_cfg")
-    mean, std = preprocessing.of_keys(settings, "mean", "std", CLIP_MEAN, CLIP_STD)
-    find = clip_tokenizer.find if text is None or text.causal else siglip_tokenizer.find
-    tokenizer = text and find(folder, text.context_length, text.vocab_size)
-    return Backbone(str(folder), vision, params, resolution, mean, std, text, tokenizer, content_hash(params))
+    return Layout(vision, text, resolution, table, *open_clip.normalisation(folder))
 
 
 def _family(model: Settings) -> tuple[timm_vit.Family, str]:

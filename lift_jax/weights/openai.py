@@ -12,7 +12,7 @@ from lift_jax.errors import UserError
 from lift_jax.models.resnet import EXPANSION, ResNet
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import activations, clip_tokenizer, misplaced, names
+from lift_jax.weights import activations, misplaced, names
 from lift_jax.weights.arrays import (
     BlockNames,
     Entry,
@@ -23,12 +23,12 @@ from lift_jax.weights.arrays import (
     joined,
     linear,
     norm,
-    read,
     same,
     unused,
 )
-from lift_jax.weights.backbone import Backbone, content_hash
-from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD
+from lift_jax.weights.assembly import assemble
+from lift_jax.weights.backbone import Backbone
+from lift_jax.weights.layout import Layout
 from lift_jax.weights.timm_vit import depth, heads_of
 
 _log = logging.getLogger(__name__)
@@ -81,9 +81,8 @@ def from_file(file: Path, foreign: Foreign, activation: str, classes: Collection
     vision, resolution, embed = _vision(foreign, known or activation, source)
     text = _text(foreign, known or activation, source) if "token_embedding.weight" in foreign else None
     constants = [unused(name) for name in _CONSTANTS]
-    params = read([*table(vision, text, resolution, embed), *constants], foreign, source)
-    tokenizer = text and clip_tokenizer.find(file.parent, text.context_length, text.vocab_size)
-    return Backbone(source, vision, params, resolution, CLIP_MEAN, CLIP_STD, text, tokenizer, content_hash(params))
+    layout = Layout(vision, text, resolution, [*table(vision, text, resolution, embed), *constants])
+    return assemble(file, layout, foreign, source)
 
 
 def _activation(file: Path, foreign: Foreign, classes: Collection[str] | None) -> str | None:

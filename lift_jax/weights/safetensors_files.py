@@ -1,6 +1,7 @@
 """safetensors files and sharded sets of them, read one array at a time and without torch."""
 
 import functools
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def write(file: Path, named: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes arrays by name, with the metadata that go into the file's header.
+    """Writes arrays by name, with the metadata that go into the file's header; what is equal gives equal files.
 
     Raises:
         OSError: if the file cannot be written.
@@ -76,6 +77,19 @@ def write(file: Path, named: Mapping[str, np.ndarray], metadata: Mapping[str, st
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+    _sort_metadata(file)
+
+
+def _sort_metadata(file: Path) -> None:
+    """Puts the metadata of a file's header in order, which the library leaves to chance."""
+    with file.open("r+b") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:
+            opened.seek(8)
+            opened.write(text.ljust(size))
 
 
 def _load(file: Path, name: str) -> np.ndarray:

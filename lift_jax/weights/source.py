@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 from etils import epath
-from huggingface_hub import errors as hub
 
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import expand, parse_json
 from lift_jax.text import printable
-from lift_jax.weights import known
+from lift_jax.weights import hub_errors, known
 from lift_jax.weights.clip_tokenizer import VOCABULARY
 from lift_jax.weights.siglip_tokenizer import SENTENCEPIECE
 
@@ -31,13 +30,6 @@ _OTHERS = (["*.npz"], ["*pytorch_model*.bin"])
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _NOT_ON_THE_HUB = re.compile(r".*\.(pt|pth|npz|bin|safetensors)|[^/]*/\d+(@\d+(px)?)?")
 """What looks like a hub id and is none: files, and names such as `ViT-B/16`."""
-
-_REASONS = (
-    (hub.GatedRepoError, "its owners ask for consent: give it at https://huggingface.co/{repo}, then `hf auth login`"),
-    (hub.RevisionNotFoundError, "the repository has no revision {revision}"),
-    (hub.RepositoryNotFoundError, "there is no such repository, or it is private and asks for `hf auth login`"),
-    (hub.LocalEntryNotFoundError, "the hub cannot be reached, and its cache on this machine lacks the model or a part"),
-)
 
 
 def plain_name(name: str) -> str:
@@ -101,12 +93,21 @@ def find(name: str) -> Path | epath.Path:
             f"The backbone {printable(name)} cannot be opened ({reason(error)}); check its path."
         ) from error
     name = name.rstrip("/")
-    if not _HUB_ID.fullmatch(name) or _NOT_ON_THE_HUB.fullmatch(name):
+    if not _looks_like_hub_id(name):
         raise UserError(
             f"The backbone {printable(name)} does not exist; config.backbone names a folder, a .pt or .npz file, or a "
             f"hub id{known.hint(name)}."
         )
     return _from_hub(name)
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    return bool(_HUB_ID.fullmatch(name)) and not _NOT_ON_THE_HUB.fullmatch(name)
+
+
+def is_hub_id(name: str) -> bool:
+    """Tells whether a backbone's plain name is its id on the hub, and not a file or folder here."""
+    return _looks_like_hub_id(name) and not Path(expand(name, "config.backbone")).exists()
 
 
 def _bucket(path: str) -> epath.Path:
@@ -128,11 +129,10 @@ def _from_hub(name: str) -> Path:
     try:
         folder = _fetch(repo, revision or None)
     except Exception as error:  # the hub's client, the network and the disk have no common base
-        why = (text.format(repo=repo, revision=revision) for kind, text in _REASONS if isinstance(error, kind))
         raise UserError(
             f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub "
-            f"({next(why, first_line(error))}); check the name, give the folder of a downloaded model, or another "
-            f"hub id{known.hint(name)}."
+            f"({hub_errors.why(error, repo, revision)}); check the name, give the folder of a downloaded model, or "
+            f"another hub id{known.hint(name)}."
         ) from error
     _check_content(folder if folder.is_dir() else folder.parent)
     if not revision:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lift_jax.errors import UserError
-from lift_jax.weights import activations, misplaced, names, preprocessing, timm_vit
-from lift_jax.weights.arrays import Foreign, read
-from lift_jax.weights.backbone import Backbone, content_hash
-from lift_jax.weights.folder import read_json, stored_arrays
-from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD
+from lift_jax.weights import activations, names, preprocessing, timm_vit
+from lift_jax.weights.arrays import Foreign
+from lift_jax.weights.assembly import assemble, named_arrays
+from lift_jax.weights.backbone import Backbone
+from lift_jax.weights.folder import read_json
+from lift_jax.weights.layout import CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD, Layout
 from lift_jax.weights.settings import LARGEST, Settings, shown
 
 _log = logging.getLogger(__name__)
@@ -36,11 +37,7 @@ def load(folder: Path) -> Backbone:
         UserError: if a file cannot be read, or the architecture is another.
     """
     architecture(read_json(folder, "config.json"))  # what is not known is said before the weights are looked for
-    foreign, source = stored_arrays(folder)
-    named = aligned(foreign, source)
-    if named is None:
-        raise misplaced.arrays(foreign, source)
-    return from_arrays(folder, named, source)
+    return from_arrays(folder, *named_arrays(folder, aligned))
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
@@ -79,6 +76,18 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
     Raises:
         UserError: as `load` does.
     """
+    return assemble(folder, layout(folder, foreign, source), foreign, source, str(folder / "config.json"))
+
+
+def layout(folder: Path, foreign: Foreign, source: str) -> Layout:
+    """Returns the layout of a folder's ViT.
+
+    Args:
+        folder, foreign, source: as of `from_arrays`.
+
+    Raises:
+        UserError: as `load` does.
+    """
     config = read_json(folder, "config.json")
     name, family, pool = architecture(config)
     pretrained = config.section("pretrained_cfg")
@@ -89,9 +98,8 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
     activation = "quick_gelu" if quick else family.activation
     vision = timm_vit.network(foreign, family, pool, num_heads, activation, source)
     resolution = _side(settings)
-    params = read(timm_vit.table(vision, resolution, foreign, family), foreign, source, config.place)
-    mean, std = preprocessing.of_keys(settings, "mean", "std", HALF, HALF)
-    return Backbone(str(folder), vision, params, resolution, mean, std, None, None, content_hash(params))
+    normalisation = preprocessing.of_keys(settings, "mean", "std", HALF, HALF)
+    return Layout(vision, None, resolution, timm_vit.table(vision, resolution, foreign, family), *normalisation)
 
 
 def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
@@ -115,7 +123,6 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
         raise activations.unknown(source)
     vision = timm_vit.network(foreign, timm_vit.PLAIN, "token", None, known or activation, source)
     side = math.isqrt(max(timm_vit.num_positions(foreign) - timm_vit.places_class(foreign), 0))
-    params = read(timm_vit.table(vision, side * vision.patch_size, foreign), foreign, source)
     mean, std, who = (HALF, HALF, "timm's ViTs of ImageNet-21K")
     if is_clip or vision.layer_scale:
         mean, std, who = (CLIP_MEAN, CLIP_STD, "CLIPs") if is_clip else (IMAGENET_MEAN, IMAGENET_STD, "DINOv2s")
@@ -125,7 +132,8 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
         source, mean, std, who,
     )  # fmt: skip
     resolution = side * vision.patch_size
-    return Backbone(source, vision, params, resolution, mean, std, None, None, content_hash(params))
+    found = Layout(vision, None, resolution, timm_vit.table(vision, resolution, foreign), mean, std)
+    return assemble(file, found, foreign, source)
 
 
 def architecture(config: Settings) -> tuple[str, timm_vit.Family, str]:

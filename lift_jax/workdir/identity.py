@@ -1,8 +1,8 @@
 """What a checkpoint's parameters belong to: restored under another identity, they would fit and be wrong."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 import ml_collections
 from etils import epath
@@ -18,6 +18,7 @@ _NAMES = {
     "head_scale": "config.head_scale",
     "prompt": "config.prompt",
     "class_names": "the class names",
+    "ema": "config.ema",
 }
 """What a checkpoint and the run that restores it must have in common, and what the user calls it."""
 
@@ -47,7 +48,16 @@ def identify(
         "head_scale": config.head_scale,
         "prompt": config.prompt if reads_prompt else "",
         "class_names": list(class_names),
+        "ema": config.ema,
     }
+
+
+class Difference(NamedTuple):
+    """A difference between two identities: what the user calls it, and its value on either side, in few words."""
+
+    what: str
+    there: str
+    here: str
 
 
 def check(folder: epath.PathLike, saved: dict[str, Any], own: dict[str, Any]) -> None:
@@ -56,21 +66,42 @@ def check(folder: epath.PathLike, saved: dict[str, Any], own: dict[str, Any]) ->
     Raises:
         UserError: with the first difference.
     """
-    own = json.loads(json.dumps(own))
-    own["tuner"] = {**lift_config.default().tuner.to_dict(), **own["tuner"]}
-    defaults = lift_config.default()
-    known = {"prompt": "", "head": defaults.head, "head_scale": defaults.head_scale}
-    saved = {**known, **saved, "tuner": {**defaults.tuner.to_dict(), **saved.get("tuner", {})}}
+    if found := difference(saved, own):
+        raise UserError(
+            f"The checkpoint {folder} was made with another value of {found.what} ({found.there}, here {found.here}); "
+            "use the config and the backbone of that run, or another --workdir."
+        )
+
+
+def difference(saved: dict[str, Any], own: dict[str, Any], but_for: Collection[str] = ()) -> Difference | None:
+    """Finds the first difference between the identity of a checkpoint and that of a run; None if there is none.
+
+    Args:
+        saved: of the checkpoint; keys that it lacks have their defaults.
+        own: of the run.
+        but_for: keys of the identity, or of config.tuner, that may differ.
+    """
+    there, here = _complete(saved), _complete(own)
     for key, what in _NAMES.items():
-        there, here = saved.get(key, "not recorded"), own[key]
-        if there != here:
-            if isinstance(there, dict) and isinstance(here, dict):
-                key = next(k for k in {**there, **here} if there.get(k) != here.get(k))
-                what, there, here = f"{what}.{key}", there.get(key), here.get(key)
-            raise UserError(
-                f"The checkpoint {folder} was made with another value of {what} ({_short(there)}, here "
-                f"{_short(here)}); use the config and the backbone of that run, or another --workdir."
-            )
+        if key in but_for:
+            continue
+        if key != "tuner":
+            if there.get(key) != here.get(key):
+                return Difference(what, _short(there.get(key, "not recorded")), _short(here.get(key)))
+            continue
+        for option in {**there[key], **here[key]}:
+            values = there[key].get(option), here[key].get(option)
+            if option not in but_for and values[0] != values[1]:
+                return Difference(f"{what}.{option}", *map(_short, values))
+    return None
+
+
+def _complete(identity: dict[str, Any]) -> dict[str, Any]:
+    """Gives an identity as JSON has it, with the defaults of the keys that are newer than it."""
+    defaults = lift_config.default()
+    known = {"prompt": "", "head": defaults.head, "head_scale": defaults.head_scale, "ema": defaults.ema}
+    tuner = {**defaults.tuner.to_dict(), **identity.get("tuner", {})}
+    return json.loads(json.dumps({**known, **identity, "tuner": tuner}))
 
 
 def _short(value: Any) -> str:

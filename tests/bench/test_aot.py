@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from lift_jax import config as lift_config
-from lift_jax.bench import architectures, ideal, plan, program, steps, tpus
+from lift_jax.bench import architectures, families, ideal, plan, program, steps, tpus
 from lift_jax.errors import UserError
 from lift_jax.models import partition
+from lift_jax.models.vit import VisionTransformer
+from lift_jax.weights import known
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jax[tpu]'"
@@ -46,8 +48,21 @@ def test_backbones_without_weights_have_the_parameters_of_the_known_models():
     for name, millions in [("openai/clip-vit-base-patch16", 85.8), ("openai/clip-vit-large-patch14-336", 303.5)]:
         params = architectures.backbone(name).params["vision"]
         assert sum(np.size(x) for x in jax.tree.leaves(params)) / 1e6 == pytest.approx(millions + 0.4, abs=0.5)
-    with pytest.raises(UserError, match=r"config\.backbone is 'openai/clip'.*config\.json"):
+    with pytest.raises(UserError, match=r"config\.backbone is 'openai/clip'.*lift_jax\.backbones.*config\.json"):
         architectures.backbone("openai/clip")
+
+
+def test_every_well_known_backbone_has_its_shapes():
+    """The numbers of parameters and pixels are those of the table of docs/backbones.md."""
+    counts = {}
+    for model in known.BACKBONES:
+        tower = architectures.find(model.short)
+        assert tower.resolution == model.pixels
+        if tower not in counts:
+            shallow = [tower._replace(vision=tower.vision.clone(depth=depth)) for depth in (1, 2)]
+            one, two = (partition.count(architectures.zeros(each)) for each in shallow)
+            counts[tower] = one + (tower.vision.depth - 1) * (two - one)
+        assert counts[tower] / 1e6 == pytest.approx(model.image, abs=0.05)
 
 
 def test_methods_that_need_more_than_shapes_say_so(tiny_config):
@@ -75,6 +90,61 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
         "all-reduce": (2, 4 * 8142 * 768 + 2 * 768 + 4 + 4 * 16),
         "all-gather": (3, 16 + 2 * 2 * 4096 * 1024),
     }
+
+
+def test_products_of_whole_numbers_are_counted():
+    text = """
+  %x = s8[8,257,768]{2,1,0:T(8,128)(4,1)} fusion(%a), kind=kLoop
+  %fusion.8 = s8[768,3072,1]{1,0,2:T(8,128)(4,1)} fusion(%b), kind=kLoop
+  %convolution.1 = s32[8,257,3072]{2,1,0:T(8,128)} convolution(%x, %fusion.8), window={size=1}, dim_labels=0bf_io0->0bf
+  %g = bf16[8,257,3072]{2,1,0} fusion(%c), kind=kLoop
+  %convolution.2 = f32[8,257,768]{2,1,0:T(8,128)} convolution(%g, %fusion.8), window={size=1}, dim_labels=0bf_oi0->0bf
+  %w = s8[768,10]{1,0} parameter(3)
+  ROOT %dot.3 = s32[8,257,10]{2,1,0} dot(%x, %w), lhs_contracting_dims={2}, rhs_contracting_dims={0}
+"""
+    assert program.whole_operations(text) == pytest.approx(2 * 8 * 257 * 768 * (3072 + 10))
+
+
+def test_products_in_eight_bits_are_found_in_a_compiled_program():
+    x, kernel = jax.ShapeDtypeStruct((24, 48), np.int8), jax.ShapeDtypeStruct((48, 16), np.int8)
+    product = jax.jit(lambda x, kernel: jax.lax.dot(x, kernel, preferred_element_type=np.int32))
+    assert program.compile(product.lower(x, kernel)).whole == pytest.approx(2 * 24 * 48 * 16)
+    floats = jax.ShapeDtypeStruct((24, 48), np.float32), jax.ShapeDtypeStruct((48, 16), np.float32)
+    assert program.compile(jax.jit(jax.numpy.dot).lower(*floats)).whole == 0
+
+
+def test_eight_bits_take_half_the_time_where_a_chip_has_them():
+    compiled = program.Program(0, 3e12, 8e9, 0, 0, 0, 0, {}, whole=2e12)
+    operations, memory = plan.roofline(compiled, tpus.CHIPS["v5p"])
+    assert operations == pytest.approx(1e12 / 459e12 + 2e12 / 918e12)
+    assert memory == pytest.approx(8e9 / 2765e9)
+
+
+@pytest.mark.parametrize("memory, batch", [(100, 0), (1000 + 7 * 20, 0), (1000 + 8 * 20, 8), (1000 + 100 * 20, 96)])
+def test_the_largest_batch_by_bytes(memory, batch):
+    """1,000 bytes whatever the batch, and 20 for each image."""
+    compiled = program.Program(0, 0, 0, 900, 32 * 20, 60, 40, {})
+    assert families.largest(compiled, 32, memory) == batch
+
+
+def test_families_ask_for_a_tpu_and_known_backbones(tiny_config):
+    cpu = plan.Target("cpu", None, jax.devices(), jax.devices())
+    with pytest.raises(UserError, match=r"--families .* --topology v5e-16"):
+        list(families.table(tiny_config, 10, cpu, 8, ["dinov2-b"]))
+    chip = cpu._replace(chip=tpus.CHIPS["v5e"])
+    with pytest.raises(UserError, match=r"'dinov9-b', whose shapes are not known.*lift_jax\.backbones"):
+        list(families.table(tiny_config, 10, chip, 8, ["dinov2-b", "dinov9-b"]))
+
+
+@needs_libtpu
+def test_families_have_a_table(tiny_config, tiny_folder):
+    target = plan.Target("v5e-8", tpus.parse("v5e-8")[0], *tpus.slice_devices("v5e-8"))
+    told, table = families.table(tiny_config, 10, target, 8, [tiny_folder])
+    assert told.startswith(f"{tiny_folder}: compiled in ")
+    header, row = table.splitlines()
+    assert header.split()[:3] == ["backbone", "pixels", "fixed,"]
+    v5e, v6e, h100 = (int(cell) for cell in row.split()[4:7])
+    assert 0 < v5e < v6e < h100
 
 
 @pytest.mark.parametrize("power, most", [(1, 4), (0.95, 5), (1.05, 7)])
@@ -118,6 +188,20 @@ def test_the_compiled_step_holds_no_gradient_of_a_frozen_array():
     assert least is not None
     lowered = steps.training(resolved, network, jax.devices()[:1], 2)
     assert program.compile(lowered).flops / (2 * least.total) < 1.15
+
+
+def test_the_ideal_counts_registers_and_a_gated_mlp():
+    plain = VisionTransformer(16, 64, 12, 4, 256)
+    least, gated, registers = (
+        ideal.adaptformer(vision, 64, 16, 10)
+        for vision in (plain, plain.clone(gated=True), plain.clone(num_registers=4))
+    )
+    # The gate is one product more in each block; in the last one, of the class token alone.
+    assert gated.forward - least.forward == 2 * (11 * (16 + 1) + 1) * 64 * 256
+    assert gated.backward - least.backward == 2 * (10 * (16 + 1) + 1) * 64 * 256
+    patches = 2 * 16 * 3 * 16**2 * 64
+    assert least.forward < registers.forward < least.forward * (16 + 1 + 4) ** 2 / (16 + 1) ** 2
+    assert ideal.adaptformer(plain.clone(depth=0), 64, 16, 10).forward == patches + 2 * 64 * 10
 
 
 @needs_libtpu

@@ -135,6 +135,20 @@ def test_missing_settings_and_files(config):
         load(config)
 
 
+def test_lists_and_names_beside_the_images(config, tmp_path, monkeypatch):
+    expected = load(config)[0]
+    (tmp_path / "names.txt").write_text("frog\nscorpion\nspider\n")
+    config.update(train_list="train.txt", test_list="test.txt", class_names="names.txt")
+    found = load(config)[0]
+    assert found.labels.tolist() == expected.labels.tolist() and found.class_names == ("frog", "scorpion", "spider")
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "names.txt").write_text("toad\nscorpion\nspider\n")
+    monkeypatch.chdir(elsewhere)
+    assert load(config)[0].class_names == ("toad", "scorpion", "spider")  # The current folder comes first.
+
+
 def test_paths_from_home_and_the_environment(config, tmp_path, monkeypatch):
     expected = load(config)[0]
     (tmp_path / "names.txt").write_text("tailed frog\nscorpion\nblack widow\n")

@@ -1,6 +1,7 @@
 """A run that is calibrated: what is written, what is answered by it, and what is refused."""
 
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -12,21 +13,26 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 from scipy import special
 
 import lift_jax
-from lift_jax import calibrate, predict
+from lift_jax import calibrate, predict, report
 from lift_jax import config as lift_config
 from lift_jax.data.digits import DIGIT_NAMES, load_digits
 from lift_jax.errors import UserError
-from lift_jax.export import verify
-from lift_jax.export.classifier import description, function
-from lift_jax.inference import calibrating, calibration, compact, labelled_images
+from lift_jax.export import __main__ as export_command
+from lift_jax.export import onnx, stablehlo
+from lift_jax.export.classifier import description
+from lift_jax.inference import answers, calibrating, calibration, compact, labelled_images
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration_summary import describe
 from lift_jax.inference.model import AnyPrior, Model
 from lift_jax.inference.predictions import Prediction, write
+from lift_jax.inference.serving import batching, server
+from lift_jax.report import calibration as drawings
+from lift_jax.report import results_file
 from lift_jax.run import run
 from lift_jax.workdir.logs import Logs
 
@@ -88,6 +94,12 @@ def adjusted(model: Model, **changes) -> Model:
     calibration = model.calibration
     assert calibration is not None
     return dataclasses.replace(model, calibration=calibration.model_copy(update={"adjustment": Adjustment(**changes)}))
+
+
+def squares_of(model: Model, images: np.ndarray) -> np.ndarray:
+    """The images as an exported graph takes them."""
+    (batch,) = model.loader(model.dataset(list(images), "images"), tte=False)
+    return batch["image"][batch["mask"]]
 
 
 def change(workdir: Path, **changes) -> None:
@@ -258,7 +270,9 @@ class TestThresholds:
 
 class TestNamedImages:
     def test_nothing_is_there(self, tmp_path):
-        with pytest.raises(UserError, match=r"--images is .*none, which is not there; name a folder .* or a list"):
+        with pytest.raises(
+            UserError, match=r"--images is .*none, which is not there; name a folder .* or a list or table"
+        ):
             labelled_images.read(str(tmp_path / "none"), DIGIT_NAMES)
 
     def test_a_folder_that_is_no_class(self, tmp_path):
@@ -280,6 +294,38 @@ class TestNamedImages:
             labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES)
         (tmp_path / "list.txt").write_text("a.png 3\na.png 9\n")
         assert labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES).labels.tolist() == [3, 9]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "labels"),
+        [
+            ("t.csv", "image,label\na.png,3\na.png,9\n", [3, 9]),
+            ("t.csv", "class;file_name\nSeven;a.png\nnine;a.png\n", [7, 9]),
+            ("t.txt", "path\tlabel\tsplit\na.png\t1\ttrain\na.png\t4\ttest\n", [4]),
+            ("t.jsonl", '{"file_name": "a.png", "label": 5}\n', [5]),
+            ("t.csv", "a.png,3\na.png,8\n", [3, 8]),  # a list
+        ],
+    )
+    def test_a_table(self, tmp_path, name, content, labels):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / name).write_text(content)
+        found = labelled_images.read(str(tmp_path / name), DIGIT_NAMES)
+        assert found.labels.tolist() == labels and found.path(0) == str(tmp_path / "a.png")
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("photo,kind\na.png,3\n", r"t\.csv has the columns photo, kind; it needs one of"),
+            ("image,label\na.png,sevn\n", r"t\.csv .*'sevn' .*nearest is 'seven'"),
+            ("image,label\na.png,10\n", "label 10, but there are 10 classes"),
+            ("image,label,split\na.png,1,train\n", r"t\.csv has rows of the training split alone; name images"),
+            ("image,label\nb.png,1\n", r"b\.png; write paths"),
+        ],
+    )
+    def test_a_table_with_a_mistake(self, tmp_path, content, words):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(UserError, match=words):
+            labelled_images.read(str(tmp_path / "t.csv"), DIGIT_NAMES)
 
 
 class TestRefused:
@@ -329,13 +375,128 @@ class TestExports:
         np.testing.assert_array_equal(lift_jax.load(file).predict(digits), changed.predict(digits))
         np.testing.assert_array_equal(lift_jax.load(file, raw=True).predict(digits), raw.predict(digits))
 
-    def test_a_graph_says_what_is_not_in_it(self, model, raw):
-        assert "calibration_left_out" not in description(raw, False)
-        left_out = description(adjusted(model, **ADJUSTED), False)["calibration_left_out"]
-        assert {key: left_out[key] for key in ADJUSTED} == ADJUSTED
+    def test_a_graph_says_what_is_in_it(self, model, raw):
+        assert description(raw, False)["calibration"] is None
+        told = description(adjusted(model, **ADJUSTED), False)
+        assert told["calibration"] == {"where": "inside the model", **ADJUSTED}
+        assert told["probabilities"] == "softmax(logits)" and "log_prior" not in told
 
-    @pytest.mark.slow
-    def test_an_export_is_compared_with_the_run_as_it_is(self, model):
+    @pytest.mark.parametrize("form", ["stablehlo", "onnx"])
+    def test_a_graph_answers_as_the_run(self, model, raw, tmp_path, digits, form):
+        if form == "onnx":
+            pytest.importorskip("jax2onnx", reason="needs jax2onnx and onnxruntime")
         changed = adjusted(model, **ADJUSTED)
-        images = verify.images(changed, [], most=4)
-        assert verify.difference(changed, jax.jit(function(changed)), images) < 1e-4
+        squares = squares_of(changed, digits)
+        write = onnx.write if form == "onnx" else functools.partial(stablehlo.write, squares=True)
+        read = onnx.read if form == "onnx" else stablehlo.read
+        sizes = []
+        for exported in changed, raw:
+            file = write(exported, tmp_path)
+            found = special.softmax(read(file)(squares), axis=1)
+            np.testing.assert_allclose(found, exported.predict(digits), atol=1e-5)
+            sizes.append(file.stat().st_size)
+        assert form == "onnx" or sizes[0] < 1.5 * sizes[1]  # StableHLO has the frozen weights of both towers once
+
+    def test_with_and_without_it_by_the_command(self, calibrated, tmp_path, capsys):
+        workdir = shutil.copytree(calibrated, tmp_path / "run")
+        change(workdir, adjustment=ADJUSTED)
+        told = []
+        for flags in [], ["--raw"]:
+            words = ["--workdir", str(workdir), "--format=stablehlo", "--squares", f"--output={tmp_path}", *flags]
+            assert export_command.main(words) == 0
+            assert "are the run's" in capsys.readouterr().out
+            told.append(json.loads((tmp_path / "model.json").read_text())["calibration"])
+        assert told == [{"where": "inside the model", **ADJUSTED}, None]
+
+    def test_weights_alone_are_compared_without_it(self, calibrated, tmp_path, capsys):
+        workdir = shutil.copytree(calibrated, tmp_path / "run")
+        change(workdir, adjustment=ADJUSTED)
+        assert (
+            export_command.main(["--workdir", str(workdir), "--format=merged", f"--output={tmp_path / 'merged'}"]) == 0
+        )
+        assert "are the run's" in capsys.readouterr().out
+
+
+class TestEvaluation:
+    @pytest.fixture(scope="class")
+    def evaluated(self, trained, calibrated, tiny_folder, tmp_path_factory) -> Path:
+        """The run with another adjustment, evaluated again."""
+        workdir = shutil.copytree(calibrated, tmp_path_factory.mktemp("evaluated") / "run")
+        change(workdir, adjustment=ADJUSTED)
+        run(digits_config(tiny_folder, validation="fraction:0.3", report=True), workdir, "eval")
+        return workdir
+
+    def test_the_section_is_of_what_the_loaded_run_answers(self, evaluated, calibrated):
+        results = json.loads((evaluated / "eval.json").read_text())
+        _, test = load_digits(50)
+        model = lift_jax.load(evaluated)
+        assert model.record is not None and model.calibration is not None
+        probabilities = model.predict([test.source[i] for i in range(len(test))])
+        best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1).astype(np.float64)
+        right = best == test.labels
+        group = np.array(model.record.class_groups)[test.labels]
+        found, section = results["calibration"], results["calibrated"]
+        assert section["accuracy"] == pytest.approx(100 * right.mean())
+        members = model.calibration.sets(0.9).sets(probabilities)
+        covered = members[np.arange(len(members)), test.labels]
+        for part, own in enumerate([group >= 0, group == 0, group == 1, group == 2]):
+            tenths = np.clip(np.ceil(confidence[own] * 10) - 1, 0, 9)
+            error = sum(abs((right[own] - confidence[own])[tenths == tenth].sum()) for tenth in range(10)) / own.sum()
+            assert found["after"]["calibration_error"][part] == pytest.approx(100 * error, abs=1e-3)
+            assert found["sets"]["covered"][part] == pytest.approx(100 * covered[own].mean())
+            assert found["sets"]["size"][part] == pytest.approx(members[own].sum(axis=1).mean())
+        assert section["expected_calibration_error"] == pytest.approx(found["after"]["calibration_error"][0], abs=1e-3)
+        plain = json.loads((calibrated / "eval.json").read_text())["plain"]
+        assert results["plain"] == plain
+        error = found["before"]["calibration_error"][0]
+        assert error == pytest.approx(plain["expected_calibration_error"], abs=1e-3)
+        recalls = [each["recall"] for each in results["classes"]["calibrated"]]
+        assert np.mean(recalls) == pytest.approx(section["mean_acc"])
+        splits = [json.loads(line)["split"] for line in (evaluated / "metrics.jsonl").read_text().splitlines()]
+        assert "calibrated" in splits
+
+    def test_the_report_and_the_comparison_show_it(self, evaluated, trained, tmp_path):
+        results = json.loads((evaluated / "eval.json").read_text())
+        page = (evaluated / "report.html").read_text()
+        assert "After calibration" in page and (evaluated / "report" / "calibrated.png").is_file()
+        for side in "before", "after":
+            assert f"<td>{results['calibration'][side]['calibration_error'][3]:.1f}</td>" in page
+        found = results_file.read(epath.Path(evaluated) / "eval.json").calibration
+        assert found is not None
+        panels = drawings.draw_before_and_after(found).axes
+        assert [axes.get_title() for axes in panels] == ["all test images", "many", "medium", "few"]
+        drawn = np.concatenate([dots.get_offsets() for dots in panels[3].collections])
+        bins = [row for which in (found.before, found.after) for row in which.bins[3] if row[0] > 0]
+        np.testing.assert_allclose(drawn, 100 * np.array(bins)[:, 1:])
+        said = []
+        for runs in [evaluated], [evaluated, trained]:  # the latter are one row, for they differ in config.report alone
+            report.compare(runs, tmp_path / "c.html")
+            said.append((tmp_path / "c.html").read_text())
+        row = re.search(r"Calibrated</h2>.*?<tbody>(.*?)</tbody>", said[0], re.DOTALL)
+        assert row and f"<td>{results['calibrated']['few_acc']:.1f}</td>" in row[1]
+        assert "Calibrated</h2>" not in said[1]
+
+    def test_a_run_without_one_has_no_such_section(self, trained):
+        assert set(json.loads((trained / "eval.json").read_text())) == {"plain", "validation", "classes"}
+
+    def test_a_calibration_of_other_parameters_is_left_out(self, calibrated, tiny_folder, tmp_path):
+        workdir = shutil.copytree(calibrated, tmp_path / "run")
+        owner = json.loads((workdir / calibration.FILE).read_text())["owner"]
+        change(workdir, owner={**owner, "trained_hash": "0" * 64})
+        results = run(digits_config(tiny_folder, validation="fraction:0.3"), workdir, "eval")
+        assert "calibrated" not in results and "calibration" not in json.loads((workdir / "eval.json").read_text())
+        said = (workdir / "console.log").read_text()
+        assert re.search(r"section calibrated is left out .*owner\.trained_hash .*calibrate again", said)
+
+
+def test_a_service_of_a_calibrated_run_says_what_is_unknown_and_gives_sets(model, digits):
+    files = [io.BytesIO() for _ in range(4)]
+    for file, image in zip(files, digits, strict=False):
+        Image.fromarray(image).save(file, "png")
+    contents = [file.getvalue() for file in files]
+    decide = answers.answers(model, **server.thresholds(model, None, None))
+    found = batching.predict(model, decide, [batching.NamedImage("a", content) for content in contents], tte=None)
+    probabilities = model.predict(contents)
+    assert [each.unknown for each in found] == model.calibration.unknown(0.05).unknown(probabilities).tolist()
+    inside = model.calibration.sets(0.9).sets(probabilities)
+    assert [set(each.members or []) for each in found] == [set(np.flatnonzero(row)) for row in inside]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lift_jax.data import named_classes
 from lift_jax.errors import UserError
 from lift_jax.inference import decision_files as files
-from lift_jax.inference import named_classes
 
 NAMES = ("great tit", "wren", "robin, European", "adder")
 

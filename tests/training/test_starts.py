@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import ml_collections
 import numpy as np
 import pytest
+import safetensors.numpy
+from etils import epath
 from small_runs import Built, build
 
 from lift_jax import config as lift_config
 from lift_jax import sweep, tuners
+from lift_jax.data import contents
 from lift_jax.errors import UserError
 from lift_jax.run import check
 from lift_jax.training.head_start import start_head
@@ -45,9 +49,14 @@ def started(built: Built, workdir, rules: str = "lift", **changes) -> np.ndarray
     return np.asarray(parts.head["head"]["kernel"])
 
 
-def saved(workdir) -> dict[str, np.ndarray]:
-    with np.load(workdir / "train_features.npz") as file:
-        return dict(file)
+def files(store) -> list[Path]:
+    return sorted(file for file in store.glob("*/*.safetensors"))
+
+
+def kept(store) -> dict[bytes, np.ndarray]:
+    """The features in a store, by the digests of the images."""
+    arrays = [safetensors.numpy.load_file(file) for file in files(store)]
+    return {row.tobytes(): feature for a in arrays for row, feature in zip(a["content"], a["features"], strict=True)}
 
 
 @pytest.mark.parametrize("start", ["random", "text", "class_mean", "1_shot", "10_shot", "100_shot", "linear_probe"])
@@ -59,33 +68,39 @@ def test_every_start_gives_unit_class_vectors(built, tmp_path, start):
 
 def test_class_means_are_those_of_the_backbones_features(built, tmp_path):
     kernel = started(built, tmp_path, head_init="class_mean")
-    batch = next(iter(built.data.features_loader(16, np.arange(len(built.data.train)))))
+    batch = next(iter(built.data.features_loader(16, built.data.train)))
     views = jax.jit(built.network.input.views)(
         {key: batch[key] for key in ("image", "corners", "transposed", "flipped")}
     )
     features = jax.jit(built.backbone.vision.apply)({"params": built.backbone.params["vision"]}, views)
-    everything = saved(tmp_path)
-    np.testing.assert_allclose(everything["features"][batch["index"]], features, atol=1e-5)
-    np.testing.assert_array_equal(everything["labels"], built.data.train.labels)
-    means = np.stack([everything["features"][built.data.train.labels == c].mean(axis=0) for c in range(10)])
+    by_digest = kept(tmp_path / "features")
+    digests = contents.digests(built.data.train, epath.Path(tmp_path / "none"))
+    everything = np.stack([by_digest[digest] for digest in digests if digest is not None])
+    np.testing.assert_allclose(everything[batch["index"]], features, atol=1e-5)
+    means = np.stack([everything[built.data.train.labels == c].mean(axis=0) for c in range(10)])
     np.testing.assert_allclose(kernel, (means / np.linalg.norm(means, axis=1, keepdims=True)).T, atol=1e-6)
 
 
-def test_features_are_kept_and_those_of_other_images_are_not_taken_for_them(built, tmp_path):
+def test_features_are_kept_and_only_those_of_new_images_are_computed(built, tmp_path):
+    store = tmp_path / "features"
+
     def rows(**changes) -> int:
         started(built, tmp_path, **changes)
-        return len(saved(tmp_path)["labels"])
+        return len(kept(store))
 
     counts = built.data.train.class_counts
-    assert rows(head_init="class_mean") == counts.sum()
     assert rows(head_init="3_shot") == np.minimum(counts, 3).sum()
-    assert rows(head_init="linear_probe") == counts.sum()
     assert rows(head_init="linear_probe", rules="lift_plus") == np.minimum(counts, 100).sum()
+    assert rows(head_init="class_mean") == counts.sum()
+    before = files(store)
+    assert rows(head_init="3_shot") == rows(head_init="linear_probe") == counts.sum()
+    assert files(store) == before
 
     first = started(built, tmp_path, head_init="2_shot")
-    file = tmp_path / "train_features.npz"
-    content = saved(tmp_path)
-    np.savez(file, features=content["features"][:, ::-1], labels=content["labels"], key=content["key"])
+    for file in before:
+        arrays = safetensors.numpy.load_file(file)
+        reversed_rows = np.ascontiguousarray(arrays["features"][:, ::-1])
+        safetensors.numpy.save_file({**arrays, "features": reversed_rows}, file)
     np.testing.assert_array_equal(started(built, tmp_path, head_init="2_shot"), first[::-1])
     assert not np.array_equal(started(built, tmp_path, head_init="2_shot", seed=1), first[::-1])
 

@@ -1,0 +1,41 @@
+r"""Averages runs of one backbone, method and class list, such as those of several seeds, into a run of its own.
+
+    python -m lift_jax.soup RUN RUN... --workdir OUT [--greedy]
+
+averages what the tuners of the runs add to the network, exactly, and the class vectors; evaluates the average, and
+writes OUT, which is a run like any other. With --greedy the runs are taken from the best to the worst on the images
+that config.validation has held out, and each is left out with which the average would become worse on them.
+
+docs/averaging.md says what is averaged in which way.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lift_jax.errors import exit_status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command, and returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lift_jax.soup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folders of the runs")
+    parser.add_argument("--workdir", required=True, metavar="OUT", help="the folder of the new run")
+    parser.add_argument("--greedy", action="store_true", help="choose among the runs by the held-out images")
+    given = parser.parse_args(arguments)
+
+    def run() -> None:
+        # Imported here: `--help` needs no JAX.
+        from lift_jax.cluster import processes
+        from lift_jax.run.soup import soup
+
+        processes.start()
+        soup(given.runs, given.workdir, given.greedy)
+
+    return exit_status(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
