@@ -11,7 +11,7 @@ start, do not count. With 375 images a second of each core, 750 are right for tw
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from lift_jax import config as lift_config
-from lift_jax.bench.data import HEIGHT, RESOLUTION, WIDTH, Photographs, photographs
+from lift_jax.bench.data import HEIGHT, RESOLUTION, WIDTH, Photographs
 from lift_jax.cluster import placement
 from lift_jax.data import TrainLoader, data_defaults, train_loader
 from lift_jax.data.dataset import Dataset
@@ -91,7 +91,7 @@ def _seconds(step: Callable[[], Future[None]], steps: int) -> float:
     return time.monotonic() - start
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the rates, and what they are of."""
     parser = argparse.ArgumentParser(
         prog="python -m lift_jax.bench.feeding",
@@ -103,14 +103,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="steps that count (default 60)")
     parser.add_argument("--workers", type=int, default=2, help="as config.data.num_workers (default 2)")
     parser.add_argument("--fidelity", default=data_defaults().fidelity, choices=FIDELITIES)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
+    for name, least in dict(rate=1, batch=1, steps=1, workers=0).items():
+        if not getattr(given, name) >= least:
+            parser.error(f"--{name} is {getattr(given, name)}; write {least} or more.")
     warm = 4 * max(1, given.workers)
     count = (warm + given.steps) * given.batch
-    data = Dataset("photographs", Photographs(count), np.zeros(count, np.int32), ("photograph",))
+    source = Photographs(count)
+    data = Dataset("photographs", source, np.zeros(count, np.int32), ("photograph",))
     settings: dict[str, Any] = dict(seed=0, num_epochs=1, fidelity=given.fidelity, num_workers=given.workers)
     loader = train_loader(data, batch_size=given.batch, resolution=RESOLUTION, **settings)
     rates = measure(loader, given.rate, given.batch, warm)
-    size = sum(map(len, photographs())) / len(photographs())
+    size = sum(map(len, source.files)) / len(source.files)
     print(
         f"{WIDTH} x {HEIGHT} pixels, {size / 1e3:.0f} kB a file, fidelity {given.fidelity}, {given.workers} workers: "
         f"{rates.fed:.0f} images a second from the files, {rates.fed / rates.alone:.3f} of the steps' own "

@@ -3,6 +3,10 @@
 A kernel has a scale for each output channel and is quantised once; the activations have one for each token and are
 quantised at each product (Dettmers et al. 2022, arXiv 2208.07339, section 2.1, "vector-wise"). The scales come out of
 the product: with x = diag(s) q and W = v diag(t), x W = diag(s) (q v) diag(t), and q v has no scale inside.
+
+int8 has equal steps, so both are measured from the middle of their range as well (section 2.1, "zeropoint"): all steps
+are used, however unequal largest and smallest value are, as after an activation. With x = diag(s) q + z 1' and
+W = v diag(t) + 1 m', what comes to diag(s) (q v) diag(t) has rank one: z (1' v) diag(t) + (x 1) m'.
 """
 
 from typing import Any, Literal
@@ -29,11 +33,13 @@ class Quantised(meta.AxisMetadata[Array]):
 
     Attributes:
         values: [i, o], int8 or float8_e4m3fn; a `Shard` of it inside a `shard_map` with fsdp.
-        scale: [o], float32; the kernel is values times scale.
+        scale: [o], float32; the kernel is values times scale, plus middle.
+        middle: [o], float32; none for float8_e4m3fn.
     """
 
     values: Any
     scale: Any
+    middle: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,11 +51,12 @@ class Quantised(meta.AxisMetadata[Array]):
 
     def gathered(self) -> "Quantised":
         """Returns the kernel as a whole, from all devices."""
-        return Quantised(meta.unbox(self.values), meta.unbox(self.scale))
+        return Quantised(*(meta.unbox(each) for each in (self.values, self.scale, self.middle)))
 
     def unbox(self) -> Float[Array, "i o"]:
         whole = self.gathered()
-        return whole.values.astype(jnp.float32) * whole.scale
+        scaled = whole.values.astype(jnp.float32) * whole.scale
+        return scaled if whole.middle is None else scaled + whole.middle
 
     def replace_boxed(self, val: Any) -> "Quantised":
         raise NotImplementedError("A quantised parameter is never changed.")
@@ -68,8 +75,8 @@ def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format) -> Quantis
         kernel: in the precision of the file that it came from.
         format: of the result.
     """
-    values, scale = _scaled(np.asarray(kernel, np.float32), 0, STORED[format], np)
-    return Quantised(values, scale[0])
+    values, scale, middle = _rounded(np.asarray(kernel, np.float32), 0, STORED[format], np)
+    return Quantised(values, scale[0], None if middle is None else middle[0])
 
 
 def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
@@ -84,8 +91,12 @@ def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
 
 def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
     """Quantises the rows of x as the kernel is, and multiplies."""
-    values, scale = _scaled(x.astype(jnp.float32), -1, kernel.values.dtype, jnp)
-    return (_dot(values, kernel.values, 0) * scale * kernel.scale).astype(x.dtype)
+    values, scale, middle = _rounded(x.astype(jnp.float32), -1, kernel.values.dtype, jnp)
+    y = _dot(values, kernel.values, 0) * scale
+    if kernel.middle is None:
+        return (y * kernel.scale).astype(x.dtype)
+    total = scale * _sum(values, -1) + x.shape[-1] * middle
+    return ((y + middle * _sum(kernel.values, 0)[0]) * kernel.scale + total * kernel.middle).astype(x.dtype)
 
 
 _matmul = jax.custom_vjp(_product)
@@ -96,17 +107,16 @@ def _forward(x: Array, kernel: Quantised) -> tuple[Array, Quantised]:
 
 
 def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
-    """Returns g W' for the kernel W as it is stored, its scale folded into g.
+    """Returns g W' for the kernel W as it is stored, its scale folded into g, whose rows are then quantised as well.
 
-    With fp8 the rows of the scaled gradient are quantised as well: with a scale for each row e4m3 has range enough, and
-    it rounds half as coarsely as e5m2. With int8 the product is in the dtype of the activations, where int8 values are
-    exact.
+    With a scale for each row e4m3 has range enough, and it rounds half as coarsely as e5m2.
     """
-    scaled = g.astype(jnp.float32) * kernel.scale
-    if kernel.values.dtype == STORED["int8"]:
-        return _dot(scaled.astype(g.dtype), kernel.values.astype(g.dtype), 1).astype(g.dtype), None
-    values, scale = _scaled(scaled, -1, kernel.values.dtype, jnp)
-    return (_dot(values, kernel.values, 1) * scale).astype(g.dtype), None
+    wide = g.astype(jnp.float32)
+    values, scale, middle = _rounded(wide * kernel.scale, -1, kernel.values.dtype, jnp)
+    y = _dot(values, kernel.values, 1) * scale
+    if kernel.middle is not None:
+        y = y + middle * _sum(kernel.values, 1)[:, 0] + jnp.sum(wide * kernel.middle, axis=-1, keepdims=True)
+    return y.astype(g.dtype), None
 
 
 _matmul.defvjp(_forward, _backward)
@@ -119,18 +129,31 @@ def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int) -> F
     return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=wide).astype(jnp.float32)
 
 
-def _scaled(x: Any, axis: int, dtype: Any, xp: Any) -> tuple[Any, Any]:
-    """Returns eight-bit values and scales along an axis (which is kept), such that the largest magnitude is the type's.
+def _sum(values: Shaped[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """Adds up int8 values exactly along an axis, which is kept."""
+    return jnp.sum(values, axis=axis, keepdims=True, dtype=jnp.int32).astype(jnp.float32)
+
+
+def _rounded(x: Any, axis: int, dtype: Any, xp: Any) -> tuple[Any, Any, Any]:
+    """Returns eight-bit values, scales and, of whole numbers, the middles along an axis, which is kept.
+
+    The largest magnitude of the values is that of their type.
 
     Args:
         x: float32.
-        axis: along which the values share a scale.
+        axis: along which the values share scale and middle.
         dtype: of the values.
         xp: NumPy or jax.numpy.
     """
-    whole = jnp.issubdtype(dtype, jnp.integer)
-    largest = float(jnp.iinfo(dtype).max if whole else jnp.finfo(dtype).max)
-    scale = xp.max(xp.abs(x), axis=axis, keepdims=True) / np.float32(largest)
-    scale = xp.where(scale == 0, np.float32(1), scale)
-    values = x / scale
-    return (xp.round(values) if whole else values).astype(dtype), scale
+    if not jnp.issubdtype(dtype, jnp.integer):
+        scale = _scale(xp.max(xp.abs(x), axis=axis, keepdims=True), jnp.finfo(dtype).max, xp)
+        return (x / scale).astype(dtype), scale, None
+    low, high = xp.min(x, axis=axis, keepdims=True), xp.max(x, axis=axis, keepdims=True)
+    scale = _scale(high / 2 - low / 2, jnp.iinfo(dtype).max, xp)
+    middle = low / 2 + high / 2
+    return xp.round((x - middle) / scale).astype(dtype), scale, middle
+
+
+def _scale(largest: Any, largest_value: Any, xp: Any) -> Any:
+    scale = largest / np.float32(largest_value)
+    return xp.where(scale == 0, np.float32(1), scale)

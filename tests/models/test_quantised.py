@@ -18,9 +18,9 @@ GRADIENT = jax.jit(lambda x, kernel, g: jax.vjp(lambda x: quantised.matmul(x, ke
 
 def rounding(x: np.ndarray, axis: int, dtype: str) -> np.ndarray:
     """By how much each entry may change: half a step of int8, or half a unit in the last place of a float of 8 bits."""
+    if dtype == "int8":  # 254 steps from the smallest value to the largest
+        return np.broadcast_to(np.ptp(x, axis=axis, keepdims=True) / 254 / 2, x.shape)
     largest = np.abs(x).max(axis=axis, keepdims=True)
-    if dtype == "int8":
-        return np.broadcast_to(largest / 127 / 2, x.shape)
     # Largest value, half a unit of the last place relative to the value, and half of the smallest subnormal number.
     top, relative, least = 448, 2.0**-4, 2.0**-10
     return np.maximum(np.abs(x) * relative, largest / top * least)
@@ -64,17 +64,32 @@ def test_the_gradient_is_that_of_the_stored_kernel_within_the_bound_of_its_round
     g = np.random.default_rng(seed).normal(size=(ROWS, OUTPUTS)).astype(np.float32)
     found = np.asarray(GRADIENT(x, kernel, g), np.float64)
     values, scaled = np.asarray(kernel.values, np.float64), g * np.asarray(kernel.scale, np.float64)
-    changed = rounding(scaled, 1, "e4m3") if format == "fp8" else np.zeros_like(scaled)
-    assert (np.abs(found - scaled @ values.T) <= bound(scaled, changed, values.T, np.zeros_like(values.T))).all()
+    middle = np.zeros(OUTPUTS) if kernel.middle is None else np.asarray(kernel.middle, np.float64)
+    changed = rounding(scaled, 1, {"int8": "int8", "fp8": "e4m3"}[format])
+    expected = scaled @ values.T + (g @ middle)[:, None]
+    allowed = bound(scaled, changed, values.T, np.zeros_like(values.T)) + 1e-5 * (np.abs(g) @ np.abs(middle))[:, None]
+    assert (np.abs(found - expected) <= allowed).all()
+    products = values * np.asarray(kernel.scale, np.float64)
+    assert (np.abs(kernel.unbox() - (products + middle)) <= 1e-6 * (np.abs(products) + np.abs(middle))).all()
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_eight_bits_hold_exactly_is_multiplied_exactly(format):
     x = np.array([[448, -224, 0, 14], [0, 0, 0, 0]], np.float32) if format == "fp8" else None
-    x = np.array([[127, -3, 0, 50], [0, 0, 0, 0]], np.float32) if x is None else x
+    x = np.array([[127, -127, 0, 50], [0, 0, 0, 0]], np.float32) if x is None else x
     kernel = quantised.quantise_kernel(np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1), format)
     np.testing.assert_array_equal(MATMUL(x, kernel), x @ np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
     np.testing.assert_array_equal(kernel.unbox(), np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
+
+
+def test_int8_uses_all_its_steps_however_far_from_zero_the_middle_of_the_values_is():
+    x = np.array([[1000, 1001, 1127, 1254], [-5, -5, -5, -5]], np.float32)
+    w = np.array([[7, 300], [7, 301], [7, 430], [7, 554]], np.float32)
+    kernel = quantised.quantise_kernel(w, "int8")
+    np.testing.assert_array_equal(kernel.unbox(), w)
+    np.testing.assert_allclose(MATMUL(x, kernel), x @ w, rtol=1e-6)
+    g = np.array([[254, 127], [0, 0]], np.float32)  # the kernel's scales are 1 and 1
+    np.testing.assert_allclose(GRADIENT(x, kernel, g), g @ w.T, rtol=1e-6)
 
 
 @pytest.mark.parametrize("format", FORMATS)

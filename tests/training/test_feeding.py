@@ -2,7 +2,6 @@
 
 import io
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -83,10 +82,17 @@ def test_what_is_wrong_with_a_batch_is_raised_where_it_is_taken():
         feed.take()
 
 
-def test_the_command_says_what_it_fed_and_how_near_the_rate_is_to_the_steps_own(capsys, monkeypatch):
-    settings = ["--rate", "200", "--batch", "8", "--steps", "3", "--workers", "0", "--fidelity", "scaled"]
-    monkeypatch.setattr(sys, "argv", ["feeding", *settings])
-    bench.main()
+def test_the_command_says_what_it_fed_and_how_near_the_rate_is_to_the_steps_own(capsys):
+    bench.main(["--rate", "200", "--batch", "8", "--steps", "3", "--workers", "0", "--fidelity", "scaled"])
     said = capsys.readouterr().out
     assert re.match(r"500 x 375 pixels, \d+ kB a file, fidelity scaled, 0 workers: \d+ images a second", said)
     assert re.search(r", [01]\.\d{3} of the steps' own \d+$", said.strip())
+
+
+@pytest.mark.parametrize(
+    "name, value, least", [("rate", "0", 1), ("rate", "nan", 1), ("steps", "-2", 1), ("workers", "-1", 0)]
+)
+def test_numbers_that_make_no_sense_are_refused(capsys, name, value, least):
+    with pytest.raises(SystemExit, match="2"):
+        bench.main([f"--{name}", value])
+    assert re.search(rf"--{name} is (?i:{value})\S*; write {least} or more\.", capsys.readouterr().err)
