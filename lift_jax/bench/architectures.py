@@ -10,7 +10,7 @@ import numpy as np
 
 from lift_jax import weights
 from lift_jax.errors import UserError
-from lift_jax.models.resnet import ResNet
+from lift_jax.models import towers
 from lift_jax.models.rotary import Grid
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import Backbone
@@ -21,7 +21,7 @@ from lift_jax.weights.source import plain_name
 class Tower(NamedTuple):
     """An image tower, and the side of its input in pixels."""
 
-    vision: VisionTransformer | ResNet
+    vision: towers.Tower
     resolution: int
 
 

@@ -16,7 +16,7 @@ from lift_jax.models import image_input, partition
 from lift_jax.models.device import suited_to
 
 _EXACT = "float32", "highest", "auto"
-_CASES = {
+_CASES: dict[str, tuple[str, str, str]] = {
     "float32": _EXACT,
     "float32 by TF32": ("float32", "default", "auto"),
     "bfloat16": ("bfloat16", "default", "auto"),

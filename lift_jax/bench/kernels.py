@@ -41,7 +41,7 @@ def read(folder: Path) -> Spent:
     return found
 
 
-def _kernels(data: ProfileData) -> Iterator[Any]:
+def _kernels(data: Any) -> Iterator[Any]:
     """Yields what ran on a GPU's streams, as operations of a TPU, or else on the threads of XLA for the CPU.
 
     The other lines of a device say what the kernels belong to, and would count them twice; so would what XLA for the

@@ -3,14 +3,19 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from lift_jax.inference.cross_fitting import FOLDS, folds
+from lift_jax.data.image_groups import folds
+from lift_jax.inference.cross_fitting import FOLDS
 
 _PSEUDO_IMAGES = 1.0
 """How many images at the mean of all images each class has besides its own."""
 
 
 def logits(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], num_classes: int, seed: int = 0
+    features: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, " n"],
+    num_classes: int,
+    seed: int = 0,
+    image_groups: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, "n classes"]:
     """Gives the logits of each image by the images of the folds that it is not in, under the uniform prior.
 
@@ -22,9 +27,10 @@ def logits(
         labels: the classes.
         num_classes: their number.
         seed: divides the images into folds.
+        image_groups: which images belong together and are never divided; None if each is on its own.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    fold = folds(labels, seed)
+    fold = folds(labels, FOLDS, seed, image_groups)
     result = np.empty((len(labels), num_classes), np.float32)
     for k in range(FOLDS):
         own = fold == k

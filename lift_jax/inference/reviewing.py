@@ -123,10 +123,13 @@ def _suspected(
         raise UserError(
             f"{dataset.name} has {len(readable)} images that can be read, and to review labels takes at least {LEAST}."
         )
-    own = out_of_fold.logits(features[readable], labels, dataset.num_classes, model.config.seed)
+    together = None if dataset.image_groups is None else dataset.image_groups[readable]
+    own = out_of_fold.logits(features[readable], labels, dataset.num_classes, model.config.seed, together)
     zero_shot = _zero_shot(model, features[readable])
     groups = np.asarray(known.class_groups)
-    rows = Rows(own, zero_shot, labels, losses.log_prior(np.bincount(labels, minlength=dataset.num_classes)), groups)
+    rows = Rows(
+        own, zero_shot, labels, losses.log_prior(np.bincount(labels, minlength=dataset.num_classes)), groups, together
+    )
     chosen = cross_fitting.choose(rows, model.config.seed)
     found = confident_learning.suspects(labels, np.exp(chosen.after))
     alone = np.bincount(labels, minlength=dataset.num_classes) == 1

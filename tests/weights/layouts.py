@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from lift_jax.models.clip import CLIP
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import arrays, augreg, huggingface, open_clip, openai, timm_vit
@@ -59,6 +60,7 @@ def _random(vision: VisionTransformer, text: TextTransformer | None = None, sigm
 
 def openai_arrays(backbone: Backbone) -> dict[str, np.ndarray]:
     """The arrays by OpenAI's and open_clip's names."""
+    assert not isinstance(backbone.vision, ConvNeXt)
     embed = backbone.params["text_projection"].shape[1]
     return arrays.write(openai.table(backbone.vision, backbone.text, SIDE, embed), backbone.params)
 

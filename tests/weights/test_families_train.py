@@ -32,7 +32,7 @@ def test_lift_trains_and_evaluates(tmp_path, family):
     before = flatten(jax.device_get(state.trainable))
     frozen = built.network.parts.frozen
     for i in range(3):
-        state, metrics = step(state, frozen, batch, jax.random.key(i), built.objective.lr)
+        state, metrics = step(state, frozen, batch, jax.random.key(i), built.objective.hyperparameters)
         assert np.isfinite(metrics.loss)
     after = flatten(jax.device_get(state.trainable))
     # The up projections are zero at first, and the down projections' gradients with them, but not for long.
