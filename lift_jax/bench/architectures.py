@@ -11,6 +11,7 @@ import numpy as np
 from lift_jax import weights
 from lift_jax.errors import UserError
 from lift_jax.models import towers
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.rotary import Grid
 from lift_jax.models.vit import VisionTransformer
 from lift_jax.weights import Backbone
@@ -44,6 +45,11 @@ def _tower(model_type: str, patch_size: int, image_size: int = 224, **size: Any)
 
 def _clip(patch_size: int, hidden_act: str = "gelu", image_size: int = 224, **size: Any) -> Tower:
     return _tower("clip_vision_model", patch_size, image_size, hidden_act=hidden_act, **size)
+
+
+def _naflex() -> Tower:
+    tower = _tower("siglip_vision_model", 16, 256)
+    return tower._replace(vision=tower.vision.clone(linear_positions=True))
 
 
 def _dinov2(registers: bool, **size: Any) -> Tower:
@@ -85,11 +91,16 @@ ARCHITECTURES: Mapping[str, Tower] = {
     "laion/CLIP-ViT-L-14-laion2B-s32B-b82K": _clip(14, **_LARGE),
     "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K": _clip(14, **_LARGE),
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": _clip(14, **_HUGE),
+    "laion/CLIP-convnext_base_w-laion2B-s13B-b82K-augreg": Tower(ConvNeXt((3, 3, 27, 3), (128, 256, 512, 1024)), 256),
+    "laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup": Tower(
+        ConvNeXt((3, 3, 27, 3), (192, 384, 768, 1536), (1536, 768)), 320
+    ),
     "google/siglip-base-patch16-224": _tower("siglip_vision_model", 16),
     "google/siglip-so400m-patch14-384": _tower("siglip_vision_model", 14, 384, **_SO400M),
     "google/siglip2-base-patch16-224": _tower("siglip_vision_model", 16),
     "google/siglip2-large-patch16-256": _tower("siglip_vision_model", 16, 256, **_LARGE),
     "google/siglip2-so400m-patch16-256": _tower("siglip_vision_model", 16, 256, **_SO400M),
+    "google/siglip2-base-patch16-naflex": _naflex(),
     "imageomics/bioclip": _clip(16),
     "imageomics/bioclip-2": _clip(14, **_LARGE),
     "imageomics/bioclip-2.5-vith14": _clip(14, **_HUGE),
