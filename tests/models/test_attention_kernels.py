@@ -176,20 +176,21 @@ def test_on_a_cpu_attention_is_plain_and_nothing_is_said(caplog):
     assert not caplog.records
 
 
-@pytest.fixture
-def compiled_here(cudnn):
-    """Lets XLA for the CPU compile cuDNN's calls to what must never run."""
+@functools.cache
+def allow_cudnn_to_be_compiled_here():
+    """Lets XLA for the CPU compile cuDNN's calls to what must never run. A process can do it once."""
     nothing = ctypes.CFUNCTYPE(None)(lambda: None)
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
     target = new(ctypes.cast(nothing, ctypes.c_void_p), b"xla._CUSTOM_CALL_TARGET", None)
     for name in "__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward":
         jax.ffi.register_ffi_target(name, target, platform="cpu", api_version=0)
-    return nothing
+    return nothing  # which lives as long as the process
 
 
 @pytest.mark.parametrize("members", [0, 3])
-def test_a_training_step_computes_an_attention_forward_once(compiled_here, members):
+def test_a_training_step_computes_an_attention_forward_once(cudnn, members):
+    allow_cudnn_to_be_compiled_here()
     batch = (members,) if members else ()
     arrays = [jax.ShapeDtypeStruct((*batch, 4, 197, 12, 64), jnp.bfloat16)] * 3
     gradient: Any = jax.value_and_grad(functools.partial(loss, False), argnums=(0, 1, 2))
