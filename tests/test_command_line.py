@@ -51,6 +51,7 @@ def photo_config(photographs: Path, tiny_folder: str, **changes):
     return config
 
 
+@pytest.mark.slow
 def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
     arguments = [
         "--config=configs/folder.py",

@@ -68,7 +68,7 @@ def assert_same_run(workdir: Path, other: Path) -> None:
             assert other_results[section][key] == pytest.approx(results[section][key], abs=1e-4), (section, key)
 
 
-@pytest.mark.parametrize("fsdp", [False, True])
+@pytest.mark.parametrize("fsdp", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_eight_devices_train_and_evaluate_as_one(tiny_folder, of_one, tmp_path, fsdp):
     finish(start(tiny_folder, tmp_path / "eight", 8, f"--config.fsdp={fsdp}"))
     assert_same_run(of_one, tmp_path / "eight")

@@ -74,8 +74,7 @@ def test_bad_images_stop_or_are_left_out(caplog):
     assert "1 image of pictures could not be decoded and was skipped: pictures/4.jpg is no image" in caplog.text
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("hosts", [1, 3])
+@pytest.mark.parametrize("hosts, workers", [(1, 0), (1, 1), (3, 0), pytest.param(3, 1, marks=pytest.mark.slow)])
 def test_hosts_without_a_readable_image_end_together(hosts, workers):
     def batches(contents, **options):
         parts = [

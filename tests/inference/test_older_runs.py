@@ -16,6 +16,9 @@ PACKED = Path(__file__).parent / "older_runs" / "runs.tar.xz"
 FAMILIES = (
     "adapter", "full_tuning", "head_only", "lift", "lift_plus", "lora", "mask", "ssf", "text", "vpt_deep", "zero_shot",
 )  # fmt: skip
+OFTEN = {"head_only", "lift", "lora", "text", "zero_shot"}
+"""Those that are tried in each run of the tests; the others take as long, and are slow together."""
+
 TOLERANCE = 1e-6  # of a probability: float32 sums in another order
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -40,7 +43,9 @@ def test_there_is_a_run_of_every_family(older, expected):
     assert {name.partition("/")[0] for name in expected} == {"images", *FAMILIES}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [each if each in OFTEN else pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES]
+)
 def test_the_probabilities_are_those_of_then(older, expected, family):
     model, images = lift_jax.load(older / "runs" / family), expected["images"]
     for prior in "uniform", "training":

@@ -56,6 +56,7 @@ def test_the_contrastive_loss_is_the_mean_of_both_cross_entropies():
     np.testing.assert_allclose(pretrain.contrastive_loss(jnp.asarray(logits)), (rows + columns) / 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_saved_loads_as_a_backbone(tokenizer, tmp_path):
     image = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3))
     params = pretrain.make_model(tokenizer).init(jax.random.key(0), image, jnp.ones((1, 8), jnp.int32))["params"]

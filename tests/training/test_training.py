@@ -136,7 +136,13 @@ def members_and_lone_runs(built: Built, numbers: list[Hyperparameters], steps: i
     return [jax.device_get(jax.tree.map(lambda x, i=i: x[i], group.trainable)) for i in range(len(numbers))], lone
 
 
-@pytest.mark.parametrize("method, loss", [("lift", "LA"), ("lora+ln_tuning", "LADE"), ("coop", "LA")])
+@pytest.mark.parametrize(
+    "method, loss",
+    [
+        ("lift", "LA"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [("lora+ln_tuning", "LADE"), ("coop", "LA")]),
+    ],
+)
 def test_a_group_of_one_ends_as_its_lone_run_to_the_last_bit(tiny_folder, method, loss):
     (member,), (lone,) = members_and_lone_runs(
         build(small_config(tiny_folder, method=method, loss=loss)), [Hyperparameters(0.05, 0.8, 3e-3, 0.7)]
@@ -144,7 +150,13 @@ def test_a_group_of_one_ends_as_its_lone_run_to_the_last_bit(tiny_folder, method
     jax.tree.map(np.testing.assert_array_equal, member, lone)
 
 
-@pytest.mark.parametrize("method, loss", [("lift", "LA"), ("lora+ln_tuning", "LADE"), ("mask", "CB")])
+@pytest.mark.parametrize(
+    "method, loss",
+    [
+        ("lora+ln_tuning", "LADE"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [("lift", "LA"), ("mask", "CB")]),
+    ],
+)
 def test_members_of_a_larger_group_end_as_their_lone_runs(tiny_folder, method, loss):
     built = build(small_config(tiny_folder, method=method, loss=loss))
     members, lone = members_and_lone_runs(built, [Hyperparameters(0.05), Hyperparameters(0.02), Hyperparameters(0.1)])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-import test_sources as sources
+import test_weight_sources as sources
 from conftest import flatten
 from small_runs import build, small_config
 

@@ -50,6 +50,7 @@ def test_the_newest_and_the_one_of_the_lowest_loss_stay(tiny_folder, tmp_path):
     assert checkpoints.steps(tmp_path) == [1, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_trained_context(tiny_folder, tmp_path):
     config = small_config(tiny_folder, method="lift_plus+coop+text_lora")
     config.report = False

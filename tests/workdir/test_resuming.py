@@ -140,20 +140,20 @@ def kill_and_resume(job: Job, workdir: Path, when: Callable, delay: float, how: 
     job.finish(workdir)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_killed_in_training_at_a_random_step(job, whole, tmp_path, how):
     chance = random.Random(int(how))
     kill_and_resume(job, tmp_path / "run", training(chance.randrange(2, STEPS - 4)), chance.uniform(0, 0.05), how)
     assert_same(tmp_path / "run", whole)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_killed_while_it_saves(job, whole, tmp_path, how):
     kill_and_resume(job, tmp_path / "run", saving, random.Random(int(how)).uniform(0, 0.02), how)
     assert_same(tmp_path / "run", whole)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM])
 def test_killed_while_it_evaluates(job, whole, tmp_path, how):
     kill_and_resume(job, tmp_path / "run", evaluating, random.Random(int(how)).uniform(0, 0.2), how)
     assert_same(tmp_path / "run", whole)
