@@ -17,7 +17,7 @@ FAMILIES = [name for name in sources.LAYOUTS if name != "open_clip with ConvNeXt
 def test_lift_trains_and_evaluates(tmp_path, family):
     arrays = sources._write_configuration(tmp_path, family)
     # As at the start of a training, so that the activations keep their size.
-    small = {name: (0.1 * array).astype(np.float32) for name, array in arrays.items()}
+    small = {name: np.asarray(0.1 * array, np.float32) for name, array in arrays.items()}
     safetensors.numpy.save_file(small, tmp_path / "model.safetensors")
     config = small_config(str(tmp_path), method="lift", head_init="random")
     config.tuner.dim = 16  # of fewer units all may be off
