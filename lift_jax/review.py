@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = reviewing.review(
             given.workdir, given.images, top=given.top, checkpoint=given.checkpoint, backbone=given.backbone
         )
-        print(f"{len(found.suspected):,} labels that look wrong, {len(found.copies):,} copies.")
+        print(f"{len(found.suspected):,} labels that look wrong, {len(found.copies):,} that look like copies.")
         print(review_page.write(found, folder, given.top))
 
     return exit_status(run)

@@ -35,9 +35,16 @@ def draw(run: RunFiles) -> Figure | None:
     steps, values = run.curve("mean_acc", "validation")
     if steps:
         panels[1].plot(
-            steps, values, color=FEW, linewidth=1.6, marker="o", markersize=3, label="held-out images", clip_on=False
+            steps,
+            values,
+            color=FEW,
+            linewidth=1.6,
+            marker="o",
+            markersize=3,
+            label="held-out images, mean over classes",
+            clip_on=False,
         )
-        panels[1].set_title("accuracy on the training images, and mean over classes on the held-out ones, %")
+        panels[1].set_title("accuracy on training and held-out images, %")
         panels[1].legend(loc="lower right")
     panels[1].set_ylim(0, 100)
     panels[-1].set_xlabel("step")
