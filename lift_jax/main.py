@@ -21,7 +21,7 @@ With --config.auto=True hyperparameters are chosen by held-out training images f
 lift_jax/config/defaults.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -102,11 +102,11 @@ def main(argv: Sequence[str]) -> None:
         run(config, workdir, mode, checkpoint, process_start())
 
 
-def _refuse_with_auto(mode: str, by_hand: Collection[str]) -> None:
+def _refuse_with_auto(mode: str, by_hand: Mapping[str, Any]) -> None:
     """Refuses what config.auto cannot go together with."""
     if mode == "eval":
         raise UserError("config.auto chooses before a training; leave it out to evaluate the run that it has made.")
-    if "sweep" in by_hand:
+    if by_hand.get("sweep"):
         raise UserError("config.auto and config.sweep are both given; keep one of them.")
 
 

@@ -93,6 +93,11 @@ def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
         ([], ["--config"]),
         (["--config=configs/folder.py", "--mode=eval"], ["--workdir"]),
         (["--config=configs/folder.py"], ["config.data.root"]),
+        (
+            ["--config=configs/quickstart.py", "--config.auto=True", "--config.sweep=lr=1,2"],
+            ["config.auto", "config.sweep"],
+        ),
+        (["--config=configs/folder.py", "--config.auto=True", "--config.sweep="], ["config.data.root"]),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_failure(arguments, words, tmp_path):
