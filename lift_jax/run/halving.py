@@ -113,22 +113,33 @@ class Search:
         return judge(trials, self._labels)
 
     def _rung(self, alive: Sequence[Candidate], epochs: int, rung: int, deadline: float) -> list[Trial]:
-        """Trains candidates for so many epochs, as many as the time allows; at least those of the first program."""
+        """Trains candidates for so many epochs, as many as the time allows; of each program at least the first one.
+
+        What is left of the time is divided among the programs that are left, so that every width is tried.
+        """
         print(f"config.auto: {len(alive)} candidates train for {epochs} of {self._config.num_epochs} epochs.")
         by_folder = {self._folder(candidate, epochs): candidate for candidate in alive}
         plan = {folder: self._trial(candidate, epochs) for folder, candidate in by_folder.items()}
         reached: list[Trial] = []
-        for group in groups(plan, self._members):
-            left = {folder: config for folder, config in group.items() if not self._is_done(folder, config)}
-            expected = self._slowest * epochs * len(left)
-            over = reached and (rung < self._state.closed or self._spent() + expected > deadline)
-            if left and not over:
-                self._train(left, epochs)
-            done = [folder for folder in group if folder not in left or not over]
-            reached += [Trial(by_folder[folder], epochs, self._right(folder)) for folder in done]
+        programs = groups(plan, self._members)
+        for number, group in enumerate(programs):
+            done = [folder for folder, config in group.items() if self._is_done(folder, config)]
+            seconds = (deadline - self._spent()) / (len(programs) - number)
+            is_closed = rung < self._state.closed and (reached or done)
+            most = 0 if is_closed else self._fitting(seconds, epochs, at_least=0 if done else 1)
+            left = [folder for folder in group if folder not in done][:most]
+            if left:
+                self._train({folder: group[folder] for folder in left}, epochs)
+            reached += [
+                Trial(by_folder[folder], epochs, self._right(folder)) for folder in group if folder in (*done, *left)
+            ]
         if len(reached) < len(alive):
             print(f"config.auto: {len(alive) - len(reached)} of them were left out for lack of time.")
         return reached
+
+    def _fitting(self, seconds: float, epochs: int, at_least: int) -> int | None:
+        """Gives how many trials fit into a time; None for all, as long as it is not known what one takes."""
+        return max(at_least, int(seconds / (self._slowest * epochs))) if self._slowest else None
 
     def _train(self, left: dict[epath.Path, ml_collections.ConfigDict], epochs: int) -> None:
         began = self._spent()
