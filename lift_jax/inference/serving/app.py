@@ -82,12 +82,16 @@ async def _received(request: Request, limits: Limits) -> list[NamedImage]:
     Raises:
         Refused: if they are none, too many, too large or too slow.
     """
-    if request.headers.get("content-length", "0").isdecimal():
-        _check_bytes(int(request.headers.get("content-length", "0")), limits)
-    request = Request(request.scope, _limited(request.receive, limits))
+    body = _Body(request.receive, limits)
     try:
         async with asyncio.timeout(limits.read_seconds):
-            images = await _read(request, limits)
+            try:
+                if (told := request.headers.get("content-length", "0")).isdecimal():
+                    _check_bytes(int(told), limits)
+                images = await _read(Request(request.scope, body), limits)
+            except Refused:
+                await body.drain()
+                raise
     except TimeoutError:
         raise Refused(408, f"The request did not come within {limits.read_seconds:g} seconds; send less.") from None
     except ClientDisconnect:
@@ -116,18 +120,33 @@ async def _read(request: Request, limits: Limits) -> list[NamedImage]:
         await form.close()
 
 
-def _limited(receive: Receive, limits: Limits) -> Receive:
-    """Counts the bytes of a body as they come, because what the header says may be wrong or missing."""
-    come = 0
+class _Body:
+    """Counts the bytes of a body as they come, because what the header says may be wrong or missing.
 
-    async def counted() -> Message:
-        nonlocal come
-        message = await receive()
-        come += len(message.get("body", b""))
-        _check_bytes(come, limits)
+    Args:
+        receive: gives the messages of the request.
+        limits: of its bytes.
+    """
+
+    def __init__(self, receive: Receive, limits: Limits):
+        self._receive, self._limits = receive, limits
+        self._come, self._has_ended = 0, False
+
+    async def __call__(self) -> Message:
+        message = await self._next()
+        _check_bytes(self._come, self._limits)
         return message
 
-    return counted
+    async def drain(self) -> None:
+        """Reads on, as much again as is accepted: many clients read no answer before they have sent all."""
+        while not self._has_ended and self._come <= 2 * self._limits.request_bytes:
+            await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._come += len(message.get("body", b""))
+        self._has_ended = not message.get("more_body", False)
+        return message
 
 
 def _check_bytes(size: int, limits: Limits) -> None:
