@@ -1,17 +1,22 @@
-r"""Compiles the training and the evaluation step for TPUs that need not be here, and says what they would need.
+r"""Compiles the training and the evaluation step for TPUs and GPUs that need not be here, and says what they need.
 
     python -m lift_jax.bench.aot --config configs/inat.py --topology v5e-256 [--batch 128] [--classes N] [--fit]
-        [--families NAME,NAME,...] [--config.KEY=VALUE ...]
+        [--by_layer] [--families NAME,NAME,...] [--config.KEY=VALUE ...]
 
 Neither data nor weights are read: the shapes follow from the config, and the number of classes from its data set or
 from --classes. A topology is a generation and a size of TPUs as Google Cloud counts them (v5e-16; for v4 and v5p two
-cores a chip: v4-32 has 16 chips), or cpu for this machine. The compiler for TPUs is libtpu (pip install 'jax[tpu]').
+cores a chip: v4-32 has 16 chips), a kind and a number of NVIDIA GPUs (h100, h200-8), or cpu for this machine. The
+compiler for TPUs is libtpu (pip install 'jax[tpu]'), and that for GPUs comes with JAX's plugin for them (pip install
+'jax[cuda12]'); for neither is a device needed.
 
 --families compiles the training step of each of some backbones, by their short names or hub ids (python -m
 lift_jax.backbones lists them), and estimates from its bytes the largest batch on a v5e, a v6e and an H100.
 
+--by_layer lists the bytes that are read and written, by layer and operation.
+
 All numbers are of one chip. The roofline time is the longer of operations / peak and bytes accessed / bandwidth of the
-memory, by the compiler's counts, in which arrays that stay on the chip are bytes accessed too: an estimate.
+memory, by the compiler's counts, in which arrays that stay on the chip are bytes accessed too: an estimate. For GPUs
+the compiler counts nothing: operations are the ideal ones, and bytes those of each kernel's operands and results.
 """
 
 from collections.abc import Sequence
@@ -23,10 +28,11 @@ from lift_jax import command_line
 from lift_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/inat.py.")
-_TOPOLOGY = flags.DEFINE_string("topology", "cpu", "TPUs such as v5e-256, or cpu for this machine.")
+_TOPOLOGY = flags.DEFINE_string("topology", "cpu", "TPUs such as v5e-256, GPUs such as h100, or cpu for this machine.")
 _BATCH = flags.DEFINE_integer("batch", 128, "Training images a chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes; by default that of the config's data set.")
 _FAMILIES = flags.DEFINE_list("families", [], "Backbones with commas between: estimate the largest batch of each.")
+_BY_LAYER = flags.DEFINE_boolean("by_layer", False, "List the bytes by layer and operation.")
 _FIT = flags.DEFINE_boolean("fit", False, "Find the largest training batch a chip for each value of config.remat.")
 
 CLASSES = {
@@ -57,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     import jax
 
     from lift_jax import config as lift_config
-    from lift_jax.bench import families, plan, tpus
+    from lift_jax.bench import families, gpus, plan, tpus
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # the time of compiling is wanted
@@ -66,20 +72,23 @@ def main(argv: Sequence[str]) -> None:
     resolved = lift_config.resolve(config)
     if name == "cpu":
         target = plan.Target(name, None, jax.devices(), jax.devices())
+    elif gpus.is_gpu(name):
+        found = gpus.devices(name)
+        target = plan.Target(name, gpus.parse(name)[0], found, found)
     else:
         target = plan.Target(name, tpus.parse(name)[0], *tpus.slice_devices(name))
     given = resolved, num_classes, target, _BATCH.value
     if _FAMILIES.value:
         lines = families.table(*given, _FAMILIES.value)
     else:
-        lines = plan.fit(*given) if _FIT.value else plan.both(*given)
+        lines = plan.fit(*given) if _FIT.value else plan.both(*given, by_layer=_BY_LAYER.value)
     for line in lines:
         print(line, flush=True)
 
 
 def entry_point() -> None:
     """Runs the command with the process's own flags."""
-    command_line.run(main, __doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FAMILIES, _FIT))
+    command_line.run(main, __doc__, (_CONFIG, _TOPOLOGY, _BATCH, _CLASSES, _FAMILIES, _FIT, _BY_LAYER))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple, get_args
 
 import jax
 import ml_collections
+import numpy as np
 
-from lift_jax.bench import ideal, program, steps
+from lift_jax.bench import ideal, program, steps, traffic
 from lift_jax.bench.program import Program
 from lift_jax.bench.tpus import Chip
 from lift_jax.errors import UserError
 from lift_jax.models import micro_batches
+from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.transformer import Remat
 
 _UNIT = 8
@@ -39,14 +41,23 @@ class Target(NamedTuple):
     everywhere: Sequence[Any]
     local: Sequence[Any]
 
+    def attention(self, dtype: np.dtype, head_dim: int) -> Attention:
+        """Gives who computes attention in a run on these devices, if they are GPUs that have cuDNN."""
+        suits = self.local[0].platform == "gpu" and dtype.itemsize == 2 and head_dim % 8 == 0
+        return "cudnn" if suits else "plain"
 
-def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Target, batch: int) -> Iterator[str]:
+
+def both(
+    config: ml_collections.FrozenConfigDict, num_classes: int, target: Target, batch: int, by_layer: bool = False
+) -> Iterator[str]:
     """Describes the training step with `batch` images a chip, and the evaluation step, in lines.
+
+    If `by_layer`, the bytes of both are listed by layer and operation.
 
     Raises:
         UserError: if a step does not fit into the chip's memory, or cannot be made from the config alone.
     """
-    network = steps.network(config, num_classes)
+    network = steps.network(config, num_classes, target.attention)
     least = ideal.operations(config, network)
 
     def counted(rows: int, parts: int = 0) -> int:
@@ -60,6 +71,8 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
     yield f"training step, {batch} images a chip, remat {config.remat}:"
     rows = counted(batch, config.accumulate)
     yield from _lines(compiled, target.chip, rows, least and least.total * rows)
+    if by_layer:
+        yield traffic.table(compiled.text, rows)
     if target.chip is not None:
         largest = next_batch({batch: compiled}, USABLE * target.chip.hbm, batch) or batch
         yield f"  largest batch    about {largest} a chip (--fit compiles to be sure)"
@@ -68,6 +81,8 @@ def both(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targ
     yield f"evaluation step, {views} views a chip:"
     rows = counted(views)
     yield from _lines(compiled, target.chip, rows, least and least.forward * rows, "views")
+    if by_layer:
+        yield traffic.table(compiled.text, rows)
 
 
 def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Target, batch: int) -> Iterator[str]:
@@ -88,7 +103,7 @@ def fit(config: ml_collections.FrozenConfigDict, num_classes: int, target: Targe
         own = ml_collections.ConfigDict(config.to_dict())
         own.remat = remat
         own = ml_collections.FrozenConfigDict(own)
-        network = steps.network(own, num_classes)
+        network = steps.network(own, num_classes, target.attention)
         programs: dict[int, Program | None] = {}
         while len(programs) < _TRIES and (size := next_batch(programs, USABLE * chip.hbm, batch)) is not None:
             compiled = _compiled(steps.training(own, network, target.everywhere, size * len(target.everywhere)))
@@ -192,11 +207,15 @@ def _gib(size: float) -> str:
 
 def _lines(compiled: Program, chip: Chip | None, rows: int, least: int | None, unit: str = "images") -> Iterator[str]:
     yield f"  compile time     {compiled.seconds:.0f} s, {compiled.processor:.0f} s of processors"
-    ratio = f", {compiled.flops / least:.3f} times the ideal {least / 1e12:.3f}" if least else ""
-    yield f"  operations       {compiled.flops / 1e12:.3f} TFLOP for {rows} {unit}{ratio}"
+    if compiled.flops:
+        ratio = f", {compiled.flops / least:.3f} times the ideal {least / 1e12:.3f}" if least else ""
+        yield f"  operations       {compiled.flops / 1e12:.3f} TFLOP for {rows} {unit}{ratio}"
+    elif least:
+        yield f"  operations       {least / 1e12:.3f} TFLOP for {rows} {unit}, the ideal: the compiler counts none"
+        compiled = compiled._replace(flops=float(least))
     if compiled.whole:
         yield f"  of them in int8  {compiled.whole / 1e12:.3f} TFLOP"
-    yield f"  bytes accessed   {compiled.accessed / 1e9:.1f} GB"
+    yield f"  bytes accessed   {compiled.accessed / 1e9:.1f} GB, {compiled.accessed / rows / 1e6:.1f} MB of {unit}"
     parts = f"arguments {_gib(compiled.arguments)}, temporaries {_gib(compiled.temporaries)}"
     share = f" of {_gib(chip.hbm)}" if chip else ""
     yield f"  memory           {parts}, peak {_gib(compiled.peak)}{share}"
@@ -207,4 +226,5 @@ def _lines(compiled: Program, chip: Chip | None, rows: int, least: int | None, u
         seconds = max(arithmetic, memory)
         bound = f"operations {1e3 * arithmetic:.1f}, memory {1e3 * memory:.1f}"
         yield f"  roofline         {1e3 * seconds:.1f} ms ({bound}), {rows / seconds:,.0f} {unit} a second"
+    if compiled.cycles:
         yield f"  cycles           {compiled.cycles / 1e6:.1f} million, by the compiler's model"

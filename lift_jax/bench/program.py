@@ -6,14 +6,12 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
+from lift_jax.bench import instructions
 
 _COLLECTIVE = re.compile(
     r"= (?P<result>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\("
     r'(?:[^\n]*chain_id="(?P<chain>\d+)")?'
 )
-_ARRAY = re.compile(r"(?P<dtype>[a-z]+\d+\w*|pred)\[(?P<shape>[\d,]*)\]")
 _DEFINED = re.compile(r"(?P<name>%[\w.-]+) = [a-z]+\d+\w*\[(?P<shape>[\d,]*)\]")
 _WHOLE_PRODUCT = re.compile(
     r"(?P<name>%[\w.-]+) = s32\[[\d,]*\]\S* (dot|convolution)\((?P<one>%[\w.-]+), (?P<other>%[\w.-]+)\)"
@@ -26,7 +24,7 @@ class Program(NamedTuple):
 
     Attributes:
         seconds: that the compiler took.
-        flops: operations, on whole numbers as well as on others.
+        flops: operations, on whole numbers as well as on others; 0 where the compiler does not count them.
         accessed: bytes read and written by its instructions.
         arguments, temporaries, outputs: bytes of memory; outputs that take their argument's place count nothing.
         code: bytes of the program itself.
@@ -34,6 +32,7 @@ class Program(NamedTuple):
         processor: seconds of this machine's processors that the compiler took, which a busy machine hardly changes.
         whole: those operations that are in products of eight-bit integers, which some TPUs compute faster.
         cycles: that a TPU takes by the compiler's own model, without waiting for copies; 0 for other devices.
+        text: of the program, after all that the compiler did to it.
     """
 
     seconds: float
@@ -47,6 +46,7 @@ class Program(NamedTuple):
     processor: float = 0.0
     whole: float = 0.0
     cycles: float = 0.0
+    text: str = ""
 
     @property
     def peak(self) -> int:
@@ -59,11 +59,11 @@ def compile(lowered: Any) -> Program:
     start, before = time.perf_counter(), time.process_time()
     compiled = lowered.compile()
     seconds, processor = time.perf_counter() - start, time.process_time() - before
-    costs, memory, text = compiled.cost_analysis(), compiled.memory_analysis(), compiled.as_text()
+    costs, memory, text = compiled.cost_analysis() or {}, compiled.memory_analysis(), compiled.as_text()
     return Program(
         seconds=seconds,
-        flops=costs["flops"],
-        accessed=costs["bytes accessed"],
+        flops=costs.get("flops", 0.0),
+        accessed=costs["bytes accessed"] if costs else float(sum(size for _, size in instructions.traffic(text))),
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -72,21 +72,22 @@ def compile(lowered: Any) -> Program:
         processor=processor,
         whole=whole_operations(text),
         cycles=sum(int(cycles) for cycles in _CYCLES.findall(text)),
+        text=text,
     )
 
 
 def collectives(hlo: str) -> dict[str, tuple[int, int]]:
     """Counts the collectives in a program's text: instructions of each kind, and the bytes of their results."""
-    instructions, size = Counter(), Counter()
+    count, size = Counter(), Counter()
     asynchronous = set()  # a TPU's stands where it begins, where it ends, and in each fusion that it runs beside
     for match in _COLLECTIVE.finditer(hlo):
         if chain := match["chain"]:
             if chain in asynchronous:
                 continue
             asynchronous.add(chain)
-        instructions[match["kind"]] += 1
-        size[match["kind"]] += sum(_bytes(array) for array in _ARRAY.finditer(match["result"]))
-    return {kind: (instructions[kind], size[kind]) for kind in instructions}
+        count[match["kind"]] += 1
+        size[match["kind"]] += instructions.size(match["result"])
+    return {kind: (count[kind], size[kind]) for kind in count}
 
 
 def whole_operations(hlo: str) -> float:
@@ -95,17 +96,6 @@ def whole_operations(hlo: str) -> float:
     A product of an m x k and a k x n matrix is of m k n multiplications and as many additions, and m k, k n and m n are
     the sizes of the three arrays.
     """
-    sizes = {match["name"]: _size(match["shape"]) for match in _DEFINED.finditer(hlo)}
+    sizes = {match["name"]: instructions.elements(match["shape"]) for match in _DEFINED.finditer(hlo)}
     products = _WHOLE_PRODUCT.finditer(hlo)
     return sum(2 * math.sqrt(sizes[p["one"]] * sizes[p["other"]] * sizes[p["name"]]) for p in products)
-
-
-def _size(shape: str) -> int:
-    return math.prod(int(n) for n in shape.split(",") if n)
-
-
-def _bytes(array: re.Match[str]) -> int:
-    name = {"pred": "bool", "f": "float", "s": "int", "u": "uint"}
-    dtype = re.sub(r"^(pred|f|s|u)(?=\d|$)", lambda m: name[m[1]], array["dtype"]).replace("bf16", "bfloat16")
-    size = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
-    return _size(array["shape"]) * np.dtype(size).itemsize

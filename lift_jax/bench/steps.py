@@ -1,5 +1,6 @@
 """The training and the evaluation step of a config, ready to be compiled for devices that need not be here."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from lift_jax.errors import UserError
 from lift_jax.evaluation.device_step import over_mesh
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.models import partition
+from lift_jax.models.device import Choose, with_attention
 from lift_jax.training import objective, step
 from lift_jax.training.state import TrainState
 
@@ -26,8 +28,13 @@ _PHOTOGRAPH = (375, 500)
 """Height and width of a test image, from which its canvas follows."""
 
 
-def network(config: ml_collections.FrozenConfigDict, num_classes: int) -> Network:
+def network(config: ml_collections.FrozenConfigDict, num_classes: int, choose: Choose | None = None) -> Network:
     """Makes the network that a run of `config` (resolved) would have, its backbone without weights.
+
+    Args:
+        config: the resolved config.
+        num_classes: of the head.
+        choose: who computes attention, which a run asks its device, that is not here; plain if absent.
 
     Raises:
         UserError: if the backbone's shapes are not known, or the method needs more of it than shapes.
@@ -39,7 +46,8 @@ def network(config: ml_collections.FrozenConfigDict, num_classes: int) -> Networ
             "with a head on the image side can be compiled without them."
         )
     backbone = architectures.backbone(config.backbone, config.resolution)
-    return networks.build(config, method, backbone, [""] * num_classes)
+    built = networks.build(config, method, backbone, [""] * num_classes)
+    return built if choose is None else dataclasses.replace(built, classifier=with_attention(choose, built.classifier))
 
 
 def training(config: ml_collections.FrozenConfigDict, network: Network, on: Sequence[Any], batch_size: int) -> Any:

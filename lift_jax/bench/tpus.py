@@ -14,14 +14,14 @@ from lift_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A generation of TPUs, by its vendor's figures (cloud.google.com/tpu/docs, "System architecture").
+    """A kind of accelerator by its vendor's figures, for TPUs those of cloud.google.com/tpu/docs.
 
     Attributes:
         flops: peak of bfloat16 products, operations a second.
         whole: peak of products of eight-bit integers.
         bandwidth: of the HBM, bytes a second.
         hbm: size of the HBM, bytes.
-        dims: of the torus in which a slice's chips lie.
+        dims: of the torus in which the chips of a slice of TPUs lie.
         cores: of a chip. A slice's name counts cores where there are two: v4-32 has 16 chips.
     """
 
@@ -52,7 +52,7 @@ def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
     if match is None or match[1] not in CHIPS:
         raise UserError(
             f"--topology is {name!r}; write a chip and a number, such as v5e-16, the chips being {', '.join(CHIPS)}, "
-            "or cpu for this machine."
+            "or a GPU such as h100, or cpu for this machine."
         )
     chip = CHIPS[match[1]]
     chips, rest = divmod(int(match[2]), chip.cores)

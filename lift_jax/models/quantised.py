@@ -92,7 +92,7 @@ def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
 def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
     """Quantises the rows of x as the kernel is, and multiplies."""
     values, scale, middle = _rounded(x.astype(jnp.float32), -1, kernel.values.dtype, jnp)
-    y = _dot(values, kernel.values, 0) * scale
+    y = _dot(values, kernel.values, 0, x.dtype) * scale
     if kernel.middle is None:
         return (y * kernel.scale).astype(x.dtype)
     total = scale * _sum(values, -1) + x.shape[-1] * middle
@@ -113,7 +113,7 @@ def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
     """
     wide = g.astype(jnp.float32)
     values, scale, middle = _rounded(wide * kernel.scale, -1, kernel.values.dtype, jnp)
-    y = _dot(values, kernel.values, 1) * scale
+    y = _dot(values, kernel.values, 1, g.dtype) * scale
     if kernel.middle is not None:
         y = y + middle * _sum(kernel.values, 1)[:, 0] + jnp.sum(wide * kernel.middle, axis=-1, keepdims=True)
     return y.astype(g.dtype), None
@@ -122,11 +122,15 @@ def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
 _matmul.defvjp(_forward, _backward)
 
 
-def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int) -> Float[Array, "*b m"]:
-    """Returns the product of x with one axis of the kernel, summed exactly in int32 or else in float32."""
-    wide = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else jnp.float32
+def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int, dtype: Any) -> Float[Array, "*b m"]:
+    """Returns the product of x with one axis of the kernel, in float32.
+
+    It is summed exactly in int32, or else in float32 and then rounded to a dtype: the activations get that dtype at
+    last in any case, and an array of half the bytes is written and read again.
+    """
+    kept = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else dtype
     numbers = (((x.ndim - 1,), (axis,)), ((), ()))
-    return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=wide).astype(jnp.float32)
+    return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=kept).astype(jnp.float32)
 
 
 def _sum(values: Shaped[Array, "..."], axis: int) -> Float[Array, "..."]:

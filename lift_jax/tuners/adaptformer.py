@@ -26,8 +26,8 @@ class AdaptFormer(Tuner):
 
     @nn.compact
     def mlp(self, x: Float[Array, "b t d"], h: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        scale = learnable_scale(self, x.dtype) if self.scale is None else self.scale
-        return h + scale * bottleneck(x, self.dim, self.down_init)
+        scale = learnable_scale(self) if self.scale is None else self.scale
+        return h + bottleneck(x, self.dim, self.down_init, scale)
 
 
 ADAPTFORMER = TunerSpec(
