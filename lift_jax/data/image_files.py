@@ -15,8 +15,8 @@ from typing import IO, Literal, NamedTuple
 from absl import logging
 from etils import epath
 
-from lift_jax.data.dataset import is_folder, is_remote, list_folder, printable
 from lift_jax.data.image_kinds import HEAD, kind_of
+from lift_jax.data.reading import is_folder, is_remote, list_folder, printable
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
 

@@ -5,7 +5,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from lift_jax.data.dataset import list_folder, printable
+from lift_jax.data.reading import list_folder, printable
 from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from absl import logging
 
-from lift_jax.data.dataset import is_remote, printable
 from lift_jax.data.image_files import sub_folders
+from lift_jax.data.reading import is_remote, printable
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 

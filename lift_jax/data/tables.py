@@ -11,9 +11,10 @@ from absl import logging
 from jaxtyping import Int
 
 from lift_jax.data import delimited, text
-from lift_jax.data.dataset import Dataset, is_folder, list_folder
+from lift_jax.data.dataset import Dataset
 from lift_jax.data.labels import number_or_name, whole_number
 from lift_jax.data.lists import from_paths
+from lift_jax.data.reading import is_folder, list_folder
 from lift_jax.data.shown import shown, some
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
