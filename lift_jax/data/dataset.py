@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import posixpath
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -9,8 +10,10 @@ import numpy as np
 from absl import logging
 from jaxtyping import Int, UInt8
 
+from lift_jax.data import archives, spans
 from lift_jax.data.reading import printable, read_bytes
 from lift_jax.data.shown import some
+from lift_jax.data.spans import SpanSource
 from lift_jax.errors import UserError
 
 
@@ -46,6 +49,23 @@ class FileSource:
     def path(self, index: int) -> str:
         """Gives the full path of the image's file."""
         return os.path.join(self.root, self.paths[index])
+
+
+def file_source(root: str, paths: Sequence[str]) -> Source:
+    """Makes the source of files below a root, which may be an archive.
+
+    Args:
+        root: folder that the paths are relative to.
+        paths: one relative path an image.
+    """
+    if "://" not in root and (place := archives.divide(root)):
+        members = archives.open_archive(place.archive).members
+        inside = [posixpath.normpath(posixpath.join(place.inside, path)) for path in paths]
+        if all(each in members for each in inside):  # a list may name a file beside the archive by its whole path
+            where = spans.as_array(members[each] for each in inside)
+            names = tuple(posixpath.join(root, path) for path in paths)
+            return SpanSource((place.archive,), np.zeros(len(where), np.int32), where, names)
+    return FileSource(root, tuple(paths))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from lift_jax.data import corrections, longtail, text
+from lift_jax.data import archives, corrections, longtail, text
 from lift_jax.data.dataset import Dataset, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
@@ -15,6 +15,7 @@ from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.letters import load_letters
 from lift_jax.data.lists import load_lists
 from lift_jax.data.preview import describe
+from lift_jax.data.reading import is_file
 from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.tables import load_tables
 from lift_jax.errors import UserError
@@ -69,6 +70,7 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     root, train_list, test_list, class_names = (
         expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
     )
+    root = archives.without_wrapping(root)
     if data.group_column and data.format != "csv":
         raise UserError(
             f"config.data.group_column is {data.group_column}, but config.data.format={data.format} has no columns; "
@@ -98,7 +100,7 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
 def _found(path: str, root: str) -> str:
     """Gives the path of a file that is named from the root, where the current folder has none of that name."""
     below = os.path.join(root, path)
-    return below if path and not os.path.exists(path) and os.path.isfile(below) else path
+    return below if path and not os.path.exists(path) and is_file(below) else path
 
 
 def _check_unused(form: str, **paths: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from absl import logging
 
 from lift_jax.data.image_files import sub_folders
-from lift_jax.data.reading import is_remote, printable
+from lift_jax.data.reading import is_folder, is_remote, printable
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 
@@ -61,7 +61,7 @@ def _given(root: str, key: str, folder: str) -> str:
     """
     folder = expand(folder, f"config.data.{key}").rstrip(os.sep)
     below = os.path.join(root, folder)
-    if folder and not is_remote(root) and not os.path.isdir(below) and any(map(os.path.isfile, (below, folder))):
+    if folder and not is_remote(root) and not is_folder(below) and any(map(os.path.isfile, (below, folder))):
         ending = os.path.splitext(folder)[1].lower()
         raise UserError(
             f"config.data.{key} is {folder}, a file, but config.data.format=folder takes the name of a folder below "

@@ -10,7 +10,7 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from lift_jax import data
-from lift_jax.data import Dataset, corrections, image_files
+from lift_jax.data import Dataset, corrections, named_images
 from lift_jax.data.dataset import FileSource
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
@@ -60,7 +60,7 @@ def review(
     train, test = data.load(config.data, config.seed)
     if len(train) < LEAST:
         raise UserError(f"{train.name} has {len(train)} images, and to review labels takes at least {LEAST}.")
-    new = image_files.find_images([expand(each, "--images") for each in images]) if images else []
+    new = named_images.find_images([expand(each, "--images") for each in images]) if images else []
     model = load(folder, checkpoint=checkpoint, backbone=backbone)
     if model.class_names != train.class_names:
         raise UserError(
