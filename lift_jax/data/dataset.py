@@ -153,6 +153,12 @@ class Dataset:
         )  # fmt: skip
 
 
+def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
+    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
+    names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
+    return np.lexsort((np.array(names), dataset.labels))
+
+
 def source_path(source: Source, index: int) -> str | None:
     """Gives the name that a source has for an image, or None if it has no names."""
     path = getattr(source, "path", None)

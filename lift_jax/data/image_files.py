@@ -119,7 +119,7 @@ def walk(top: str) -> Tree:
             left_out[_REPEATED].append(folder)
             continue
         seen.add(where)
-        for name, what in _entries(full):
+        for name, what in entries(full):
             path = os.path.join(folder, name)
             if what in ("folder", "link"):
                 (folders if what == "folder" else links).append(path)
@@ -137,19 +137,19 @@ def sub_folders(folder: str) -> list[str]:
     Raises:
         UserError: the folder cannot be read.
     """
-    return sorted(name for name, what in _entries(folder) if what in ("folder", "link"))
+    return sorted(name for name, what in entries(folder) if what in ("folder", "link"))
 
 
-def _entries(folder: str) -> list[tuple[str, _Entry]]:
+def entries(folder: str) -> list[tuple[str, _Entry]]:
     """Lists what is in a folder except for hidden files and litter, each name with what it is."""
     if is_remote(folder):
         return [(name, _what_remote(os.path.join(folder, name))) for name in list_folder(folder) if not _ignored(name)]
     try:
         if place := archives.divide(folder):
-            entries = entries_of(place).items()
-            return [(name, "folder" if is_one else "file") for name, is_one in entries if not _ignored(name)]
-        with os.scandir(folder or ".") as entries:
-            return [(entry.name, _what(entry)) for entry in entries if not _ignored(entry.name)]
+            found = entries_of(place).items()
+            return [(name, "folder" if is_one else "file") for name, is_one in found if not _ignored(name)]
+        with os.scandir(folder or ".") as found:
+            return [(entry.name, _what(entry)) for entry in found if not _ignored(entry.name)]
     except OSError as error:
         raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
 

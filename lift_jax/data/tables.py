@@ -22,8 +22,8 @@ from lift_jax.files import parse_json
 
 _PATH = ("file_name", "path", "file", "filename", "image", "image_path", "filepath")
 _PATH += ("file_path", "image_file", "image_name", "image_id", "img", "img_path", "image_url", "url")
-_LABEL = ("label", "class", "category", "target", "class_name", "label_name")
-_LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_idx", "text")
+LABEL = ("label", "class", "category", "target", "class_name", "label_name")
+LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_idx", "text")
 _NAME = ("class_name", "label_name", "category_name", "classname", "class", "category", "label", "target")
 _SPLITS = {"train": "train", "training": "train"}
 _SPLITS |= dict.fromkeys(("test", "testing", "val", "valid", "validation"), "test")
@@ -211,11 +211,11 @@ def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, s
     is none, the first one has them, and the names are in one that is called so.
     """
     file_column = next((each for each in _PATH if each in columns), None)
-    known = [each for each in _LABEL if each in columns]
+    known = [each for each in LABEL if each in columns]
     if file_column is None or not known:
         raise UserError(
             f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH[:6])} … and "
-            f"one of {', '.join(_LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
+            f"one of {', '.join(LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
         )
     numbers = [each for each in known if all(whole_number(cell) is not None for cell in columns[each])]
     label_column = (numbers or known)[0]
@@ -253,7 +253,7 @@ def _column_name(cell: str) -> str:
 
 
 def _is_known(header: Sequence[str]) -> bool:
-    return not set(header).isdisjoint(_PATH) and not set(header).isdisjoint(_LABEL)
+    return not set(header).isdisjoint(_PATH) and not set(header).isdisjoint(LABEL)
 
 
 def _json_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
