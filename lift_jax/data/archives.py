@@ -169,6 +169,17 @@ def _tar_members(file: str) -> Iterator[_Member]:
                 yield _Member(info.name, None, _SPECIAL)
             else:
                 yield _Member(info.name, Span(info.offset_data, info.size, info.size))
+        end = archive.offset
+    _check_end(file, end)
+
+
+def _check_end(file: str, end: int) -> None:
+    """Checks that what follows the last member is the end of the archive, for tarfile stops at anything else, too."""
+    with open(file, "rb") as opened:
+        opened.seek(end)
+        block = opened.read(tarfile.BLOCKSIZE)
+    if block.strip(b"\0") or len(block) not in (0, tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no member begins at byte {end:,}")
 
 
 def _zip_members(file: str) -> Iterator[_Member]:

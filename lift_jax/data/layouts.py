@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from lift_jax.data import archives, arrow_files, webdataset
+from lift_jax.data import archives, arrow_files, shards, webdataset
 from lift_jax.data.image_files import SUFFIXES, entries
 from lift_jax.data.reading import is_folder, printable
+from lift_jax.data.split_folders import find_splits
 
 _FOLDERS = 64
 """How many folders are looked into."""
@@ -29,6 +30,19 @@ def detect(root: str) -> str:
     if found != "folder":
         logging.info("%s is read with config.data.format=%s.", printable(root), found)
     return found
+
+
+def splits(root: str) -> tuple[str, str]:
+    """Finds the names of the training and the test split, whatever the layout; "" for a test split that is not there.
+
+    Raises:
+        UserError: see `detect`, `shards.find` and `split_folders.find_splits`; or if there are no images in any layout.
+    """
+    form, root = detect(root), archives.without_wrapping(root)
+    if form == "folder":
+        return find_splits(root, "", "")
+    endings = (webdataset.SHARD,) if form == "webdataset" else (arrow_files.PARQUET, arrow_files.ARROW)
+    return shards.find(root, endings, "", "").names
 
 
 def _of_archive(root: str) -> str:
