@@ -159,7 +159,9 @@ def _unpack(file: str, columns: Sequence[str]) -> str:
     start, count = time.perf_counter(), 0
     with writing(target, f"name another folder with {local_copies.VARIABLE}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as part, contextlib.ExitStack() as stack:
+        # Another process may do the same at this moment, by a name of its own.
+        own = target.with_name(f"{os.getpid()}-{target.name}")
+        with replacing(own) as part, contextlib.ExitStack() as stack:
             progress = stack.enter_context(tqdm(desc=os.path.basename(file), unit="image", disable=None, leave=False))
             sink = stack.enter_context(pa.OSFile(str(part), "wb"))
             writer = None
@@ -170,6 +172,7 @@ def _unpack(file: str, columns: Sequence[str]) -> str:
                 progress.update(len(batch))
             if writer is None:
                 raise UserError(f"{printable(file)} has no rows; name files that have images.")
+        own.replace(target)
     taken = time.perf_counter() - start
     logging.info(
         "%s was unpacked into %s: %d images, %.0f a second.", printable(file), target.parent, count, count / taken

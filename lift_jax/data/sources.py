@@ -8,6 +8,7 @@ from lift_jax.data import archives, corrections, layouts, longtail, text
 from lift_jax.data.dataset import Dataset, canonical_order, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
+from lift_jax.data.hub_datasets import located
 from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.letters import load_letters
 from lift_jax.data.lists import load_lists
@@ -46,9 +47,10 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
         UserError: if the format is unknown, files are missing, labels are not 0 to n-1, a class has no training images,
             or a name cannot be read.
     """
-    train, test = _read(data_config, seed)
+    root = located(data_config.root, "config.data.root")
+    train, test = _read(data_config, root, seed)
     if path := expand(data_config.corrections, "config.data.corrections"):
-        train, test = corrections.apply([train, test], path, expand(data_config.root, "config.data.root"))
+        train, test = corrections.apply([train, test], path, root)
     if data_config.format not in _PACKAGED:
         imbalance = data_config.imbalance
         kept = longtail.subset(train.labels, train.num_classes, imbalance) if imbalance else canonical_order(train)
@@ -62,9 +64,9 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
-    root, train_list, test_list, class_names = (
-        expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
+def _read(data: Any, root: str, seed: int) -> tuple[Dataset, Dataset]:
+    train_list, test_list, class_names = (
+        expand(data[key], f"config.data.{key}") for key in ("train_list", "test_list", "class_names")
     )
     root = archives.without_wrapping(root)
     form = layouts.detect(root) if data.format == "folder" and root else data.format

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from layouts import CLASS_LABEL, CLASSES, IMAGE, PATHS, features, label, of_split, table, write_arrow, write_parquet
+from hub_layouts import CLASS_LABEL, CLASSES, IMAGE, PATHS, features, label, of_split, table, write_arrow, write_parquet
 from pictures import write_images
 from pyarrow import parquet
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import CLASSES, PATHS, label, of_split, write_tar
+from hub_layouts import CLASSES, PATHS, label, of_split, write_tar
 from pictures import write_images
 
 from lift_jax.data import data_defaults, load, train_loader
