@@ -11,6 +11,7 @@ from absl import logging
 from lift_jax.data import arrow_files, labelled, shards
 from lift_jax.data.arrow_files import ARROW, PARQUET
 from lift_jax.data.dataset import Dataset, source_path
+from lift_jax.data.image_groups import warn_of_divided
 from lift_jax.data.labelled import Labelled
 from lift_jax.data.labels import number_or_name
 from lift_jax.data.reading import printable
@@ -92,6 +93,8 @@ def load_parquet(
             "config.data.test_list, or hold out a share of the training split with config.data.val_fraction."
         )
     _check_labelled(train)
+    if test is not None:
+        warn_of_divided(train.groups or [], test.groups or [], group_column)
     return labelled.splits(train, test, class_names, name, val_fraction, seed)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from jaxtyping import Int
 
 from lift_jax.data import delimited, text
 from lift_jax.data.dataset import Dataset
+from lift_jax.data.image_groups import warn_of_divided
 from lift_jax.data.labels import number_or_name, whole_number
 from lift_jax.data.lists import from_paths
 from lift_jax.data.reading import is_folder, list_folder
@@ -102,7 +102,8 @@ def load_tables(
         )
         train = dataclasses.replace(train, image_groups=groups.get("train"))
         test = dataclasses.replace(test, image_groups=groups.get("test"))
-        _warn_of_divided(rows, group_column)
+        sides = ([row.group for row in rows if row.group and row.split == split] for split in ("train", "test"))
+        warn_of_divided(*sides, group_column)
         return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
     whole = dataclasses.replace(whole, image_groups=groups.get("train"))
@@ -115,16 +116,6 @@ def _image_groups(rows: Sequence[Row]) -> dict[str, Int[np.ndarray, " images"]]:
     _, numbers = np.unique([row.group for row in rows], return_inverse=True)
     splits = np.array([row.split for row in rows])
     return {split: numbers[splits == split] for split in ("train", "test")}
-
-
-def _warn_of_divided(rows: Sequence[Row], column: str) -> None:
-    """Warns of groups that the given splits divide."""
-    train, test = ({row.group for row in rows if row.group and row.split == split} for split in ("train", "test"))
-    if both := train & test:
-        logging.warning(
-            "%d of config.data.group_column=%s are in the training and the test split, for example %s; the test "
-            "accuracy is too high by them.", len(both), column, shown(min(both)),
-        )  # fmt: skip
 
 
 def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[str, str]:

@@ -165,13 +165,16 @@ def test_one_of_several_columns_of_labels_has_to_be_named(photos, tmp_path):
         load(data(photos, label_column="genus"))
 
 
-def test_a_group_stays_on_one_side(photos, tmp_path):
+def test_a_group_stays_on_one_side(photos, tmp_path, caplog):
     cats = pa.array([f"animal {i // 2}" for i in range(8)])
     parquet.write_table(table(photos, PATHS[:8], animal=cats), tmp_path / "train.parquet")
     changes = {"format": "parquet", "val_fraction": 0.5, "group_column": "animal"}
     sides = load(data(tmp_path / "train.parquet", **changes))
     groups = [{Path(side.path(i)).name[:4] for i in range(4)} for side in sides]
     assert sorted(map(len, groups)) == [4, 4] and len({int(name[3]) // 2 for name in groups[0] if name < "d"}) == 1
+    parquet.write_table(table(photos, PATHS[8:], animal=cats), tmp_path / "test.parquet")
+    load(data(tmp_path, **changes))
+    assert "4 of config.data.group_column=animal are in the training and the test split, for example" in caplog.text
     holes = pa.array([None, *cats.to_pylist()[1:]])
     parquet.write_table(table(photos, PATHS[:8], animal=holes), tmp_path / "train.parquet")
     with pytest.raises(UserError, match=r"train\.parquet/00000000/cat0\.jpg has nothing in the column .*group_column"):
