@@ -102,8 +102,8 @@ def load_tables(
         )
         train = dataclasses.replace(train, image_groups=groups.get("train"))
         test = dataclasses.replace(test, image_groups=groups.get("test"))
-        sides = ([row.group for row in rows if row.group and row.split == split] for split in ("train", "test"))
-        warn_of_divided(*sides, group_column)
+        train_groups, test_groups = ({row.group for row in rows if row.group and row.split == split} for split in parts)
+        warn_of_divided(train_groups, test_groups, group_column)
         return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
     whole = dataclasses.replace(whole, image_groups=groups.get("train"))
