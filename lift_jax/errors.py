@@ -67,6 +67,27 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
+def hub_reason(error: Exception, repo: str, revision: str | None) -> str:
+    """Says why the client of the Hugging Face hub has failed.
+
+    Args:
+        error: what it raised; the client, the network and the disk have no common base.
+        repo: the repository, OWNER/NAME.
+        revision: its revision, None for the newest.
+    """
+    from huggingface_hub import errors as hub  # Slow to import, and seldom needed.
+
+    reasons = (
+        (hub.GatedRepoError, "its owners ask for consent: give it at {page}, then `hf auth login`"),
+        (hub.RevisionNotFoundError, "the repository has no revision {revision}"),
+        (hub.RepositoryNotFoundError, "there is no such repository, or it is private and asks for `hf auth login`"),
+        (hub.LocalEntryNotFoundError, "the hub cannot be reached, and its cache on this machine lacks it or a part"),
+    )
+    page = f"https://huggingface.co/{repo}"
+    found = (text.format(page=page, revision=revision) for kind, text in reasons if isinstance(error, kind))
+    return next(found, first_line(error))
+
+
 def first_line(error: Exception) -> str:
     """Gives what a library's exception says, as far as it fits into a sentence; its type if it says nothing."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]

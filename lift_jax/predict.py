@@ -54,10 +54,10 @@ THRESHOLD = 0.8
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
-    """Finds the files that PATH... stands for; see `lift_jax.data.image_files.find_images`."""
-    from lift_jax.data import image_files  # It brings JAX, which `--help` does not need.
+    """Finds the files that PATH... stands for; see `lift_jax.data.named_images.find_images`."""
+    from lift_jax.data import named_images  # It brings JAX, which `--help` does not need.
 
-    return image_files.find_images(paths, listed)
+    return named_images.find_images(paths, listed)
 
 
 def predict_files(

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,23 @@ def test_a_folder_with_splits_keeps_them(tmp_path):
     words, said = short_forms.expand([root, "--config.backbone=clip-b32"])
     assert words == ["--config=configs/folder.py", f"--config.data.root={root}", "--config.backbone=clip-b32"]
     assert re.search("train is the training set, val the test set", said) and "backbone" not in said
+
+
+def test_an_archive_or_files_of_the_hub_do_as_well(tmp_path):
+    root = folders(tmp_path / "photos", "train/cat", "train/dog", "val/cat", "val/dog")
+    for folder in root.glob("*/*"):
+        (folder / "0.jpg").touch()
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path, "photos")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    for split in "train", "validation":
+        (tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet").touch()
+    for each, test in (root, "val"), (archive, "val"), (tmp_path / "hub", "validation"):
+        words, said = short_forms.expand([str(each)])
+        assert words == ["--config=configs/folder.py", f"--config.data.root={each}"]
+        assert f"train is the training set, {test} the test set" in said
+    with pytest.raises(UserError, match=r"notes\.txt cannot be read: Not a directory"):
+        (tmp_path / "notes.txt").touch()
+        short_forms.expand([str(tmp_path / "notes.txt")])
 
 
 def test_what_is_given_with_a_folder_stays(tmp_path):

@@ -115,6 +115,7 @@ KEYS: Mapping[str, Key] = {
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),
     "data.val_fraction": Key(low=0, high=1, open_high=True),
+    "data.label_column": Key(),
     "data.group_column": Key(),
     "data.sampler": Key(),
     "data.randaugment": _whole(0, 100),

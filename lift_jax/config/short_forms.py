@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lift_jax.data.split_folders import find_splits
+from lift_jax.data import layouts
+from lift_jax.data.hub_datasets import is_address, located
 from lift_jax.errors import UserError
 
 _FOLDER = "configs/folder.py"
@@ -49,8 +50,9 @@ def expand(words: Sequence[str]) -> Words:
 
 
 def _images(folder: str, flags: list[str]) -> Words:
-    """Adds the flags for a folder of images to those that are given."""
-    if not os.path.isdir(folder):
+    """Adds the flags for a folder of images, or what else holds them, to those that are given."""
+    where = located(folder, "The folder of your images") if is_address(folder) else folder
+    if not os.path.exists(where):
         raise UserError(
             f"There is no folder {folder!r}; name that of your images, which has a folder for each class, or a config "
             "with --config FILE."
@@ -61,7 +63,7 @@ def _images(folder: str, flags: list[str]) -> Words:
         return Words([*flags, root])
     added, said = [f"--config={_FOLDER}", root], f"{folder} is trained on with {_FOLDER}"
     if not given & {"config.data.format", "config.data.train_list", "config.data.test_list"}:
-        train, test = find_splits(folder, "", "")
+        train, test = layouts.splits(where)
         if test:
             said += f": {train} is the training set, {test} the test set"
         elif "config.data.val_fraction" not in given:

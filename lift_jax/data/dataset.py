@@ -2,23 +2,19 @@
 
 import dataclasses
 import os
-import re
-import stat
+import posixpath
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from absl import logging
-from etils import epath
 from jaxtyping import Int, UInt8
 
-from lift_jax import text
+from lift_jax.data import archives, spans
+from lift_jax.data.reading import printable, read_bytes
 from lift_jax.data.shown import some
-from lift_jax.errors import UserError, reason
-from lift_jax.files import expand
-
-MAX_FILE_BYTES = 1 << 31
-"""Larger files are refused: an image with the most pixels that are accepted has less, in 32-bit floats."""
+from lift_jax.data.spans import SpanSource
+from lift_jax.errors import UserError
 
 
 class Source(Protocol):
@@ -53,6 +49,23 @@ class FileSource:
     def path(self, index: int) -> str:
         """Gives the full path of the image's file."""
         return os.path.join(self.root, self.paths[index])
+
+
+def file_source(root: str, paths: Sequence[str]) -> Source:
+    """Makes the source of files below a root, which may be an archive.
+
+    Args:
+        root: folder that the paths are relative to.
+        paths: one relative path an image.
+    """
+    if "://" not in root and (place := archives.divide(root)):
+        members = archives.open_archive(place.archive).members
+        inside = [posixpath.normpath(posixpath.join(place.inside, path)) for path in paths]
+        if all(each in members for each in inside):  # a list may name a file beside the archive by its whole path
+            where = spans.as_array(members[each] for each in inside)
+            names = tuple(posixpath.join(root, path) for path in paths)
+            return SpanSource((place.archive,), np.zeros(len(where), np.int32), where, names)
+    return FileSource(root, tuple(paths))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,90 +153,16 @@ class Dataset:
         )  # fmt: skip
 
 
+def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
+    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
+    names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
+    return np.lexsort((np.array(names), dataset.labels))
+
+
 def source_path(source: Source, index: int) -> str | None:
     """Gives the name that a source has for an image, or None if it has no names."""
     path = getattr(source, "path", None)
     return path(index) if path is not None else None
-
-
-def printable(name: str) -> str:
-    """Makes the whole of a file's name fit to be shown anywhere (see `lift_jax.text.printable`)."""
-    return text.printable(name, None)
-
-
-def is_remote(path: str) -> bool:
-    """Tells whether a path is in a bucket.
-
-    Raises:
-        UserError: the path, or a part of it from which on it stands alone, is at an address that cannot be read.
-    """
-    address = re.search(r"(?:^|/)([A-Za-z][A-Za-z0-9+.-]*://)", path)
-    if address is None:
-        return False
-    expand(path[address.start(1) :], "The path of a file")
-    return True
-
-
-def read_bytes(path: str) -> bytes:
-    """Reads a local or remote file.
-
-    Raises:
-        UserError: the file cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
-    """
-    try:
-        if is_remote(path):
-            return epath.Path(path).read_bytes()
-        status = os.stat(path)  # Before it is opened: to open a pipe is to wait for who writes into it.
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{printable(path)} is {special(status.st_mode)}, not a file; name a file.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise UserError(
-                f"{printable(path)} has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read."
-            )
-        with open(path, "rb") as file:
-            return file.read()
-    except UserError:
-        raise
-    except Exception as error:  # That of a bucket's library can be any.
-        relative = not is_remote(path) and not os.path.isabs(path)
-        place = f" from the current folder {os.getcwd()}" if relative else ""
-        raise UserError(f"{printable(path)} cannot be read{place}: {reason(error)}.") from error
-
-
-def special(mode: int) -> str:
-    """Names what is no regular file by its mode, such as "a folder" or "a pipe"."""
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
-
-
-def list_folder(folder: str) -> set[str]:
-    """Lists the names of what is in a local or remote folder.
-
-    Raises:
-        UserError: the folder does not exist, is none, or cannot be read.
-    """
-    try:
-        if is_remote(folder):
-            return {child.name for child in epath.Path(folder).iterdir()}
-        return set(os.listdir(folder or "."))
-    except UserError:
-        raise
-    except Exception as error:  # As above.
-        raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
-
-
-def is_folder(path: str) -> bool:
-    """Tells whether a local or remote path is a folder.
-
-    Raises:
-        UserError: the bucket cannot be asked.
-    """
-    if not is_remote(path):
-        return os.path.isdir(path)
-    try:
-        return epath.Path(path).is_dir()
-    except Exception as error:  # As above.
-        raise UserError(f"{printable(path)} cannot be read: {reason(error)}.") from error
 
 
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:

@@ -9,7 +9,8 @@ import grain
 import numpy as np
 
 from lift_jax.data import images, resampling, views
-from lift_jax.data.dataset import Dataset, printable
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.reading import printable
 from lift_jax.data.workers import VIEWS, Batch, Skipped, check_some_readable, own, run, stop, stop_on
 from lift_jax.errors import UserError
 

@@ -25,11 +25,9 @@ from safetensors import numpy as safetensors_numpy
 
 from lift_jax.data.contents import DIGEST, digests, joined, split
 from lift_jax.data.dataset import Dataset
+from lift_jax.data.local_copies import VARIABLE
 from lift_jax.errors import UserError, first_line
 from lift_jax.files import place, replacing, require_room, write_json, writing
-
-VARIABLE = "LIFT_JAX_CACHE"
-"""The variable of the environment that names the folder in which the store is, where the config names none."""
 
 _SETTINGS, _FILES, _SUFFIX = "settings.json", "files.safetensors", ".safetensors"
 _PART = 8 << 20

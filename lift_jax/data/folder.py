@@ -7,9 +7,10 @@ from typing import NamedTuple
 from absl import logging
 
 from lift_jax.data import duplicates
-from lift_jax.data.dataset import Dataset, is_remote, printable, source_path
+from lift_jax.data.dataset import Dataset, source_path
 from lift_jax.data.image_files import list_images, sub_folders
 from lift_jax.data.lists import from_paths
+from lift_jax.data.reading import is_remote, printable
 from lift_jax.data.split_folders import find_splits
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from lift_jax.data.dataset import read_bytes
-from lift_jax.data.image_files import located
 from lift_jax.data.images import Content, check_size
+from lift_jax.data.named_images import located
+from lift_jax.data.reading import read_bytes
 from lift_jax.errors import UserError, first_line
 
 ImageLike = (

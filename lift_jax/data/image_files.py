@@ -1,24 +1,21 @@
-"""Finding image files: the one walk through folders for data sets and predictions.
+"""Finding image files: the one walk through folders and archives for data sets and predictions.
 
 What a file holds decides whether it is an image. Hidden files and what systems leave behind are passed over; whatever
 else is no image is counted, so that nobody misses an image without a word.
 """
 
-import fnmatch
-import glob
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
-from absl import logging
 from etils import epath
 
-from lift_jax.data.dataset import is_folder, is_remote, list_folder, printable
+from lift_jax.data import archives
 from lift_jax.data.image_kinds import HEAD, kind_of
+from lift_jax.data.reading import entries_of, is_folder, is_remote, list_folder, printable, read_bytes
 from lift_jax.errors import UserError, reason
-from lift_jax.files import expand
 
 SUFFIXES = frozenset(
     (
@@ -122,7 +119,7 @@ def walk(top: str) -> Tree:
             left_out[_REPEATED].append(folder)
             continue
         seen.add(where)
-        for name, what in _entries(full):
+        for name, what in entries(full):
             path = os.path.join(folder, name)
             if what in ("folder", "link"):
                 (folders if what == "folder" else links).append(path)
@@ -140,98 +137,19 @@ def sub_folders(folder: str) -> list[str]:
     Raises:
         UserError: the folder cannot be read.
     """
-    return sorted(name for name, what in _entries(folder) if what in ("folder", "link"))
+    return sorted(name for name, what in entries(folder) if what in ("folder", "link"))
 
 
-def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
-    """Finds the files that paths, patterns and a list stand for, in that order; those of a folder or pattern by name.
-
-    Args:
-        paths: files, folders (of which the images are taken, at any depth), patterns such as "photos/**/*.jpg", or "-".
-        listed: what "-" stands for: a path a line.
-
-    Raises:
-        UserError: a folder has no images, a pattern matches nothing, an address is on the web, or there is nothing.
-    """
-    found: list[str] = []
-    for path in paths:
-        if path == "-":
-            found += [located(line) for line in _lines(listed)]
-            continue
-        path = located(path)
-        if is_folder(path):
-            found += _images_below(path)
-        elif glob.has_magic(path) and not is_remote(path) and not os.path.lexists(path):
-            matches = _matches(path)
-            if not matches:
-                raise UserError(f"No file matches {printable(path)}.")
-            found += matches
-        else:
-            found.append(path)
-    if not found:
-        raise UserError("There is no image to predict; name files, folders or patterns, or give a list with -.")
-    return found
-
-
-def _images_below(folder: str) -> list[str]:
-    images, _, left_out = list_images(folder)
-    if not images:
-        more = f", but {left_out}" if left_out else ""
-        raise UserError(f"The folder {printable(folder)} has no images in it{more}; name a folder with images.")
-    if left_out:
-        logging.warning("%s: left out: %s.", printable(folder), left_out)
-    return [os.path.join(folder, path) for path in images]
-
-
-def located(path: str, what: str = "The path of an image") -> str:
-    """Expands the path of a file as a person writes it (see `files.expand`); one that exists as it is written stays so.
-
-    Raises:
-        UserError: the path is empty, or see `files.expand`.
-    """
-    if not path:
-        raise UserError(f"{what} is empty; write the name of a file.")
-    return path if "\0" not in path and os.path.lexists(path) else expand(path, what)
-
-
-def _lines(listed: IO[str] | None) -> Iterator[str]:
-    """Reads the lines of a list that are not empty; a file is read in bytes, since names need not be UTF-8."""
-    encoded: Iterable[bytes] | None = getattr(listed, "buffer", None)
-    lines = listed or () if encoded is None else map(os.fsdecode, encoded)
-    yield from (line.rstrip("\r\n") for line in lines if line.strip())
-
-
-def _matches(pattern: str) -> list[str]:
-    """Finds the files that a pattern stands for, sorted; `**` stands for any number of folders, each read once."""
-    parts = pattern.split(os.sep)
-    if "**" not in parts:
-        return sorted(match for match in glob.glob(pattern) if not os.path.isdir(match))
-    at = parts.index("**")
-    tops = glob.glob(os.sep.join(parts[:at]) or os.sep) if at else [""]
-    return sorted(
-        os.path.join(top, path)
-        for top in tops
-        if os.path.isdir(top or ".")
-        for path in walk(top).files
-        if _fits(path.split(os.sep), parts[at:])
-    )
-
-
-def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        return len(pattern) == 1 or any(_fits(path[i:], pattern[1:]) for i in range(len(path)))
-    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
-
-
-def _entries(folder: str) -> list[tuple[str, _Entry]]:
+def entries(folder: str) -> list[tuple[str, _Entry]]:
     """Lists what is in a folder except for hidden files and litter, each name with what it is."""
     if is_remote(folder):
         return [(name, _what_remote(os.path.join(folder, name))) for name in list_folder(folder) if not _ignored(name)]
     try:
-        with os.scandir(folder or ".") as entries:
-            return [(entry.name, _what(entry)) for entry in entries if not _ignored(entry.name)]
+        if place := archives.divide(folder):
+            found = entries_of(place).items()
+            return [(name, "folder" if is_one else "file") for name, is_one in found if not _ignored(name)]
+        with os.scandir(folder or ".") as found:
+            return [(entry.name, _what(entry)) for entry in found if not _ignored(entry.name)]
     except OSError as error:
         raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
 
@@ -265,7 +183,7 @@ def _suffix(path: str) -> str:
 
 def _identity(folder: str) -> object:
     """Identifies a folder: all paths to it give the same."""
-    if is_remote(folder):
+    if is_remote(folder) or archives.divide(folder):
         return folder
     try:
         status = os.stat(folder or ".")
@@ -289,13 +207,19 @@ def _reading_order(path: str) -> list[tuple[int, str]]:
 def _why_not(path: str) -> str | None:
     """Says why a file is left out because of its ending, "" if there is nothing to say; None if it is an image."""
     try:
-        with epath.Path(path).open("rb") if is_remote(path) else open(path, "rb") as file:
-            kind = kind_of(file.read(HEAD))
+        kind = kind_of(_head(path))
     except Exception as error:  # That of a bucket's library can be any.
         return reason(error)
     if kind is None:
         return ""
     return f"{kind.name}; {kind.hint}" if kind.hint else None
+
+
+def _head(path: str) -> bytes:
+    if archives.divide(path):
+        return read_bytes(path)[:HEAD]
+    with epath.Path(path).open("rb") if is_remote(path) else open(path, "rb") as file:
+        return file.read(HEAD)
 
 
 def _counted(what: What, paths: Sequence[str]) -> str:

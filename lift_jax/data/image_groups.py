@@ -1,10 +1,13 @@
 """Images that belong together, such as those of one patient or camera: no split and no fold divides them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from jaxtyping import Int
+
+from lift_jax.data.shown import shown
 
 
 class ImageGroup(NamedTuple):
@@ -88,3 +91,17 @@ def _groups(labels: Int[np.ndarray, " images"], image_groups: Int[np.ndarray, " 
     order = np.argsort(image_groups, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(image_groups[order])) + 1)
     return [ImageGroup(images, *np.unique(labels[images], return_counts=True)) for images in parts if len(images)]
+
+
+def warn_of_divided(train: Iterable[str], test: Iterable[str], column: str) -> None:
+    """Warns of groups that given splits divide.
+
+    Args:
+        train, test: the groups of the images of both splits.
+        column: the column that says them.
+    """
+    if both := set(train) & set(test):
+        logging.warning(
+            "%d of config.data.group_column=%s are in the training and the test split, for example %s; the test "
+            "accuracy is too high by them.", len(both), column, shown(min(both)),
+        )  # fmt: skip

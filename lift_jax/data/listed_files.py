@@ -5,7 +5,8 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from lift_jax.data.dataset import list_folder, printable
+from lift_jax.data import archives
+from lift_jax.data.reading import entries_of, is_folder, list_folder, printable
 from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError, reason
 from lift_jax.files import expand
@@ -38,7 +39,7 @@ def find_files(root: str, paths: Sequence[str], where: str, remedy: str = _REMED
     found = [path if path in folders else _otherwise(path, folders) for path in paths]
     missing = list(dict.fromkeys(path for path, file in zip(paths, found, strict=True) if file is None))
     for path in missing:
-        if "://" not in root and os.path.isdir(os.path.join(root, path)):
+        if "://" not in root and is_folder(os.path.join(root, path)):
             raise UserError(f"{where} names {shown(path)}, which is a folder; write the path of an image in each row.")
     if missing:
         files = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
@@ -65,6 +66,8 @@ def _files_in(folder: str) -> set[str]:
     """Returns the names of what lies in a folder and is none itself; in a bucket, where asking is slow, all names."""
     if "://" in folder:
         return list_folder(folder)
+    if place := archives.divide(folder):
+        return {name for name, is_one in entries_of(place).items() if not is_one} if is_folder(folder) else set()
     if not os.path.exists(folder or "."):
         return set()
     try:

@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from lift_jax.data import classnames, delimited, imagenet, text
 from lift_jax.data.classnames import Classes
-from lift_jax.data.dataset import Dataset, FileSource, check_labels
+from lift_jax.data.dataset import Dataset, check_labels, file_source
 from lift_jax.data.labels import whole_number
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.matching import in_order, match
@@ -127,7 +127,7 @@ def from_paths(
     splits = []
     for kind, (each, paths, labels) in ("train", train), ("test", test):
         array = _class_numbers(labels, classes.labels, each, where)
-        source = FileSource(root, tuple(paths))
+        source = file_source(root, paths)
         splits.append(Dataset(f"{name} {kind}", source, array, classes.names, classes.source))
     return splits[0], splits[1]
 

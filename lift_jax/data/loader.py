@@ -12,8 +12,9 @@ import grain
 import numpy as np
 
 from lift_jax.data import images, resampling, transforms
-from lift_jax.data.dataset import Dataset, printable
+from lift_jax.data.dataset import Dataset
 from lift_jax.data.randaugment import RandAugment
+from lift_jax.data.reading import printable
 from lift_jax.data.samplers import EpochOrder
 from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, check_some_readable, own, run, stop, stop_on
 from lift_jax.errors import UserError

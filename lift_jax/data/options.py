@@ -8,8 +8,8 @@ def data_defaults() -> ConfigDict:
     data = ConfigDict()
     data.name = "digits"  # what messages and reports call the data set; for format "tfds" the builder's name
     data.format = "digits"  # one of sources.FORMATS
-    data.root = ""  # folder of the images (lists, folder, csv, inaturalist) or TFDS data_dir (tfds)
-    data.train_list = ""  # file that lists the training split; for "folder" a sub-folder of root; for "tfds" a split
+    data.root = ""  # folder, archive or hf://datasets/… of the images, or TFDS data_dir (tfds)
+    data.train_list = ""  # file that lists the training split; for "folder" a sub-folder of root; for others a split
     data.test_list = ""  # the same for the test split; "" for "folder" and "csv": found, or split off (val_fraction)
     data.class_names = ""  # file of class names, see name_files.read; "" takes them from the data set
     data.corrections = ""  # a table of image paths and right labels ("" leaves an image out), of lift_jax.review
@@ -19,7 +19,8 @@ def data_defaults() -> ConfigDict:
     data.val_fraction = (
         0.0  # share of each class that becomes the test split (not config.validation) where there is none
     )
-    data.group_column = ""  # csv: column of what no split divides, such as patient, camera or specimen
+    data.label_column = ""  # parquet, webdataset: column (or key) of the labels where there are several
+    data.group_column = ""  # csv, parquet: column of what no split divides, such as patient, camera or specimen
     data.sampler = "shuffle"  # or "balanced", "square_root", "class_aware": see samplers.EpochOrder
     data.randaugment = 0  # operations of RandAugment on each training crop; 0 for none, as in the papers
     data.randaugment_magnitude = 9  # from 0 to 30

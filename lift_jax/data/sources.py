@@ -4,19 +4,20 @@ import logging
 import os
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-
-from lift_jax.data import corrections, longtail, text
-from lift_jax.data.dataset import Dataset, check_splits
+from lift_jax.data import archives, corrections, layouts, longtail, text
+from lift_jax.data.dataset import Dataset, canonical_order, check_splits
 from lift_jax.data.digits import load_digits
 from lift_jax.data.folder import load_folder
+from lift_jax.data.hub_datasets import located
 from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.letters import load_letters
 from lift_jax.data.lists import load_lists
+from lift_jax.data.parquet import load_parquet
 from lift_jax.data.preview import describe
+from lift_jax.data.reading import is_file
 from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.tables import load_tables
+from lift_jax.data.webdataset import load_webdataset
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 
@@ -25,7 +26,10 @@ _LOGGER = logging.getLogger(__name__)
 _PACKAGED = {"digits": load_digits, "letters": load_letters}
 """Those that need no files. They make their own long-tailed subset: it depends on how a test split is held out."""
 
-_OF_FILES = ("lists", "folder", "csv", "inaturalist", "tfds")
+_OF_FILES = ("lists", "folder", "csv", "inaturalist", "tfds", "parquet", "webdataset")
+_COLUMNS = {"label_column": ("parquet", "webdataset"), "group_column": ("csv", "parquet")}
+"""The keys that name columns, and the formats that have such columns."""
+
 FORMATS = (*_PACKAGED, *_OF_FILES)
 
 
@@ -43,9 +47,10 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
         UserError: if the format is unknown, files are missing, labels are not 0 to n-1, a class has no training images,
             or a name cannot be read.
     """
-    train, test = _read(data_config, seed)
+    root = located(data_config.root, "config.data.root")
+    train, test = _read(data_config, root, seed)
     if path := expand(data_config.corrections, "config.data.corrections"):
-        train, test = corrections.apply([train, test], path, expand(data_config.root, "config.data.root"))
+        train, test = corrections.apply([train, test], path, root)
     if data_config.format not in _PACKAGED:
         imbalance = data_config.imbalance
         kept = longtail.subset(train.labels, train.num_classes, imbalance) if imbalance else canonical_order(train)
@@ -59,25 +64,17 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
-    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
-    names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
-    return np.lexsort((np.array(names), dataset.labels))
-
-
-def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
-    root, train_list, test_list, class_names = (
-        expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
+def _read(data: Any, root: str, seed: int) -> tuple[Dataset, Dataset]:
+    train_list, test_list, class_names = (
+        expand(data[key], f"config.data.{key}") for key in ("train_list", "test_list", "class_names")
     )
-    if data.group_column and data.format != "csv":
-        raise UserError(
-            f"config.data.group_column is {data.group_column}, but config.data.format={data.format} has no columns; "
-            "write config.data.format=csv and name a table, or leave data.group_column out."
-        )
-    if data.format != "folder":  # Whose splits are folders of the root.
+    root = archives.without_wrapping(root)
+    form = layouts.detect(root) if data.format == "folder" and root else data.format
+    _check_columns(data, form)
+    if form != "folder":  # Whose splits are folders of the root.
         train_list, test_list = _found(train_list, root), _found(test_list, root)
     class_names = _found(class_names, root)
-    match data.format:
+    match form:
         case "digits" | "letters":
             _check_unused(data.format, root=root, train_list=train_list, test_list=test_list, class_names=class_names)
             return _PACKAGED[data.format](data.imbalance, data.permute_classes)
@@ -88,6 +85,12 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
         case "csv":
             share, column = data.val_fraction, data.group_column
             return load_tables(root, train_list, test_list, class_names, data.name, share, seed, column)
+        case "parquet":
+            columns = data.val_fraction, seed, data.label_column, data.group_column
+            return load_parquet(root, data.train_list, data.test_list, class_names, data.name, *columns)
+        case "webdataset":
+            share, key = data.val_fraction, data.label_column
+            return load_webdataset(root, data.train_list, data.test_list, class_names, data.name, share, seed, key)
         case "inaturalist":
             return load_inaturalist(root, train_list, test_list, class_names, data.level, data.name)
         case "tfds":
@@ -95,10 +98,20 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
     raise UserError(f"config.data.format is {data.format!r}; write one of {', '.join(FORMATS)}.")
 
 
+def _check_columns(data: Any, form: str) -> None:
+    """Refuses the name of a column for a format that has none."""
+    for key, forms in _COLUMNS.items():
+        if data[key] and form not in forms:
+            raise UserError(
+                f"config.data.{key} is {data[key]}, but config.data.format={form} has no columns that it could name; "
+                f"write config.data.format={' or '.join(forms)}, or leave data.{key} out."
+            )
+
+
 def _found(path: str, root: str) -> str:
     """Gives the path of a file that is named from the root, where the current folder has none of that name."""
     below = os.path.join(root, path)
-    return below if path and not os.path.exists(path) and os.path.isfile(below) else path
+    return below if path and not os.path.exists(path) and is_file(below) else path
 
 
 def _check_unused(form: str, **paths: str) -> None:

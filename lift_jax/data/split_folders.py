@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from absl import logging
 
-from lift_jax.data.dataset import is_remote, printable
 from lift_jax.data.image_files import sub_folders
+from lift_jax.data.reading import is_folder, is_remote, printable
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 
@@ -38,9 +38,9 @@ def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
         return train, test
     folders = sub_folders(root)
     if train:
-        test = _usual(TEST, [each for each in folders if each != train]) if train != os.curdir else ""
+        test = usual(TEST, [each for each in folders if each != train]) if train != os.curdir else ""
     elif _has_train(root, folders, test):
-        train, test = _usual(TRAIN, folders), test or _usual(TEST, folders)
+        train, test = usual(TRAIN, folders), test or usual(TEST, folders)
     else:
         _check_no_test(root, folders, test)
         return "", test
@@ -61,7 +61,7 @@ def _given(root: str, key: str, folder: str) -> str:
     """
     folder = expand(folder, f"config.data.{key}").rstrip(os.sep)
     below = os.path.join(root, folder)
-    if folder and not is_remote(root) and not os.path.isdir(below) and any(map(os.path.isfile, (below, folder))):
+    if folder and not is_remote(root) and not is_folder(below) and any(map(os.path.isfile, (below, folder))):
         ending = os.path.splitext(folder)[1].lower()
         raise UserError(
             f"config.data.{key} is {folder}, a file, but config.data.format=folder takes the name of a folder below "
@@ -70,7 +70,7 @@ def _given(root: str, key: str, folder: str) -> str:
     return folder
 
 
-def _usual(names: Iterable[str], folders: Sequence[str]) -> str:
+def usual(names: Iterable[str], folders: Sequence[str]) -> str:
     """Finds the first of the names that is a folder's, if need be in another case of letters; "" if none is."""
     exact = (name for name in names if name in folders)
     similar = (folder for name in names for folder in folders if folder.lower() == name)
@@ -79,15 +79,15 @@ def _usual(names: Iterable[str], folders: Sequence[str]) -> str:
 
 def _has_train(root: str, folders: Sequence[str], test: str) -> bool:
     """Tells whether there is a training split, and not merely one class of several that is called train."""
-    train = _usual(TRAIN, folders)
-    if not train or test or _usual(TEST, folders) or len(folders) == 1:
+    train = usual(TRAIN, folders)
+    if not train or test or usual(TEST, folders) or len(folders) == 1:
         return bool(train)
     return bool(sub_folders(os.path.join(root, train)))
 
 
 def _check_no_test(root: str, folders: Sequence[str], test: str) -> None:
     """Checks that none of the folders, which are to be the classes, is the test split."""
-    found = test or _usual(TEST, folders)
+    found = test or usual(TEST, folders)
     if found.split(os.sep)[0] in folders and (test or sub_folders(os.path.join(root, found))):
         raise UserError(
             f"{printable(root)} has the test split {printable(found)} but no folder called train; name the folder of "

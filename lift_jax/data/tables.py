@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from jaxtyping import Int
 
 from lift_jax.data import delimited, text
-from lift_jax.data.dataset import Dataset, is_folder, list_folder
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.image_groups import warn_of_divided
 from lift_jax.data.labels import number_or_name, whole_number
 from lift_jax.data.lists import from_paths
+from lift_jax.data.reading import is_folder, list_folder
 from lift_jax.data.shown import shown, some
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
@@ -21,8 +22,8 @@ from lift_jax.files import parse_json
 
 _PATH = ("file_name", "path", "file", "filename", "image", "image_path", "filepath")
 _PATH += ("file_path", "image_file", "image_name", "image_id", "img", "img_path", "image_url", "url")
-_LABEL = ("label", "class", "category", "target", "class_name", "label_name")
-_LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_idx", "text")
+LABEL = ("label", "class", "category", "target", "class_name", "label_name")
+LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_idx", "text")
 _NAME = ("class_name", "label_name", "category_name", "classname", "class", "category", "label", "target")
 _SPLITS = {"train": "train", "training": "train"}
 _SPLITS |= dict.fromkeys(("test", "testing", "val", "valid", "validation"), "test")
@@ -101,7 +102,8 @@ def load_tables(
         )
         train = dataclasses.replace(train, image_groups=groups.get("train"))
         test = dataclasses.replace(test, image_groups=groups.get("test"))
-        _warn_of_divided(rows, group_column)
+        train_groups, test_groups = ({row.group for row in rows if row.group and row.split == split} for split in parts)
+        warn_of_divided(train_groups, test_groups, group_column)
         return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
     whole = dataclasses.replace(whole, image_groups=groups.get("train"))
@@ -114,16 +116,6 @@ def _image_groups(rows: Sequence[Row]) -> dict[str, Int[np.ndarray, " images"]]:
     _, numbers = np.unique([row.group for row in rows], return_inverse=True)
     splits = np.array([row.split for row in rows])
     return {split: numbers[splits == split] for split in ("train", "test")}
-
-
-def _warn_of_divided(rows: Sequence[Row], column: str) -> None:
-    """Warns of groups that the given splits divide."""
-    train, test = ({row.group for row in rows if row.group and row.split == split} for split in ("train", "test"))
-    if both := train & test:
-        logging.warning(
-            "%d of config.data.group_column=%s are in the training and the test split, for example %s; the test "
-            "accuracy is too high by them.", len(both), column, shown(min(both)),
-        )  # fmt: skip
 
 
 def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[str, str]:
@@ -210,11 +202,11 @@ def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, s
     is none, the first one has them, and the names are in one that is called so.
     """
     file_column = next((each for each in _PATH if each in columns), None)
-    known = [each for each in _LABEL if each in columns]
+    known = [each for each in LABEL if each in columns]
     if file_column is None or not known:
         raise UserError(
             f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH[:6])} … and "
-            f"one of {', '.join(_LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
+            f"one of {', '.join(LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
         )
     numbers = [each for each in known if all(whole_number(cell) is not None for cell in columns[each])]
     label_column = (numbers or known)[0]
@@ -252,7 +244,7 @@ def _column_name(cell: str) -> str:
 
 
 def _is_known(header: Sequence[str]) -> bool:
-    return not set(header).isdisjoint(_PATH) and not set(header).isdisjoint(_LABEL)
+    return not set(header).isdisjoint(_PATH) and not set(header).isdisjoint(LABEL)
 
 
 def _json_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:

@@ -7,7 +7,7 @@ import charset_normalizer
 from absl import logging
 from etils import epath
 
-from lift_jax.data.dataset import read_bytes
+from lift_jax.data.reading import read_bytes
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 

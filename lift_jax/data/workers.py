@@ -16,7 +16,8 @@ from absl import flags, logging
 from jaxtyping import UInt8
 
 from lift_jax.data import images
-from lift_jax.data.dataset import Dataset, printable
+from lift_jax.data.dataset import Dataset
+from lift_jax.data.reading import printable
 from lift_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]

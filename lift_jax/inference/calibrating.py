@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 
 from lift_jax import data
 from lift_jax.data import Dataset
+from lift_jax.data.hub_datasets import located
 from lift_jax.errors import UserError
 from lift_jax.evaluation.estimates import class_weights
-from lift_jax.files import check_file, expand, place, writing
+from lift_jax.files import check_file, place, writing
 from lift_jax.inference import calibration, cross_fitting, labelled_images
 from lift_jax.inference.calibration import Calibration, Estimated, HeldOut, Measures, Tried
 from lift_jax.inference.cross_fitting import FOLDS, LEAST, Chosen, Rows
@@ -83,7 +84,7 @@ def _held_out(
 ) -> Dataset:
     """Finds the images that the calibration is chosen by."""
     if images is not None:
-        return labelled_images.read(images, class_names, expand(config.data.root, "config.data.root"))
+        return labelled_images.read(images, class_names, located(config.data.root, "config.data.root"))
     if not config.validation:
         raise UserError(
             f"The run {folder} held out no images to calibrate by (config.validation is empty); name labelled images "

@@ -6,10 +6,9 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import errors
 
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, hub_reason
 from lift_jax.inference import compact
 from lift_jax.text import printable
-from lift_jax.weights import hub_errors
 
 PREFIX = "hf://"
 """What the name of a run on the hub begins with."""
@@ -48,7 +47,7 @@ def fetch(name: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, compact.FILE, revision=revision))
     except Exception as error:  # the hub's client, the network and the disk have no common base
         absent = isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError)
-        reason = f"it has no {compact.FILE}" if absent else hub_errors.why(error, repository, revision)
+        reason = f"it has no {compact.FILE}" if absent else hub_reason(error, repository, revision)
         raise UserError(
             f"The run {printable(name)} is not to be had from the Hugging Face hub ({reason}); name a repository that "
             "`lift_jax push` has made."

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from lift_jax.data import Dataset, named_classes, tables
-from lift_jax.data.dataset import FileSource, check_labels, is_folder, is_remote
+from lift_jax.data.dataset import FileSource, check_labels
 from lift_jax.data.folder import scan
 from lift_jax.data.labels import number_or_name
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.lists import read_list
+from lift_jax.data.reading import is_folder, is_remote
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 from lift_jax.files import expand

@@ -10,8 +10,9 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from lift_jax import data
-from lift_jax.data import Dataset, corrections, image_files
+from lift_jax.data import Dataset, corrections, named_images
 from lift_jax.data.dataset import FileSource
+from lift_jax.data.hub_datasets import located
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
 from lift_jax.evaluation import confident_learning, near_duplicates
@@ -60,14 +61,14 @@ def review(
     train, test = data.load(config.data, config.seed)
     if len(train) < LEAST:
         raise UserError(f"{train.name} has {len(train)} images, and to review labels takes at least {LEAST}.")
-    new = image_files.find_images([expand(each, "--images") for each in images]) if images else []
+    new = named_images.find_images([expand(each, "--images") for each in images]) if images else []
     model = load(folder, checkpoint=checkpoint, backbone=backbone)
     if model.class_names != train.class_names:
         raise UserError(
             f"The data set of config.data has other classes than the run {folder}; restore the one that it was trained "
             "on, or name the run that belongs to it."
         )
-    root, turned = expand(config.data.root, "config.data.root"), config.data.exif_rotate
+    root, turned = located(config.data.root, "config.data.root"), config.data.exif_rotate
     with Logs(None, to_stderr=True) as logs:
         features = [_features(model, each, logs) for each in (train, test)]
         suspected, method = _suspected(model, _Images(train, root, turned), features[0], record.read(folder))

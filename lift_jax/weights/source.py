@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import huggingface_hub
 from etils import epath
 
-from lift_jax.errors import UserError, first_line, reason
+from lift_jax.errors import UserError, first_line, hub_reason, reason
 from lift_jax.files import expand, parse_json
 from lift_jax.text import printable
-from lift_jax.weights import hub_errors, known
+from lift_jax.weights import known
 from lift_jax.weights.clip_tokenizer import VOCABULARY
 from lift_jax.weights.siglip_tokenizer import SENTENCEPIECE
 
@@ -131,7 +131,7 @@ def _from_hub(name: str) -> Path:
     except Exception as error:  # the hub's client, the network and the disk have no common base
         raise UserError(
             f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub "
-            f"({hub_errors.why(error, repo, revision)}); check the name, give the folder of a downloaded model, or "
+            f"({hub_reason(error, repo, revision)}); check the name, give the folder of a downloaded model, or "
             f"another hub id{known.hint(name)}."
         ) from error
     _check_content(folder if folder.is_dir() else folder.parent)

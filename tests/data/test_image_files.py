@@ -12,7 +12,8 @@ from pictures import picture, write_images
 from PIL import Image
 
 from lift_jax.data import image_kinds
-from lift_jax.data.image_files import find_images, list_images, walk
+from lift_jax.data.image_files import list_images, walk
+from lift_jax.data.named_images import find_images
 from lift_jax.errors import UserError
 
 HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"

@@ -26,7 +26,7 @@ BROKEN = "broken"
 
 @contextlib.contextmanager
 def serve(root: Path) -> Iterator[str]:
-    """The address of a hub with the repositories `root`/OWNER/NAME."""
+    """The address of a hub with the repositories `root`/OWNER/NAME, of data sets `root`/datasets/OWNER/NAME."""
 
     class Handler(_Handler):
         repositories = root
@@ -47,9 +47,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/]+))?", path):
+        if match := re.fullmatch(r"/api/(?:models/|(?=datasets/))(.+?)(?:/(?:revision|tree)/([^/]+))?", path):
             self._answer_api(*match.groups(), tree="/tree/" in path)
-        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._answer_file(*match.groups())
         else:
             self._refuse(404, "EntryNotFound")

@@ -82,4 +82,4 @@ def test_hub(repositories, tiny_folder, tmp_path):
     assert f"delete {large} and start again" in found["someone/clip"]
     shutil.rmtree(large.parent)
     found, _ = _load(["someone/clip"], tmp_path, address)
-    assert "lacks the model or a part" in found["someone/clip"]
+    assert "lacks it or a part" in found["someone/clip"]

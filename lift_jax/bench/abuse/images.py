@@ -19,8 +19,8 @@ from lift_jax.bench.abuse.image_folders import (
 )
 from lift_jax.bench.abuse.setting import encoded, picture
 from lift_jax.data import images
-from lift_jax.data.dataset import read_bytes
 from lift_jax.data.given_images import GivenImages
+from lift_jax.data.reading import read_bytes
 
 Answer = tuple[tuple[int, ...], int]
 
