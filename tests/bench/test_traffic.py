@@ -50,7 +50,7 @@ ENTRY %main (x: bf16[8,4], w: f32[4,4]) -> f32[] {
   %w = f32[4,4]{1,0} parameter(1)
   %a = bf16[8,4]{1,0} fusion(%x), kind=kLoop, calls=%fused, metadata={op_name="jit(step)/jvp(Net)/block_0/act/mul"}
   %b = bf16[8,4]{1,0} fusion(%a), kind=kLoop, calls=%fused, metadata={op_name="jit(step)/jvp(Net)/block_11/act/mul"}
-  %c = (f32[8,4]{1,0}, s8[4096]{0}) custom-call(%b, %w), metadata={op_name="jit(step)/transpose(jvp(N))/block_0/mlp_in/dot"}
+  %c = (f32[8,4]{1,0}, s8[4096]{0}) custom-call(%b, %w), metadata={op_name="jit(s)/transpose(jvp())/block_0/mlp_in/dot"}
   %d = f32[8,4]{1,0} get-tuple-element(%c), index=0
   ROOT %r = f32[] reduce(%d, %w), dimensions={0,1}
 }
