@@ -65,7 +65,7 @@ class Tried(pydantic.BaseModel):
     """What was tried (see `lift_jax.inference.cross_fitting.Step`); the gains are for all classes, then by group."""
 
     model_config = schema.STRICT
-    name: Literal["mix", "tau", "temperatures"]
+    name: Literal["mix", "pretraining_prior", "gaussians", "tau", "temperatures"]
     tried: Adjustment
     gains: Annotated[list[Estimated], pydantic.Field(min_length=4, max_length=4)]
     kept: bool
@@ -117,6 +117,7 @@ class Calibration(pydantic.BaseModel):
         shared: the groups whose temperature is that of all images, since few images are taken for them.
         steps: what was tried.
         before, after: how good the answers were without it, and with it on images that chose nothing.
+        gaussians: the hash of the Gaussians that are mixed in (see `lift_jax.inference.gaussian_file`); None for none.
     """
 
     model_config = schema.STRICT
@@ -129,13 +130,25 @@ class Calibration(pydantic.BaseModel):
     steps: list[Tried]
     before: Measures
     after: Measures
+    gaussians: Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")] | None = None
 
     @pydantic.model_validator(mode="after")
     def _has_one_entry_for_each_class(self) -> "Calibration":
         names = len(self.owner.class_names)
-        for key, values in ("class_groups", self.class_groups), ("held_out.counts", self.held_out.counts):
-            if len(values) != names:
+        by_class = {
+            "class_groups": self.class_groups,
+            "held_out.counts": self.held_out.counts,
+            "adjustment.pretraining_prior": self.adjustment.pretraining_prior,
+        }
+        for key, values in by_class.items():
+            if values is not None and len(values) != names:
                 raise ValueError(f"its {key} has {len(values)} entries for {names} class_names")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _names_the_gaussians_that_it_mixes_in(self) -> "Calibration":
+        if self.adjustment.gaussians and self.gaussians is None:
+            raise ValueError("its adjustment.gaussians is above 0, but it names no gaussians")
         return self
 
     @property

@@ -10,6 +10,8 @@ GROUP_NAMES = ("many", "medium", "few")
 
 _NAMES = {
     "mix": "mix with zero-shot: accuracy",
+    "pretraining_prior": "zero-shot without its prior: accuracy",
+    "gaussians": "mix with Gaussians: accuracy",
     "tau": "strength of the prior: accuracy",
     "temperatures": "temperature: log-likelihood",
 }
@@ -53,9 +55,13 @@ def _shared(made: Calibration) -> list[str]:
 
 
 def _value(step: Tried) -> str:
-    if step.name != "temperatures":
-        return f"{getattr(step.tried, step.name):g}"
-    return "/".join(f"{each:.2f}" for each in step.tried.temperatures)
+    if step.name == "temperatures":
+        return "/".join(f"{each:.2f}" for each in step.tried.temperatures)
+    if step.name == "pretraining_prior" and step.tried.pretraining_prior is None:
+        return "none"
+    if step.name in ("mix", "pretraining_prior"):
+        return f"mix {step.tried.mix:g}" if step.tried.run else "zero-shot alone"
+    return f"{getattr(step.tried, step.name):g}"
 
 
 def _gain(name: str, gain: Estimated) -> str:

@@ -169,12 +169,15 @@ class TestChoosing:
         content = json.loads((calibrated / calibration.FILE).read_text())
         counts = json.loads((calibrated / "run.json").read_text())["validation_counts"]
         assert content["held_out"]["counts"] == counts
-        assert [step["name"] for step in content["steps"]] == ["mix", "tau", "temperatures"]
+        names = ["mix", "pretraining_prior", "gaussians", "tau", "temperatures"]
+        assert [step["name"] for step in content["steps"]] == names
         assert model.calibration is not None
         kept = {step.name for step in model.calibration.steps if step.kept}
-        neutral = {"mix": 0.0, "tau": 0.0, "temperatures": [1.0, 1.0, 1.0]}
+        neutral = {"mix": 0.0, "pretraining_prior": None, "gaussians": 0.0, "tau": 0.0, "temperatures": [1.0, 1.0, 1.0]}
         for name, value in neutral.items():
-            assert name in kept or getattr(model.calibration.adjustment, name) == value
+            mixes = name == "mix" and "pretraining_prior" in kept
+            assert name in kept or mixes or getattr(model.calibration.adjustment, name) == value
+        assert (model.gaussians is None) == (model.calibration.adjustment.gaussians == 0)
 
     def test_the_command_says_the_same_when_it_is_done_again(self, calibrated, model, tmp_path, capsys):
         workdir = shutil.copytree(calibrated, tmp_path / "run")
@@ -201,7 +204,7 @@ class TestChoosing:
         (tmp_path / "short.txt").write_text("\n".join(lines[:29]))
         made = calibrating.calibrate(tmp_path / "run", str(tmp_path / "list.txt")).calibration
         assert made.held_out.counts == [6] * 10
-        assert [step.name for step in made.steps] == ["tau", "temperatures"]  # it is zero-shot itself
+        assert [step.name for step in made.steps] == ["gaussians", "tau", "temperatures"]  # it is zero-shot
         assert made.after.calibration_error[0] is not None
         assert lift_jax.load(tmp_path / "run").calibration == made
         with pytest.raises(UserError, match=r"short\.txt has 29 images .*at least 30; name more"):
@@ -378,7 +381,7 @@ class TestExports:
     def test_a_graph_says_what_is_in_it(self, model, raw):
         assert description(raw, False)["calibration"] is None
         told = description(adjusted(model, **ADJUSTED), False)
-        assert told["calibration"] == {"where": "inside the model", **ADJUSTED}
+        assert told["calibration"] == {"where": "inside the model", **Adjustment(**ADJUSTED).model_dump()}
         assert told["probabilities"] == "softmax(logits)" and "log_prior" not in told
 
     @pytest.mark.parametrize("form", ["stablehlo", "onnx"])
@@ -406,7 +409,7 @@ class TestExports:
             assert export_command.main(words) == 0
             assert "are the run's" in capsys.readouterr().out
             told.append(json.loads((tmp_path / "model.json").read_text())["calibration"])
-        assert told == [{"where": "inside the model", **ADJUSTED}, None]
+        assert told == [{"where": "inside the model", **Adjustment(**ADJUSTED).model_dump()}, None]
 
     def test_weights_alone_are_compared_without_it(self, calibrated, tmp_path, capsys):
         workdir = shutil.copytree(calibrated, tmp_path / "run")
