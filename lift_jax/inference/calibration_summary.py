@@ -45,8 +45,10 @@ def _shared(made: Calibration) -> list[str]:
     """Says for which groups there were too few images."""
     lines = []
     if scarce := [name for name, each in zip(GROUP_NAMES, made.after.accuracy[1:], strict=True) if each is None]:
+        has_prior = any(step.name == "pretraining_prior" for step in made.steps)
+        shares = ", and their classes have one share of the pre-training prior in common" if has_prior else ""
         lines.append(
-            f"Fewer than {LEAST} images are of {' and '.join(scarce)}: what this does to them is not measured."
+            f"Fewer than {LEAST} images are of {' and '.join(scarce)}: what this does to them is not measured{shares}."
         )
     if made.shared:
         names = " and ".join(GROUP_NAMES[group] for group in made.shared)
