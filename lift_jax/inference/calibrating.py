@@ -13,7 +13,14 @@ from lift_jax.data import Dataset, RunData
 from lift_jax.errors import UserError
 from lift_jax.evaluation.estimates import class_weights
 from lift_jax.files import check_file, expand, place, writing
-from lift_jax.inference import calibration, cross_fitting, gaussian_file, held_out_logits, labelled_images
+from lift_jax.inference import (
+    calibration,
+    cross_fitting,
+    gaussian_file,
+    held_out_logits,
+    labelled_images,
+    unknown_scores,
+)  # fmt: skip
 from lift_jax.inference.calibration import Calibration, Estimated, HeldOut, Measures, Tried
 from lift_jax.inference.cross_fitting import FOLDS, LEAST, Chosen, Rows
 from lift_jax.inference.frozen_classifiers import GaussianArrays
@@ -72,7 +79,7 @@ def calibrate(
     mixed_in = fitted if chosen.adjustment.gaussians else None
     made = Calibration(
         owner=calibration.owner(model.config, model.network, model.backbone),
-        held_out=_described(held_out.name, chosen.after, rows),
+        held_out=_described(held_out.name, chosen, rows),
         class_groups=known.class_groups,
         adjustment=chosen.adjustment,
         shared=chosen.shared,
@@ -80,6 +87,7 @@ def calibrate(
         before=_measures(chosen.before, rows),
         after=_measures(chosen.after, rows),
         gaussians=None if mixed_in is None else content_hash(mixed_in),
+        separation=unknown_scores.separation(rows, chosen.parts, model.config.seed),
     )
     with writing(folder / calibration.FILE, _REMEDY):
         if mixed_in is not None:
@@ -174,21 +182,26 @@ def _rows(
     )
 
 
-def _described(source: str, log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> HeldOut:
-    """Writes down the held-out images, with the probabilities that thresholds are made of."""
-    predicted = log_probabilities.argmax(axis=1)
+def _described(source: str, chosen: Chosen, rows: Rows) -> HeldOut:
+    """Writes down the held-out images, with the probabilities and energies that thresholds are made of."""
+    log_probabilities = chosen.after
+    groups = rows.groups[log_probabilities.argmax(axis=1)]
     true = np.take_along_axis(log_probabilities, rows.labels[:, None], axis=1)[:, 0]
+    energies = np.empty(len(rows.labels))
+    for own, adjustment in chosen.parts:
+        energies[own] = unknown_scores.energies(rows.subset(own).adjusted(adjustment))
     return HeldOut(
         source=source,
         counts=np.bincount(rows.labels, minlength=len(rows.groups)).tolist(),
-        confidences=_sorted(np.exp(log_probabilities.max(axis=1)), rows.groups[predicted]),
-        true_probabilities=_sorted(np.exp(true), rows.groups[rows.labels]),
+        confidences=_sorted(np.minimum(np.exp(log_probabilities.max(axis=1)), 1), groups),
+        true_probabilities=_sorted(np.minimum(np.exp(true), 1), rows.groups[rows.labels]),
+        energies=_sorted(energies, groups),
     )
 
 
-def _sorted(probabilities: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> list[list[float]]:
-    """Sorts the probabilities of each group; rounding does not take them above 1."""
-    return [np.sort(np.minimum(probabilities[groups == group], 1)).tolist() for group in range(3)]
+def _sorted(scores: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> list[list[float]]:
+    """Sorts the scores of each group."""
+    return [np.sort(scores[groups == group]).tolist() for group in range(3)]
 
 
 def _steps(chosen: Chosen) -> list[Tried]:

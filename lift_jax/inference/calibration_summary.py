@@ -30,7 +30,9 @@ def describe(made: Calibration) -> str:
         measured.append([f"{name}: mean class accuracy, %", *(_shown(each, 1) for each in values.accuracy)])
         measured.append([f"{name}: calibration error, %", *(_shown(each, 1) for each in values.calibration_error)])
         measured.append([f"{name}: negative log-likelihood", *(_shown(each, 3) for each in values.likelihood)])
-    return "\n\n".join([_images(made), aligned([header, *tried]), aligned(measured), *_shared(made)])
+    return "\n\n".join(
+        [_images(made), aligned([header, *tried]), aligned(measured), *_shared(made), *_separation(made)]
+    )
 
 
 def _images(made: Calibration) -> str:
@@ -54,6 +56,18 @@ def _shared(made: Calibration) -> list[str]:
         names = " and ".join(GROUP_NAMES[group] for group in made.shared)
         lines.append(f"Fewer than {LEAST} images are taken for {names}: the temperature there is that of all images.")
     return lines
+
+
+def _separation(made: Calibration) -> list[str]:
+    """Says what tells unknown images, and how well."""
+    if made.separation is None:
+        return []
+    found = {name: f"{value:.3f}" for name, value in made.separation.items()}
+    name = {"energy": "energy", "probability": "highest probability"}[made.unknown_score]
+    return [
+        f"Unknown images are told by the {name}: with classes left out of the known ones, the area under the ROC curve "
+        f"is {found.get('energy', '-')} for the energy and {found.get('probability', '-')} for the probability."
+    ]
 
 
 def _value(step: Tried) -> str:

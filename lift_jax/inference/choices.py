@@ -63,9 +63,13 @@ class Rows:
         logits = self.logits.astype(np.float64)
         return adjustment.summed(logits, self.zero_shot, self.log_prior, self.gaussians)
 
+    def adjusted(self, adjustment: Adjustment) -> Float[np.ndarray, "n classes"]:
+        """Gives the adjusted logits, float64."""
+        return adjustment.divided(self.summed(adjustment), self.groups)
+
     def log_probabilities(self, adjustment: Adjustment) -> Float[np.ndarray, "n classes"]:
         """Gives the logarithms of the adjusted probabilities, float64."""
-        return log_softmax(adjustment.divided(self.summed(adjustment), self.groups))
+        return log_softmax(self.adjusted(adjustment))
 
 
 def log_softmax(rows: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:

@@ -57,6 +57,7 @@ class Chosen(NamedTuple):
         steps: what was tried, in this order.
         before: the logarithms of the probabilities without an adjustment, float64.
         after: with the adjustment that the other folds have chosen.
+        parts: the images of each fold, and that adjustment.
     """
 
     adjustment: Adjustment
@@ -64,6 +65,7 @@ class Chosen(NamedTuple):
     steps: list[Step]
     before: Float[np.ndarray, "n classes"]
     after: Float[np.ndarray, "n classes"]
+    parts: list[tuple[Int[np.ndarray, " own"], Adjustment]]
 
 
 def choose(rows: Rows, seed: int = 0) -> Chosen:
@@ -92,9 +94,11 @@ def choose(rows: Rows, seed: int = 0) -> Chosen:
         if kept:
             whole, by_fold = fitted, tried
     after = np.empty(rows.logits.shape)
-    for (_, own), adjustment in zip(parts, by_fold, strict=True):
+    chosen = [(own, adjustment) for (_, own), adjustment in zip(parts, by_fold, strict=True)]
+    for own, adjustment in chosen:
         after[own] = rows.subset(own).log_probabilities(adjustment)
-    return Chosen(whole, scarce(predicted_groups(rows, whole)), steps, rows.log_probabilities(Adjustment()), after)
+    shared, before = scarce(predicted_groups(rows, whole)), rows.log_probabilities(Adjustment())
+    return Chosen(whole, shared, steps, before, after, chosen)
 
 
 def estimates(

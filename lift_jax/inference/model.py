@@ -160,6 +160,21 @@ class Model:
         is_estimated = isinstance(prior, str) and prior == "estimate"
         return self._with_estimated_prior(batches, logs) if is_estimated else batches
 
+    def scored(
+        self, loader: TestLoader, logs: Logs, desc: str = "prediction"
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"], Float[np.ndarray, " n"]]]:
+        """Yields indices, probabilities and energies batch by batch, of the answers without another prior.
+
+        The energy is the logarithm of the sum of the exponentials of the adjusted logits.
+
+        Args:
+            loader: see `loader`.
+            logs: for the progress bar.
+            desc: what the bar is called.
+        """
+        for index, rows in self._probabilities(None, None, with_energy=True)(loader, logs, desc):
+            yield index, rows[:, :-1], rows[:, -1]
+
     def _with_estimated_prior(
         self, batches: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]], logs: Logs
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
@@ -303,18 +318,19 @@ class Model:
     def _compiled(self) -> dict[Any, Rows]:
         return {}
 
-    def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None) -> Rows:
+    def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None, with_energy: bool = False) -> Rows:
         """Gives the predictor of probabilities for a prior and the possible classes, compiled once for both."""
         shift = self._shift("uniform" if prior is None else prior, only)
-        key = prior is None, None if shift is None else shift.tobytes()
+        key = prior is None, None if shift is None else shift.tobytes(), with_energy
+        output = _with_energy if with_energy else jax.nn.softmax
         if key not in self._compiled:
             if self.calibration is None or self.calibration.adjustment == Adjustment():
                 self._compiled[key] = self._predictor(
-                    [self.classified], lambda logits: jax.nn.softmax(logits if shift is None else logits + shift)
+                    [self.classified], lambda logits: output(logits if shift is None else logits + shift)
                 )
             else:
                 classifiers, adjusted = self.calibrated_logits(self.calibration, shift, keep_tau=prior is None)
-                self._compiled[key] = self._predictor(classifiers, lambda *logits: jax.nn.softmax(adjusted(*logits)))
+                self._compiled[key] = self._predictor(classifiers, lambda *logits: output(adjusted(*logits)))
         return self._compiled[key]
 
     def calibrated_logits(
@@ -368,6 +384,12 @@ class Model:
     def _predictor(self, classifiers: Sequence[Classified], output: Callable[..., Array]) -> Rows:
         predictor = Predictor([each.classifier for each in classifiers], self.network.input, output)
         return functools.partial(predictor, [each.params for each in classifiers])
+
+
+def _with_energy(logits: Array) -> Array:
+    """Gives the probabilities, and beside them the energy."""
+    energy = jax.scipy.special.logsumexp(logits, axis=-1, keepdims=True)
+    return jnp.concatenate([jax.nn.softmax(logits), energy], axis=-1)
 
 
 def assemble(
