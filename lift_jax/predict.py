@@ -108,9 +108,9 @@ def stream_files(
         decide = answers.answers(
             model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
         )
-        for indices, *rows in decide.rows(model, loader, logs, prior=prior, only=only):
+        for indices, probabilities, energies in decide.rows(model, loader, logs, prior=prior, only=only):
             places = indices.tolist()
-            best |= zip(places, decide([paths[int(place)] for place in places], *rows), strict=True)
+            best |= zip(places, decide([paths[int(place)] for place in places], probabilities, energies), strict=True)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1
