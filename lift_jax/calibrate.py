@@ -2,8 +2,9 @@ r"""Calibrates a trained run by labelled images that it was not trained on.
 
     python -m lift_jax.calibrate --workdir RUN [--images FOLDER|LIST|CSV]
 
-chooses how strongly the zero-shot classifier is mixed in, the strength of the prior, and the temperature; keeps of
-these what gains more than its standard error on images that chose nothing; and writes RUN/calibration.json, by which
+chooses how strongly the zero-shot classifier is mixed in, without the prior of its pre-training, and Gaussians of the
+training images' features; the strength of the training prior; and the temperature. It keeps of these what gains more
+than its standard error on images that chose nothing, and writes RUN/calibration.json, by which
 `python -m lift_jax.predict` and `lift_jax.load` answer from then on (--raw leaves it out).
 
 The images are those that config.validation has held out. --images names others: a folder with a folder for each class,
@@ -27,6 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", metavar="PATH", help="labelled images: a folder for each class, a list or a CSV file"
     )
+    parser.add_argument(
+        "--gaussians",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether Gaussians are tried, which takes the features of all training images (default: yes)",
+    )
     parser.add_argument("--checkpoint", metavar="DIR", help="a checkpoint's folder instead of the newest of the run")
     parser.add_argument("--backbone", metavar="NAME", help="where the backbone is now, if it has moved")
     given = parser.parse_args(arguments)
@@ -38,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         processes.start()
         calibrated = calibrating.calibrate(
-            given.workdir, given.images, checkpoint=given.checkpoint, backbone=given.backbone
+            given.workdir, given.images, gaussians=given.gaussians, checkpoint=given.checkpoint, backbone=given.backbone
         )
         print(f"{calibration_summary.describe(calibrated.calibration)}\n\n{calibrated.file}")
 

@@ -108,9 +108,9 @@ def stream_files(
         decide = answers.answers(
             model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
         )
-        for indices, probabilities in model.stream(loader, logs, prior=prior, only=only):
+        for indices, probabilities, energies in decide.rows(model, loader, logs, prior=prior, only=only):
             places = indices.tolist()
-            best |= zip(places, decide([paths[int(place)] for place in places], probabilities), strict=True)
+            best |= zip(places, decide([paths[int(place)] for place in places], probabilities, energies), strict=True)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1
@@ -171,9 +171,9 @@ def _add_decisions(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rollup",
-        metavar="FILE",
-        help="lines of class, genus, family (or other ranks, named in the first line); adds the most specific rank "
-        "that is sure enough",
+        metavar="TAXONOMY",
+        help="lines of class, genus, family (or other ranks, named in the first line), or inaturalist for the taxonomy "
+        "that the run's data have; adds the most specific rank that is sure enough",
     )
     parser.add_argument(
         "--threshold", type=float, metavar="P", help=f"the probability of a rank that is sure (default {THRESHOLD})"
@@ -213,7 +213,7 @@ def _run(given: argparse.Namespace) -> int:
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
     predict = functools.partial(
         stream_files, model, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
-        **_decision(given, model.class_names), **_thresholds(given, model),
+        **_decision(given, model), **_thresholds(given, model),
     )  # fmt: skip
     if given.parts is not None:
         return int(part_arguments.write(given, model, paths, lambda some: _warned(predict(some))) == 0)
@@ -254,16 +254,25 @@ def _check_thresholds(given: argparse.Namespace) -> None:
         )
 
 
-def _decision(given: argparse.Namespace, class_names: Sequence[str]) -> dict[str, Any]:
+def _decision(given: argparse.Namespace, model: "Model") -> dict[str, Any]:
     """Reads the tables of a decision: the arguments of `stream_files` that they give."""
     from lift_jax.inference import decision_files as files
 
+    class_names = model.class_names
     only = None if given.only is None else files.read_only(given.only, class_names)
     prior = given.prior if given.prior in (None, *PRIORS) else files.read_prior(given.prior, class_names, only)
     costs = None if given.costs is None else files.read_costs(given.costs, class_names)
+    return {"only": only, "prior": prior, "costs": costs, "rollup": _rollup(given, model)}
+
+
+def _rollup(given: argparse.Namespace, model: "Model") -> "Rollup | None":
+    """Gives the taxonomy: that of a file, or that of the run's data."""
+    from lift_jax.inference import decision_files, taxonomies
+
     threshold = THRESHOLD if given.threshold is None else given.threshold
-    rollup = None if given.rollup is None else files.read_rollup(given.rollup, class_names, threshold)
-    return {"only": only, "prior": prior, "costs": costs, "rollup": rollup}
+    if given.rollup == taxonomies.INATURALIST:
+        return taxonomies.of_run(model.config, model.class_names, threshold)
+    return None if given.rollup is None else decision_files.read_rollup(given.rollup, model.class_names, threshold)
 
 
 def _thresholds(given: argparse.Namespace, model: "Model") -> dict[str, Any]:

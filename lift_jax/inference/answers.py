@@ -1,16 +1,22 @@
 """From the probabilities of images to what a person is told of them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from lift_jax.data import TestLoader
 from lift_jax.data.named_classes import SomeClasses
+from lift_jax.errors import UserError
 from lift_jax.inference.conformal import Thresholds
 from lift_jax.inference.deciding import Rollup, cheapest
 from lift_jax.inference.model import AnyPrior, Model
 from lift_jax.inference.predictions import Answer, Prediction
+from lift_jax.workdir.logs import Logs
+
+ScoredRows = tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"], Float[np.ndarray, " n"] | None]
+"""Indices of images, their probabilities, and their energies where these are asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +39,39 @@ class Answers:
     unknown: Thresholds | None = None
     sets: Thresholds | None = None
 
-    def __call__(self, paths: Sequence[str], probabilities: Float[np.ndarray, "n classes"]) -> list[Prediction]:
+    def rows(
+        self, model: Model, loader: TestLoader, logs: Logs, *, prior: AnyPrior | None = None,
+        only: SomeClasses | None = None,
+    ) -> Iterator[ScoredRows]:  # fmt: skip
+        """Yields indices, probabilities, and where unknown images are told by them energies, batch by batch.
+
+        Args:
+            model, loader, logs, prior, only: see `lift_jax.inference.model.Model.stream`.
+
+        Raises:
+            UserError: if the energies are those of other answers than the calibrated ones.
+        """
+        if self.unknown is not None and self.unknown.score == "energy":
+            if prior is not None or only is not None:
+                raise UserError(
+                    "Unknown images of this run are told by the energy of the calibrated answers; leave `prior` and "
+                    "`only` out, or `unknown`."
+                )
+            yield from model.scored(loader, logs)
+        else:
+            for index, probabilities in model.stream(loader, logs, prior=prior, only=only):
+                yield index, probabilities, None
+
+    def __call__(
+        self, paths: Sequence[str], probabilities: Float[np.ndarray, "n classes"],
+        energies: Float[np.ndarray, " n"] | None = None,
+    ) -> list[Prediction]:  # fmt: skip
         """Gives the prediction of each image.
 
         Args:
             paths: what the images are called.
             probabilities: their probabilities of the classes, a row for each.
+            energies: see `rows`.
         """
         # A stable order, so that of equal probabilities the first class stands first, as in the evaluation.
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top_k]
@@ -46,7 +79,7 @@ class Answers:
         nothing = [None] * len(rows)
         answers = nothing if self.costs is None else _cheapest(probabilities, self.costs, self.possible)
         rolled = nothing if self.rollup is None else self.rollup(probabilities)
-        strange = nothing if self.unknown is None else self.unknown.unknown(probabilities).tolist()
+        strange = nothing if self.unknown is None else self.unknown.unknown(probabilities, energies).tolist()
         members = nothing if self.sets is None else _members(probabilities, self.sets)
         ranked = zip(paths, order.tolist(), rows.tolist(), strict=True)
         decided = zip(answers, rolled, strange, members, strict=True)

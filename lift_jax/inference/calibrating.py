@@ -9,16 +9,25 @@ from etils import epath
 from jaxtyping import Float, Int
 
 from lift_jax import data
-from lift_jax.data import Dataset
+from lift_jax.data import Dataset, RunData
 from lift_jax.data.hub_datasets import located
 from lift_jax.errors import UserError
 from lift_jax.evaluation.estimates import class_weights
 from lift_jax.files import check_file, place, writing
-from lift_jax.inference import calibration, cross_fitting, labelled_images
+from lift_jax.inference import (
+    calibration,
+    cross_fitting,
+    gaussian_file,
+    held_out_logits,
+    labelled_images,
+    unknown_scores,
+)  # fmt: skip
 from lift_jax.inference.calibration import Calibration, Estimated, HeldOut, Measures, Tried
 from lift_jax.inference.cross_fitting import FOLDS, LEAST, Chosen, Rows
+from lift_jax.inference.frozen_classifiers import GaussianArrays
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
+from lift_jax.weights.backbone import content_hash
 from lift_jax.workdir import config_file, record
 from lift_jax.workdir.logs import Logs
 
@@ -37,6 +46,7 @@ def calibrate(
     workdir: epath.PathLike,
     images: str | None = None,
     *,
+    gaussians: bool = True,
     checkpoint: str | None = None,
     backbone: str | None = None,
 ) -> Calibrated:
@@ -46,6 +56,7 @@ def calibrate(
         workdir: the run's folder.
         images: a folder, list or table of labelled images (see `lift_jax.inference.labelled_images`); None takes those
             that the run has held out of its training images by `config.validation`.
+        gaussians: whether Gaussians of the training images are tried, which takes the features of all of these.
         checkpoint, backbone: see `lift_jax.inference.load.load`.
 
     Raises:
@@ -56,49 +67,74 @@ def calibrate(
     if folder.suffix == ".safetensors":
         raise UserError(f"--workdir is {folder}, an exported file; name the folder of the run, and export it again.")
     known = record.read(folder)
-    held_out = _held_out(config_file.read(folder), tuple(known.class_names), images, folder)
+    config = config_file.read(folder)
+    held_out, train = _data(config, tuple(known.class_names), images, gaussians, folder)
     _check_number(len(held_out), held_out)
     check_file(folder / calibration.FILE, _REMEDY)
     model = load(folder, checkpoint=checkpoint, backbone=backbone, raw=True)
     with Logs(None, to_stderr=True) as logs:
-        rows = _rows(model, held_out, np.asarray(known.class_groups), logs)
-    _check_number(len(rows.labels), held_out)
+        fitted = None if train is None else held_out_logits.fit_gaussians(model, train, logs)
+        rows = _rows(model, held_out, fitted, np.asarray(known.class_groups), logs)
     _check_groups(rows, held_out, model.config.data.group_column)
     chosen = cross_fitting.choose(rows, model.config.seed)
+    mixed_in = fitted if chosen.adjustment.gaussians else None
     made = Calibration(
         owner=calibration.owner(model.config, model.network, model.backbone),
-        held_out=_described(held_out.name, chosen.after, rows),
+        held_out=_described(held_out.name, chosen, rows),
         class_groups=known.class_groups,
         adjustment=chosen.adjustment,
         shared=chosen.shared,
         steps=_steps(chosen),
         before=_measures(chosen.before, rows),
         after=_measures(chosen.after, rows),
+        gaussians=None if mixed_in is None else content_hash(mixed_in),
+        separation=unknown_scores.separation(rows, chosen.parts, model.config.seed),
     )
     with writing(folder / calibration.FILE, _REMEDY):
-        return Calibrated(made, calibration.write(folder, made))
+        if mixed_in is not None:
+            gaussian_file.write(folder, mixed_in)
+        file = calibration.write(folder, made)
+        gaussian_file.remove_others(folder, made)
+    return Calibrated(made, file)
 
 
-def _held_out(
-    config: ml_collections.FrozenConfigDict, class_names: tuple[str, ...], images: str | None, folder: epath.Path
-) -> Dataset:
-    """Finds the images that the calibration is chosen by."""
-    if images is not None:
-        return labelled_images.read(images, class_names, located(config.data.root, "config.data.root"))
-    if not config.validation:
-        raise UserError(
-            f"The run {folder} held out no images to calibrate by (config.validation is empty); name labelled images "
-            "that it was not trained on with --images: a folder with a folder for each class, or a list or table of "
-            "paths and labels."
-        )
-    held_out = data.load_run_data(config).validation
-    assert held_out is not None
-    if held_out.class_names != class_names:
+def _data(
+    config: ml_collections.FrozenConfigDict, class_names: tuple[str, ...], images: str | None, train: bool,
+    folder: epath.Path,
+) -> tuple[Dataset, Dataset | None]:  # fmt: skip
+    """Finds the images that the calibration is chosen by, and the training images, if `train` asks for them.
+
+    Where the held-out images are named, the data set of the run need not be there; it is told if that is so.
+    """
+    if images is None:
+        if not config.validation:
+            raise UserError(
+                f"The run {folder} held out no images to calibrate by (config.validation is empty); name labelled "
+                "images that it was not trained on with --images: a folder with a folder for each class, or a list or "
+                "table of paths and labels."
+            )
+        own = _run_data(config, class_names, folder)
+        assert own.validation is not None
+        return own.validation, own.train if train else None
+    held_out = labelled_images.read(images, class_names, located(config.data.root, "config.data.root"))
+    if not train:
+        return held_out, None
+    try:
+        return held_out, _run_data(config, class_names, folder).train
+    except UserError as error:
+        _LOGGER.warning("Gaussians of the training images are not tried: %s", error)
+        return held_out, None
+
+
+def _run_data(config: ml_collections.FrozenConfigDict, class_names: tuple[str, ...], folder: epath.Path) -> RunData:
+    """Loads the data set of the run."""
+    own = data.load_run_data(config)
+    if own.train.class_names != class_names:
         raise UserError(
             f"The data set of config.data has other classes than the run {folder}; restore the one that it was "
             "trained on, or name labelled images with --images."
         )
-    return held_out
+    return own
 
 
 def _check_number(count: int, held_out: Dataset) -> None:
@@ -124,42 +160,49 @@ def _check_groups(rows: Rows, held_out: Dataset, column: str) -> None:
         )
 
 
-def _rows(model: Model, dataset: Dataset, groups: Int[np.ndarray, " classes"], logs: Logs) -> Rows:
+def _rows(
+    model: Model, dataset: Dataset, gaussians: GaussianArrays | None, groups: Int[np.ndarray, " classes"], logs: Logs
+) -> Rows:
     """Computes the logits of the images, of those that can be read."""
-    loader = model.loader(dataset)
-    batches = list(model.logits(loader, logs, "held-out images"))
-    for problem in loader.problems.values():
-        _LOGGER.warning("%s It is left out.", problem)
-    if not batches:
-        _check_number(0, dataset)
-    index, logits = (np.concatenate(column) for column in zip(*batches, strict=True))
-    if not np.isfinite(logits).all():
+    found = held_out_logits.compute(model, dataset, gaussians, logs)
+    _check_number(len(found.index), dataset)
+    if not all(each is None or np.isfinite(each).all() for each in found[1:]):
         raise UserError(
             f"The run gives logits that are not finite for images of {dataset.name}; train it again with a smaller "
             "config.lr, or with config.dtype=float32."
         )
     to_uniform = model.log_prior_shift("uniform")
-    own = logits[:, 0] if to_uniform is None else logits[:, 0] + to_uniform
-    zero_shot = logits[:, 1] if logits.shape[1] > 1 else None
-    together = None if dataset.image_groups is None else dataset.image_groups[index]
-    return Rows(own, zero_shot, dataset.labels[index].astype(np.int64), model.log_prior, groups, together)
-
-
-def _described(source: str, log_probabilities: Float[np.ndarray, "n classes"], rows: Rows) -> HeldOut:
-    """Writes down the held-out images, with the probabilities that thresholds are made of."""
-    predicted = log_probabilities.argmax(axis=1)
-    true = np.take_along_axis(log_probabilities, rows.labels[:, None], axis=1)[:, 0]
-    return HeldOut(
-        source=source,
-        counts=np.bincount(rows.labels, minlength=len(rows.groups)).tolist(),
-        confidences=_sorted(np.exp(log_probabilities.max(axis=1)), rows.groups[predicted]),
-        true_probabilities=_sorted(np.exp(true), rows.groups[rows.labels]),
+    return Rows(
+        logits=found.run if to_uniform is None else found.run + to_uniform,
+        zero_shot=found.zero_shot,
+        labels=dataset.labels[found.index].astype(np.int64),
+        log_prior=model.log_prior,
+        groups=groups,
+        image_groups=None if dataset.image_groups is None else dataset.image_groups[found.index],
+        gaussians=found.gaussians,
     )
 
 
-def _sorted(probabilities: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> list[list[float]]:
-    """Sorts the probabilities of each group; rounding does not take them above 1."""
-    return [np.sort(np.minimum(probabilities[groups == group], 1)).tolist() for group in range(3)]
+def _described(source: str, chosen: Chosen, rows: Rows) -> HeldOut:
+    """Writes down the held-out images, with the probabilities and energies that thresholds are made of."""
+    log_probabilities = chosen.after
+    groups = rows.groups[log_probabilities.argmax(axis=1)]
+    true = np.take_along_axis(log_probabilities, rows.labels[:, None], axis=1)[:, 0]
+    energies = np.empty(len(rows.labels))
+    for own, adjustment in chosen.parts:
+        energies[own] = unknown_scores.energies(rows.subset(own).adjusted(adjustment))
+    return HeldOut(
+        source=source,
+        counts=np.bincount(rows.labels, minlength=len(rows.groups)).tolist(),
+        confidences=_sorted(np.minimum(np.exp(log_probabilities.max(axis=1)), 1), groups),
+        true_probabilities=_sorted(np.minimum(np.exp(true), 1), rows.groups[rows.labels]),
+        energies=_sorted(energies, groups),
+    )
+
+
+def _sorted(scores: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> list[list[float]]:
+    """Sorts the scores of each group."""
+    return [np.sort(scores[groups == group]).tolist() for group in range(3)]
 
 
 def _steps(chosen: Chosen) -> list[Tried]:

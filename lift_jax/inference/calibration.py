@@ -20,6 +20,7 @@ from lift_jax.files import write_json
 from lift_jax.inference import conformal
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.conformal import Thresholds
+from lift_jax.inference.unknown_scores import Score
 from lift_jax.models.partition import merge
 from lift_jax.weights import Backbone
 from lift_jax.weights.backbone import content_hash
@@ -33,6 +34,7 @@ REMEDY = (
 
 Group = Annotated[int, pydantic.Field(ge=0, le=2)]
 Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
+Energies = Annotated[list[list[float]], pydantic.Field(min_length=3, max_length=3)]
 ByGroup = Annotated[list[list[Probability]], pydantic.Field(min_length=3, max_length=3)]
 
 
@@ -65,7 +67,7 @@ class Tried(pydantic.BaseModel):
     """What was tried (see `lift_jax.inference.cross_fitting.Step`); the gains are for all classes, then by group."""
 
     model_config = schema.STRICT
-    name: Literal["mix", "tau", "temperatures"]
+    name: Literal["mix", "pretraining_prior", "gaussians", "tau", "temperatures"]
     tried: Adjustment
     gains: Annotated[list[Estimated], pydantic.Field(min_length=4, max_length=4)]
     kept: bool
@@ -97,6 +99,8 @@ class HeldOut(pydantic.BaseModel):
         counts: how many there are of each class.
         confidences: the calibrated probability of the class that each is taken for, by the group of that class.
         true_probabilities: the calibrated probability of its true class, by the group of that class.
+        energies: the energy of each (see `lift_jax.inference.unknown_scores`), by the group of the class that it is
+            taken for; None in files of older versions.
     """
 
     model_config = schema.STRICT
@@ -104,6 +108,7 @@ class HeldOut(pydantic.BaseModel):
     counts: list[Annotated[int, pydantic.Field(ge=0)]]
     confidences: ByGroup
     true_probabilities: ByGroup
+    energies: Energies | None = None
 
 
 class Calibration(pydantic.BaseModel):
@@ -117,6 +122,9 @@ class Calibration(pydantic.BaseModel):
         shared: the groups whose temperature is that of all images, since few images are taken for them.
         steps: what was tried.
         before, after: how good the answers were without it, and with it on images that chose nothing.
+        gaussians: the hash of the Gaussians that are mixed in (see `lift_jax.inference.gaussian_file`); None for none.
+        separation: how well the scores tell images of unknown classes (see
+            `lift_jax.inference.unknown_scores.separation`); None where it was not measured.
     """
 
     model_config = schema.STRICT
@@ -129,13 +137,26 @@ class Calibration(pydantic.BaseModel):
     steps: list[Tried]
     before: Measures
     after: Measures
+    gaussians: Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")] | None = None
+    separation: dict[Score, Probability] | None = None
 
     @pydantic.model_validator(mode="after")
     def _has_one_entry_for_each_class(self) -> "Calibration":
         names = len(self.owner.class_names)
-        for key, values in ("class_groups", self.class_groups), ("held_out.counts", self.held_out.counts):
-            if len(values) != names:
+        by_class = {
+            "class_groups": self.class_groups,
+            "held_out.counts": self.held_out.counts,
+            "adjustment.pretraining_prior": self.adjustment.pretraining_prior,
+        }
+        for key, values in by_class.items():
+            if values is not None and len(values) != names:
                 raise ValueError(f"its {key} has {len(values)} entries for {names} class_names")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _names_the_gaussians_that_it_mixes_in(self) -> "Calibration":
+        if self.adjustment.gaussians and self.gaussians is None:
+            raise ValueError("its adjustment.gaussians is above 0, but it names no gaussians")
         return self
 
     @property
@@ -143,14 +164,27 @@ class Calibration(pydantic.BaseModel):
         """The group of each class."""
         return np.asarray(self.class_groups)
 
+    @property
+    def unknown_score(self) -> Score:
+        """The score that tells unknown images better."""
+        found = self.separation
+        if found is None or self.held_out.energies is None or found.get("energy", 0) <= found.get("probability", 1):
+            return "probability"
+        return "energy"
+
     def unknown(self, share: float) -> Thresholds:
         """Gives the thresholds below which at most a share of images of the known classes is called unknown.
+
+        They are those of the score that tells unknown images better.
 
         Raises:
             UserError: if the share is not between 0 and 1, or there were too few held-out images for it.
         """
         _check_share(share, "--unknown", "the share of known images that may be called unknown, such as 0.05")
-        return conformal.thresholds(self.held_out.confidences, self.groups, share, f"--unknown is {share}")
+        score = self.unknown_score
+        scores = self.held_out.energies if score == "energy" else self.held_out.confidences
+        assert scores is not None
+        return conformal.thresholds(scores, self.groups, share, f"--unknown is {share}", score)
 
     def sets(self, coverage: float) -> Thresholds:
         """Gives the thresholds of sets of classes that hold the true one with a probability of at least `coverage`.

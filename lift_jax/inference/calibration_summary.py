@@ -10,6 +10,8 @@ GROUP_NAMES = ("many", "medium", "few")
 
 _NAMES = {
     "mix": "mix with zero-shot: accuracy",
+    "pretraining_prior": "zero-shot without its prior: accuracy",
+    "gaussians": "mix with Gaussians: accuracy",
     "tau": "strength of the prior: accuracy",
     "temperatures": "temperature: log-likelihood",
 }
@@ -28,7 +30,9 @@ def describe(made: Calibration) -> str:
         measured.append([f"{name}: mean class accuracy, %", *(_shown(each, 1) for each in values.accuracy)])
         measured.append([f"{name}: calibration error, %", *(_shown(each, 1) for each in values.calibration_error)])
         measured.append([f"{name}: negative log-likelihood", *(_shown(each, 3) for each in values.likelihood)])
-    return "\n\n".join([_images(made), aligned([header, *tried]), aligned(measured), *_shared(made)])
+    return "\n\n".join(
+        [_images(made), aligned([header, *tried]), aligned(measured), *_shared(made), *_separation(made)]
+    )
 
 
 def _images(made: Calibration) -> str:
@@ -43,8 +47,10 @@ def _shared(made: Calibration) -> list[str]:
     """Says for which groups there were too few images."""
     lines = []
     if scarce := [name for name, each in zip(GROUP_NAMES, made.after.accuracy[1:], strict=True) if each is None]:
+        has_prior = any(step.name == "pretraining_prior" for step in made.steps)
+        shares = ", and their classes have one share of the pre-training prior in common" if has_prior else ""
         lines.append(
-            f"Fewer than {LEAST} images are of {' and '.join(scarce)}: what this does to them is not measured."
+            f"Fewer than {LEAST} images are of {' and '.join(scarce)}: what this does to them is not measured{shares}."
         )
     if made.shared:
         names = " and ".join(GROUP_NAMES[group] for group in made.shared)
@@ -52,10 +58,26 @@ def _shared(made: Calibration) -> list[str]:
     return lines
 
 
+def _separation(made: Calibration) -> list[str]:
+    """Says what tells unknown images, and how well."""
+    if made.separation is None:
+        return []
+    found = {name: f"{value:.3f}" for name, value in made.separation.items()}
+    name = {"energy": "energy", "probability": "highest probability"}[made.unknown_score]
+    return [
+        f"Unknown images are told by the {name}: with classes left out of the known ones, the area under the ROC curve "
+        f"is {found.get('energy', '-')} for the energy and {found.get('probability', '-')} for the probability."
+    ]
+
+
 def _value(step: Tried) -> str:
-    if step.name != "temperatures":
-        return f"{getattr(step.tried, step.name):g}"
-    return "/".join(f"{each:.2f}" for each in step.tried.temperatures)
+    if step.name == "temperatures":
+        return "/".join(f"{each:.2f}" for each in step.tried.temperatures)
+    if step.name == "pretraining_prior" and step.tried.pretraining_prior is None:
+        return "none"
+    if step.name in ("mix", "pretraining_prior"):
+        return f"mix {step.tried.mix:g}" if step.tried.run else "zero-shot alone"
+    return f"{getattr(step.tried, step.name):g}"
 
 
 def _gain(name: str, gain: Estimated) -> str:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from lift_jax.classifier.network import Network
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
-from lift_jax.inference import calibration
+from lift_jax.inference import calibration, gaussian_file
 from lift_jax.inference.model import Model, assemble
 from lift_jax.models.partition import merge
 from lift_jax.weights import Backbone, safetensors_files
@@ -23,6 +23,9 @@ from lift_jax.workdir import config_file, record, schema
 FILE = "run.safetensors"
 _FORMAT = "lift_jax run 1"
 _REMEDY = "export the run again"
+_GAUSSIANS = "calibration/"
+"""How the names of the arrays of a calibration's Gaussians begin."""
+
 _JSON = ("config", "class_names", "run", "calibration")
 """The keys of the header whose values are JSON."""
 
@@ -53,6 +56,7 @@ def write(model: Model, folder: Path) -> Path:
         header["run"] = json.dumps(record.content(model.record))
     if model.calibration is not None:
         header["calibration"] = model.calibration.model_dump_json()
+        arrays |= {f"{_GAUSSIANS}{name}": array for name, array in (model.gaussians or {}).items()}
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(folder / FILE) as part:
         safetensors_files.write(Path(part), contiguous, header)
@@ -84,7 +88,9 @@ def load(file: Path, backbone: str | None = None, raw: bool = False) -> Model:
     if raw or header.calibration is None:
         return model
     own = calibration.owner(model.config, model.network, model.backbone)
-    return dataclasses.replace(model, calibration=calibration.parse(header.calibration, file, own))
+    found = calibration.parse(header.calibration, file, own)
+    named = {n.removeprefix(_GAUSSIANS): array for n, array in arrays.items() if n.startswith(_GAUSSIANS)}
+    return dataclasses.replace(model, calibration=found, gaussians=gaussian_file.check(named, found, file))
 
 
 def _read(file: Path) -> tuple[_Header, dict[str, np.ndarray]]:

@@ -11,7 +11,7 @@ from lift_jax.classifier.network import Network
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
-from lift_jax.inference import calibration, compact, hub
+from lift_jax.inference import calibration, compact, gaussian_file, hub
 from lift_jax.inference.model import Model, assemble
 from lift_jax.training.trained import restored
 from lift_jax.weights import Backbone, reference
@@ -64,13 +64,18 @@ def load(
 
     with config_file.named(folder / config_file.FILE):
         model = assemble(config, names, known, trained, backbone)
-    return model if raw or not (folder / calibration.FILE).is_file() else _calibrated(model, folder)
+    return model if raw or not (folder / calibration.FILE).is_file() else with_calibration(model, folder)
 
 
-def _calibrated(model: Model, folder: epath.Path) -> Model:
-    """Adds to a model the calibration in its run's folder, which needs the record of the run."""
+def with_calibration(model: Model, folder: epath.PathLike) -> Model:
+    """Adds to a model the calibration in its run's folder, which needs the record of the run.
+
+    Raises:
+        UserError: if there is none, or it is damaged or that of something else.
+    """
     found = calibration.read(folder, calibration.owner(model.config, model.network, model.backbone))
-    return dataclasses.replace(model, record=model.record or record.read(folder), calibration=found)
+    known = model.record or record.read(folder)
+    return dataclasses.replace(model, record=known, calibration=found, gaussians=gaussian_file.read(folder, found))
 
 
 def _checkpoint(folder: epath.Path, given: str | os.PathLike[str] | None) -> epath.Path:

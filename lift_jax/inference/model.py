@@ -11,7 +11,7 @@ for row in probabilities:
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,10 @@ from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import Features, extract_features, frozen_features, place_of
 from lift_jax.evaluation.predictor import Predictor
-from lift_jax.inference import deciding
+from lift_jax.inference import deciding, frozen_classifiers
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration import Calibration
-from lift_jax.models.heads import Classifier
+from lift_jax.inference.frozen_classifiers import Classified, FrozenClassifiers, GaussianArrays
 from lift_jax.models.text_head import with_features
 from lift_jax.models.untuned import Untuned
 from lift_jax.training import losses
@@ -50,13 +50,6 @@ Rows = Callable[[TestLoader, Logs, str], Iterator[tuple[Int[np.ndarray, " n"], F
 """Gives indices and rows of a loader's images, with a progress bar."""
 
 
-class Classified(NamedTuple):
-    """A classifier with its parameters on all devices."""
-
-    classifier: Classifier
-    params: dict[str, Any]
-
-
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A run's classifier; `lift_jax.load` makes it.
@@ -68,6 +61,7 @@ class Model:
         backbone: the foundation model.
         record: what else is known of the run, None for a run of a version that did not write it down.
         calibration: how the answers are calibrated, None for those of the run as it is.
+        gaussians: the Gaussians that the calibration mixes in, None if it mixes none in.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -76,6 +70,7 @@ class Model:
     backbone: Backbone
     record: record.Record | None
     calibration: Calibration | None = None
+    gaussians: GaussianArrays | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -164,6 +159,21 @@ class Model:
         batches = self._probabilities(prior, only)(loader, logs, desc)
         is_estimated = isinstance(prior, str) and prior == "estimate"
         return self._with_estimated_prior(batches, logs) if is_estimated else batches
+
+    def scored(
+        self, loader: TestLoader, logs: Logs, desc: str = "prediction"
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"], Float[np.ndarray, " n"]]]:
+        """Yields indices, probabilities and energies batch by batch, of the answers without another prior.
+
+        The energy is the logarithm of the sum of the exponentials of the adjusted logits.
+
+        Args:
+            loader: see `loader`.
+            logs: for the progress bar.
+            desc: what the bar is called.
+        """
+        for index, rows in self._probabilities(None, None, with_energy=True)(loader, logs, desc):
+            yield index, rows[:, :-1], rows[:, -1]
 
     def _with_estimated_prior(
         self, batches: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]], logs: Logs
@@ -277,13 +287,14 @@ class Model:
         return losses.log_prior(self.record.train_counts)
 
     @functools.cached_property
+    def frozen(self) -> FrozenClassifiers:
+        """Makes the classifiers of the backbone as it was."""
+        return frozen_classifiers.make(self.config, self.network, self.backbone)
+
+    @property
     def zero_shot(self) -> Classified | None:
-        """Makes the zero-shot classifier of the backbone; None if the backbone has no text, or the run is one."""
-        if self.backbone.text is None or self.backbone.tokenizer is None or self.network.method.zero_shot:
-            return None
-        method = tuners.resolve("zero_shot", tuners.tuner_defaults())
-        built = networks.build(self.config, method, self.backbone, self.class_names).placed(placement.make_mesh())
-        return Classified(built.classifier, built.params)
+        """The zero-shot classifier of the backbone; None if the backbone has no text, or the run is one."""
+        return self.frozen.zero_shot
 
     def logits(
         self, loader: TestLoader, logs: Logs, desc: str
@@ -307,18 +318,19 @@ class Model:
     def _compiled(self) -> dict[Any, Rows]:
         return {}
 
-    def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None) -> Rows:
+    def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None, with_energy: bool = False) -> Rows:
         """Gives the predictor of probabilities for a prior and the possible classes, compiled once for both."""
         shift = self._shift("uniform" if prior is None else prior, only)
-        key = prior is None, None if shift is None else shift.tobytes()
+        key = prior is None, None if shift is None else shift.tobytes(), with_energy
+        output = _with_energy if with_energy else jax.nn.softmax
         if key not in self._compiled:
             if self.calibration is None or self.calibration.adjustment == Adjustment():
                 self._compiled[key] = self._predictor(
-                    [self.classified], lambda logits: jax.nn.softmax(logits if shift is None else logits + shift)
+                    [self.classified], lambda logits: output(logits if shift is None else logits + shift)
                 )
             else:
                 classifiers, adjusted = self.calibrated_logits(self.calibration, shift, keep_tau=prior is None)
-                self._compiled[key] = self._predictor(classifiers, lambda *logits: jax.nn.softmax(adjusted(*logits)))
+                self._compiled[key] = self._predictor(classifiers, lambda *logits: output(adjusted(*logits)))
         return self._compiled[key]
 
     def calibrated_logits(
@@ -347,24 +359,37 @@ class Model:
         added = (nothing if shift is None else shift) - to_uniform  # by the prior, to calibrated logits
         possible = np.isfinite(added)
 
-        def adjusted(logits: Array, zero_shot: Array | None = None) -> Array:
-            summed = adjustment.summed(logits + to_uniform, zero_shot, self.log_prior)
+        beside = self._beside(adjustment)
+
+        def adjusted(logits: Array, *frozen: Array) -> Array:
+            others = frozen_classifiers.split(frozen[0], len(self.class_names)) if frozen else []
+            zero_shot = others.pop(0) if adjustment.mix else None
+            summed = adjustment.summed(logits + to_uniform, zero_shot, self.log_prior, *others)
             return adjustment.divided(jnp.where(possible, summed, -jnp.inf), calibration.groups) + added
 
-        classifiers = [self.classified]
-        if adjustment.mix:
-            if self.zero_shot is None:
-                raise UserError(
-                    f"The calibration of the run mixes in the zero-shot classifier, but the backbone "
-                    f"{self.backbone.name} is here without its tokenizer.json; add it, or leave the calibration out "
-                    "with --raw."
-                )
-            classifiers.append(self.zero_shot)
-        return classifiers, adjusted
+        return [self.classified, *([] if beside is None else [beside])], adjusted
+
+    def _beside(self, adjustment: Adjustment) -> Classified | None:
+        """Gives the classifier of the backbone as it was whose logits an adjustment mixes in."""
+        if adjustment.mix and self.zero_shot is None:
+            raise UserError(
+                f"The calibration of the run mixes in the zero-shot classifier, but the backbone "
+                f"{self.backbone.name} is here without its tokenizer.json; add it, or leave the calibration out "
+                "with --raw."
+            )
+        if not adjustment.mix and not adjustment.gaussians:
+            return None
+        return self.frozen.classified(self.gaussians if adjustment.gaussians else None, bool(adjustment.mix))
 
     def _predictor(self, classifiers: Sequence[Classified], output: Callable[..., Array]) -> Rows:
         predictor = Predictor([each.classifier for each in classifiers], self.network.input, output)
         return functools.partial(predictor, [each.params for each in classifiers])
+
+
+def _with_energy(logits: Array) -> Array:
+    """Gives the probabilities, and beside them the energy."""
+    energy = jax.scipy.special.logsumexp(logits, axis=-1, keepdims=True)
+    return jnp.concatenate([jax.nn.softmax(logits), energy], axis=-1)
 
 
 def assemble(

@@ -113,6 +113,16 @@ class GaussianHead(Head):
         return product(normalize(x), kernel) + bias
 
 
+class TwoHeads(Head, kw_only=True):
+    """The logits of two heads side by side, of the same features: those of `first`, and then those of `second`."""
+
+    first: Head
+    second: Head
+
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b twice_c"]:
+        return jnp.concatenate([self.first(x), self.second(x)], axis=-1)
+
+
 HEADS: Mapping[str, Callable[..., Head]] = {
     "cosine": CosineHead,
     "linear": LinearHead,

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from etils import epath
 from jaxtyping import Float, Int
 
 from lift_jax import weights
@@ -14,6 +13,7 @@ from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.evaluator import Predictions, ordered_rows
 from lift_jax.inference import calibration, cross_fitting
+from lift_jax.inference.load import with_calibration
 from lift_jax.inference.model import Model
 from lift_jax.models.text_head import with_features
 from lift_jax.run.job import Job
@@ -71,8 +71,8 @@ def _load(job: Job, network: Network, workdir: Path) -> Model:
     """Makes of the network what `lift_jax.load` would make of the run."""
     c = job.config
     backbone = weights.load(c.backbone, c.resolution or None, c.backbone_activation)
-    made = calibration.read(epath.Path(workdir), calibration.owner(c, network, backbone))
-    return Model(c, network, with_features(network.classifier, network.params), backbone, job.record, made)
+    model = Model(c, network, with_features(network.classifier, network.params), backbone, job.record)
+    return with_calibration(model, workdir)
 
 
 def _evaluate(job: Job, model: Model, before: Predictions, logs: Logs) -> Calibrated:

@@ -96,6 +96,12 @@ def adjusted(model: Model, **changes) -> Model:
     return dataclasses.replace(model, calibration=calibration.model_copy(update={"adjustment": Adjustment(**changes)}))
 
 
+def by_probability(model: Model) -> Model:
+    """The model with thresholds of probabilities, whatever tells unknown images better."""
+    assert model.calibration is not None
+    return dataclasses.replace(model, calibration=model.calibration.model_copy(update={"separation": None}))
+
+
 def squares_of(model: Model, images: np.ndarray) -> np.ndarray:
     """The images as an exported graph takes them."""
     (batch,) = model.loader(model.dataset(list(images), "images"), tte=False)
@@ -169,12 +175,15 @@ class TestChoosing:
         content = json.loads((calibrated / calibration.FILE).read_text())
         counts = json.loads((calibrated / "run.json").read_text())["validation_counts"]
         assert content["held_out"]["counts"] == counts
-        assert [step["name"] for step in content["steps"]] == ["mix", "tau", "temperatures"]
+        names = ["mix", "pretraining_prior", "gaussians", "tau", "temperatures"]
+        assert [step["name"] for step in content["steps"]] == names
         assert model.calibration is not None
         kept = {step.name for step in model.calibration.steps if step.kept}
-        neutral = {"mix": 0.0, "tau": 0.0, "temperatures": [1.0, 1.0, 1.0]}
+        neutral = {"mix": 0.0, "pretraining_prior": None, "gaussians": 0.0, "tau": 0.0, "temperatures": [1.0, 1.0, 1.0]}
         for name, value in neutral.items():
-            assert name in kept or getattr(model.calibration.adjustment, name) == value
+            mixes = name == "mix" and "pretraining_prior" in kept
+            assert name in kept or mixes or getattr(model.calibration.adjustment, name) == value
+        assert (model.gaussians is None) == (model.calibration.adjustment.gaussians == 0)
 
     def test_the_command_says_the_same_when_it_is_done_again(self, calibrated, model, tmp_path, capsys):
         workdir = shutil.copytree(calibrated, tmp_path / "run")
@@ -201,7 +210,7 @@ class TestChoosing:
         (tmp_path / "short.txt").write_text("\n".join(lines[:29]))
         made = calibrating.calibrate(tmp_path / "run", str(tmp_path / "list.txt")).calibration
         assert made.held_out.counts == [6] * 10
-        assert [step.name for step in made.steps] == ["tau", "temperatures"]  # it is zero-shot itself
+        assert [step.name for step in made.steps] == ["gaussians", "tau", "temperatures"]  # it is zero-shot
         assert made.after.calibration_error[0] is not None
         assert lift_jax.load(tmp_path / "run").calibration == made
         with pytest.raises(UserError, match=r"short\.txt has 29 images .*at least 30; name more"):
@@ -211,6 +220,7 @@ class TestChoosing:
 
 class TestThresholds:
     def test_they_are_those_of_the_held_out_images(self, model, digits, tmp_path):
+        model = by_probability(model)
         for i in range(4):
             Image.fromarray(digits[i]).save(tmp_path / f"{i}.png")
         files = [str(tmp_path / f"{i}.png") for i in range(4)]
@@ -232,6 +242,29 @@ class TestThresholds:
             assert prediction.members is not None
             assert set(prediction.members) == set(np.flatnonzero(row >= 0.05).tolist()) | {int(row.argmax())}
             assert prediction.members[0] == row.argmax()
+
+    def test_by_the_energy_where_it_tells_more(self, model, digits, tmp_path):
+        made = model.calibration
+        assert set(made.separation) == {"probability", "energy"}
+        assert [len(own) for own in made.held_out.energies] == [len(own) for own in made.held_out.confidences]
+        loader = model.loader(model.dataset(list(digits), "images"))
+        ((_, probabilities, energies),) = model.scored(loader, Logs(None, enabled=False))
+        np.testing.assert_allclose(probabilities, model.predict(digits), atol=1e-6)
+        ((_, rows),) = model.logits(loader, Logs(None, enabled=False), "logits")
+        own = rows[:, 0].astype(np.float64)
+        plain = adjusted(model)
+        ((_, _, found),) = plain.scored(loader, Logs(None, enabled=False))
+        np.testing.assert_allclose(found, special.logsumexp(own, axis=1), rtol=1e-5)
+        for separation, expected in ({"probability": 0.5, "energy": 0.9}, "energy"), (None, "probability"):
+            other = made.model_copy(update={"separation": separation})
+            thresholds = other.unknown(0.2)
+            assert thresholds.score == other.unknown_score == expected
+        energies_first = made.model_copy(update={"separation": {"probability": 0.5, "energy": 0.9}}).unknown(0.2)
+        files = [str(tmp_path / f"{i}.png") for i in range(len(digits))]
+        for file, image in zip(files, digits, strict=True):
+            Image.fromarray(image).save(file)
+        said = [each.unknown for each in predict.predict_files(model, files, unknown=energies_first)]
+        assert said == (energies < energies_first.lowest[probabilities.argmax(axis=1)]).tolist()
 
     def test_the_forms_of_the_output(self):
         prediction = Prediction("a.png", [1], [0.5], unknown=True, members=[1, 0])
@@ -261,6 +294,7 @@ class TestThresholds:
         assert re.search(said, capsys.readouterr().err)
 
     def test_shares(self, model):
+        model = by_probability(model)
         for ask, flag in (model.calibration.unknown, "--unknown"), (model.calibration.sets, "--coverage"):
             for share in 0.0, 1.0, -1.0, float("nan"):
                 with pytest.raises(UserError, match=rf"{flag} is .*between 0 and 1"):
@@ -378,7 +412,7 @@ class TestExports:
     def test_a_graph_says_what_is_in_it(self, model, raw):
         assert description(raw, False)["calibration"] is None
         told = description(adjusted(model, **ADJUSTED), False)
-        assert told["calibration"] == {"where": "inside the model", **ADJUSTED}
+        assert told["calibration"] == {"where": "inside the model", **Adjustment(**ADJUSTED).model_dump()}
         assert told["probabilities"] == "softmax(logits)" and "log_prior" not in told
 
     @pytest.mark.parametrize("form", ["stablehlo", "onnx"])
@@ -406,7 +440,7 @@ class TestExports:
             assert export_command.main(words) == 0
             assert "are the run's" in capsys.readouterr().out
             told.append(json.loads((tmp_path / "model.json").read_text())["calibration"])
-        assert told == [{"where": "inside the model", **ADJUSTED}, None]
+        assert told == [{"where": "inside the model", **Adjustment(**ADJUSTED).model_dump()}, None]
 
     def test_weights_alone_are_compared_without_it(self, calibrated, tmp_path, capsys):
         workdir = shutil.copytree(calibrated, tmp_path / "run")
@@ -490,6 +524,7 @@ class TestEvaluation:
 
 
 def test_a_service_of_a_calibrated_run_says_what_is_unknown_and_gives_sets(model, digits):
+    model = by_probability(model)
     files = [io.BytesIO() for _ in range(4)]
     for file, image in zip(files, digits, strict=False):
         Image.fromarray(image).save(file, "png")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize, special
 
 from lift_jax.evaluation import metrics
-from lift_jax.inference import cross_fitting
+from lift_jax.inference import choices, cross_fitting, pretraining_prior
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.cross_fitting import Rows, Step
 
@@ -44,13 +44,13 @@ class TestTemperature:
             return -np.mean(special.log_softmax(sums / temperature, axis=1)[np.arange(len(sums)), rows.labels])
 
         found: Any = optimize.minimize_scalar(loss, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-9})
-        assert cross_fitting.fit_temperature(sums, rows.labels, weights) == pytest.approx(found.x, rel=1e-5)
+        assert choices.fit_temperature(sums, rows.labels, weights) == pytest.approx(found.x, rel=1e-5)
 
     def test_logits_that_are_always_right_or_wrong_give_the_ends_of_the_range(self):
         right = 5.0 * np.eye(3)
         labels, weights = np.arange(3), np.full(3, 1 / 3)
-        assert cross_fitting.fit_temperature(right, labels, weights) == pytest.approx(0.1)
-        assert cross_fitting.fit_temperature(-right, labels, weights) == pytest.approx(10)
+        assert choices.fit_temperature(right, labels, weights) == pytest.approx(0.1)
+        assert choices.fit_temperature(-right, labels, weights) == pytest.approx(10)
 
     def test_logits_that_are_three_times_too_large_are_found(self):
         rows = drawn(3000)
@@ -98,9 +98,7 @@ class TestPrior:
     @settings(max_examples=20, deadline=None)
     def test_a_stronger_prior_predicts_the_frequent_classes_more_often(self, seed):
         rows = drawn(120, seed)
-        shares = [
-            np.mean(cross_fitting.predicted_groups(rows, Adjustment(tau=tau)) == 0) for tau in (-1, -0.5, 0, 0.5, 1)
-        ]
+        shares = [np.mean(choices.predicted_groups(rows, Adjustment(tau=tau)) == 0) for tau in (-1, -0.5, 0, 0.5, 1)]
         assert shares == sorted(shares)
 
     def test_answers_without_a_fault_are_left_as_they_are_more_often_than_not(self):
@@ -115,6 +113,82 @@ def test_zero_shot_logits_that_know_more_are_mixed_in():
     assert chosen.steps[0].kept and means(chosen.steps[0])[0] > 5
     noise = np.random.default_rng(0).normal(size=rows.logits.shape).astype(np.float32)
     assert cross_fitting.choose(changed(rows, zero_shot=noise)).adjustment.mix == 0
+
+
+class TestPretrainingPrior:
+    def risk(self, prior, zero_shot, labels) -> float:
+        """The mean over classes of the cross-entropy, with an image for each class whose logits are equal."""
+        classes = zero_shot.shape[1]
+        logits = np.concatenate([zero_shot, np.zeros((classes, classes))]) - np.log(prior)
+        labels = np.concatenate([labels, np.arange(classes)])
+        losses = -special.log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+        return float(np.mean([losses[labels == label].mean() for label in range(classes)]))
+
+    @given(st.integers(0, 1000))
+    @settings(max_examples=5, deadline=None)
+    def test_it_is_the_minimum_on_the_simplex_that_scipy_finds(self, seed):
+        generator = np.random.default_rng(seed)
+        labels = generator.integers(0, 3, 40)  # of the last class there is no image
+        zero_shot = generator.normal(size=(40, 4)) + np.eye(4)[labels] + generator.normal(size=4)
+        found = pretraining_prior.fit(zero_shot, labels, np.zeros(4, bool))
+        peer: Any = optimize.minimize(
+            self.risk, np.full(4, 0.25), (zero_shot, labels), method="SLSQP", bounds=[(1e-6, 1)] * 4,
+            constraints={"type": "eq", "fun": lambda q: q.sum() - 1}, options={"ftol": 1e-13, "maxiter": 500},
+        )  # fmt: skip
+        assert peer.success and found.sum() == pytest.approx(1) and (found > 0).all()
+        np.testing.assert_allclose(found, peer.x, rtol=2e-3, atol=1e-4)
+        assert self.risk(found, zero_shot, labels) <= peer.fun + 1e-9
+
+    def test_what_is_in_the_logits_is_found_and_taken_out(self):
+        rows = drawn(3000)
+        prior = np.array([0.02, 0.3, 0.1, 0.08, 0.2, 0.3])
+        biased = (rows.logits + np.log(prior)).astype(np.float32)
+        np.testing.assert_allclose(pretraining_prior.fit(biased, rows.labels, np.zeros(6, bool)), prior, rtol=0.15)
+        weak = np.random.default_rng(0).normal(size=biased.shape).astype(np.float32)
+        chosen = cross_fitting.choose(changed(rows, logits=weak, zero_shot=biased))
+        step = chosen.steps[1]
+        assert step.name == "pretraining_prior" and step.kept and means(step)[0] > 2
+        assert chosen.adjustment.pretraining_prior == pytest.approx(prior, rel=0.15)
+
+    def test_groups_with_few_images_have_one_share(self):
+        rows = drawn(300)
+        few = np.flatnonzero((rows.labels < 2) | (np.arange(300) < 72))  # 24 images of medium, and of few
+        some = changed(rows.subset(few), zero_shot=rows.logits[few])
+        chosen = cross_fitting.choose(some)
+        prior = chosen.steps[1].tried.pretraining_prior
+        assert prior is None or len(set(prior[2:])) == 1
+        alike = np.arange(6) > 2
+        found = pretraining_prior.fit(some.logits, some.labels, alike)
+        assert len(set(found[3:])) == 1 and len(set(found[:4])) == 4
+
+
+def test_gaussians_that_know_more_are_mixed_in():
+    rows, other = drawn(3000, 0, 1.0), drawn(3000, 1, 1.0)
+    chosen = cross_fitting.choose(changed(rows, gaussians=2 * other.logits))
+    step = chosen.steps[0]
+    assert (step.name, step.kept, chosen.adjustment.gaussians) == ("gaussians", True, 0.5)
+    assert means(step)[0] > 5
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_without_a_factor_nothing_changes_a_bit(seed):
+    rows = drawn(30, seed)
+    others = {"zero_shot": rows.logits[::-1], "gaussians": rows.logits + 1}
+    found = Adjustment().summed(rows.logits, others["zero_shot"], LOG_PRIOR, others["gaussians"])
+    assert found.tobytes() == rows.logits.tobytes() and found.dtype == np.float32
+    zero_shot = Adjustment(run=0, mix=1).summed(rows.logits, others["zero_shot"], LOG_PRIOR)
+    np.testing.assert_array_equal(zero_shot, others["zero_shot"])
+
+
+@pytest.mark.parametrize(("own", "other"), [(0.0, 2.0), (2.0, 0.0), (1.5, 1.5), (0.5, 3.0)])
+def test_answers_are_not_worse_than_the_better_of_run_and_zero_shot(own, other):
+    rows, zero_shot = drawn(900, 0, own), drawn(900, 1, other)
+    chosen = cross_fitting.choose(changed(rows, logits=20 * rows.logits, zero_shot=zero_shot.logits))
+    right = [100.0 * (logits.argmax(axis=1) == rows.labels) for logits in (chosen.after, rows.logits, zero_shot.logits)]
+    for alone in right[1:]:
+        (mean, error), *_ = cross_fitting.estimates(right[0] - alone, rows.labels, GROUPS)
+        assert mean is not None and error is not None and mean >= -error
 
 
 def test_the_gain_of_pure_chance_is_none():

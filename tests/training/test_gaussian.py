@@ -7,6 +7,8 @@ import pytest
 import safetensors
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 from small_runs import small_config
 
 import lift_jax
@@ -101,6 +103,67 @@ def test_mistakes_are_named():
     # One class with two images that differ is enough.
     features, labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.2, 1]], np.float32), np.array([0, 1, 2, 2])
     assert logits(gaussian.fit(features, labels, 3), np.eye(3)).argmax(axis=1).tolist() == [0, 1, 2]
+
+
+class TestShrinkage:
+    """The means are those of scikit-learn's Gaussian process over the classes."""
+
+    def expected(self, means, counts, within, text, share):
+        seen = counts > 0
+        centre = means[seen].mean(axis=0)
+        around, noise = means[seen] - centre, within / counts[seen]
+        between = np.sum(around**2) / (seen.sum() - 1) - noise.mean()
+        unit_text = text - text.mean(axis=0)
+        unit_text = unit_text / np.sqrt(np.mean(np.sum(unit_text**2, axis=1)))
+        places = np.concatenate([np.sqrt(share) * unit_text, np.sqrt(1 - share) * np.eye(len(means))], axis=1)
+        dimensions = means.shape[1]  # each has an equal part of the variances
+        kernel = ConstantKernel(between / dimensions, "fixed") * DotProduct(1e-6, "fixed")
+        process = GaussianProcessRegressor(kernel, alpha=noise / dimensions, optimizer=None).fit(places[seen], around)  # pyright: ignore[reportArgumentType]
+        return process.log_marginal_likelihood_value_, centre + process.predict(places)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_it_is_a_gaussian_process(self, seed):
+        generator = np.random.default_rng(seed)
+        text = generator.normal(size=(12, 5))
+        part = seed / 3  # what the text knows
+        means = part * text @ generator.normal(size=(5, 8)) + (1 - part) * 2 * generator.normal(size=(12, 8))
+        counts = np.array([0, 1, 1, 2, 2, 3, 5, 8, 13, 21, 34, 0])
+        tried = [self.expected(means, counts, 4.0, text, share) for share in gaussian.SHARES]
+        found = gaussian.shrunk_means(means, counts, 4.0, text)
+        np.testing.assert_allclose(found, max(tried, key=lambda each: each[0])[1], rtol=1e-6, atol=1e-6)
+        without = gaussian.shrunk_means(means, counts, 4.0)
+        np.testing.assert_allclose(without, tried[0][1], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(without[[0, 11]], 2 * [means[1:11].mean(axis=0)])
+
+    def test_a_class_without_images_is_where_its_text_says(self):
+        generator = np.random.default_rng(0)
+        text = generator.normal(size=(40, 3))
+        means = text @ generator.normal(size=(3, 6))
+        counts = np.where(np.arange(40) < 4, 0, 1000)
+        error = [
+            np.abs(gaussian.shrunk_means(np.where(counts > 0, means.T, 0).T, counts, 1.0, each)[:4] - means[:4]).mean()
+            for each in (text, None)
+        ]
+        assert error[0] < 0.3 * error[1]
+
+    def test_of_many_images_nothing_is_shrunk(self):
+        features, labels = drawn([40, 40, 40], 4)
+        shrunk, plain = gaussian.fit_shrunk(features, labels, 3), gaussian.fit(features, labels, 3)
+        assert 0 < np.abs(shrunk.means - plain.means).max() < 0.05
+        many = np.repeat(np.arange(len(labels)), 100)
+        again = gaussian.fit_shrunk(features[many], labels[many], 3)
+        np.testing.assert_allclose(again.means, plain.means, atol=5e-4)
+        covariance = sum(np.cov(unit(features[labels == c].astype(np.float64)).T) for c in range(3)) / 3
+        np.testing.assert_allclose(np.linalg.inv(again.precision), covariance * 39 / 40, rtol=0.02, atol=1e-3)
+
+    def test_the_head_without_what_all_classes_have_in_common(self):
+        features, labels = drawn([12, 5, 2], 6)
+        found = gaussian.fit_shrunk(features, labels, 4)  # the last class has no image
+        head = found.centred_head()
+        assert np.isfinite(head["kernel"]).all()
+        np.testing.assert_allclose(head["kernel"].mean(axis=1), 0, atol=1e-4)
+        whole = unit(features.astype(np.float64)) @ found.head()["kernel"] + found.head()["bias"]
+        np.testing.assert_allclose(centred(found.logits(features)), centred(whole), rtol=1e-4, atol=1e-3)
 
 
 def test_a_run_that_computes_its_head_begins_from_no_other(tiny_folder):

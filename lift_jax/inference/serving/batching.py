@@ -60,10 +60,10 @@ def predict(model: Model, answers: Answers, images: Sequence[NamedImage], tte: b
     dataset = model.dataset(ImagesInMemory(images), "images")
     loader = model.loader(dataset, tte=tte)
     found: dict[int, Prediction] = {}
-    for indices, probabilities in model.stream(loader, Logs(None, enabled=False)):
+    for indices, probabilities, energies in answers.rows(model, loader, Logs(None, enabled=False)):
         places = indices.tolist()
         names = [images[place].name for place in places]
-        found |= zip(places, answers(names, probabilities), strict=True)
+        found |= zip(places, answers(names, probabilities, energies), strict=True)
     unread = {place: Prediction(images[place].name, [], [], why) for place, why in loader.problems.items()}
     return [(found | unread)[place] for place in range(len(images))]
 
