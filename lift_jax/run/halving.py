@@ -160,6 +160,7 @@ class Search:
         """Gives the config of a trial: its images are those that `CutData` gives, with one view each."""
         config = candidate.apply(self._config)
         config.update(num_epochs=epochs, report=False, zero_shot=False, keep=1, checkpoint_every=10**9)
+        config.tracker = "tensorboard"  # what is followed elsewhere is the last training
         config.tte.enabled = False
         return config
 
