@@ -55,9 +55,10 @@ class Mlflow:
         try:
             self._run = self._continue(file, uri) if file.is_file() else self._begin(run)
         except (MlflowException, OSError) as error:
+            why = _without_password(first_line(error)).rstrip(".")
             raise UserError(
-                f"config.tracker=mlflow cannot use MLflow at {uri} ({_without_password(first_line(error)).rstrip('.')}); "
-                "set MLFLOW_TRACKING_URI, or leave mlflow out of config.tracker."
+                f"config.tracker=mlflow cannot use MLflow at {uri} ({why}); set "
+                "MLFLOW_TRACKING_URI, or leave mlflow out of config.tracker."
             ) from error
         write_json(file, {"run": self._run})
         self._known = self._numbers()
