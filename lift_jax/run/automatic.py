@@ -22,6 +22,7 @@ from lift_jax.run.candidates import Judged, candidates, choose, has_width
 from lift_jax.run.halving import CutData, Search
 from lift_jax.run.several import MEMBERS, programs_compiled_once
 from lift_jax.tuners.rules import bottleneck_dim
+from lift_jax.workdir.logs import Logs
 
 FOLDS = 3
 """Folds of the cross-validation, where a class has fewer than `LEAST` images."""
@@ -54,8 +55,9 @@ def run_automatic(
     _check(resolved)
     base = _without_search(resolved)
     loaded, workdir = CutData(), epath.Path(workdir)
-    whole = loaded.data(check(base))
-    cuts, said = cut(resolved, whole)
+    with Logs(None):  # prints what is said of the data; the trials have logs of their own
+        whole = loaded.data(check(base))
+        cuts, said = cut(resolved, whole)
     quiet.say(said)
     width = _width(resolved, loaded, whole.train.num_classes) if has_width(resolved) else 0
     drawn = candidates(check(base), width, set(by_hand))
