@@ -61,6 +61,8 @@ def _write(rows: Sequence[Row], output: Path) -> str:
     }
     if (found := swept.find(rows)) is not None:
         figures = {"accuracy_over_number": (f"Accuracy over {found.key}", swept.CAPTION, found.draw), **figures}
+        if len({row.parameters for row in rows}) == 1:  # all points would be above each other
+            del figures["accuracy_and_parameters"]
     with style.settings():
         for name, (title, caption, draw) in figures.items():
             if (figure := draw(rows)) is not None:

@@ -118,7 +118,7 @@ def test_a_sweep_over_one_number_has_a_picture_of_it(tmp_path):
     assert axes.get_xlabel() == "tuner_strength" and axes.get_xscale() == "linear"
     comparison.compare([tmp_path], tmp_path / "all.html")
     assert "Accuracy over tuner_strength" in (tmp_path / "all.html").read_text(encoding="utf-8")
-    assert (tmp_path / "all" / "accuracy_over_number.png").is_file()
+    assert {each.name for each in (tmp_path / "all").iterdir()} == {"accuracy_over_number.png", "convergence.png"}
 
 
 def test_numbers_of_several_magnitudes_are_on_a_logarithmic_axis(tmp_path):
