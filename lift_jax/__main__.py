@@ -6,12 +6,15 @@ Every command has a --help. For example:
   lift_jax predict --workdir runs/photos holiday/*.jpg
 
 lift_jax --config FILE is short for lift_jax train --config FILE, and lift_jax COMMAND is python -m lift_jax COMMAND.
+With --quiet, a command prints results, warnings and errors alone.
 The exit status is 0 if all was done, 1 for a mistake, which one sentence on standard error names, 2 for wrong arguments
-of a command other than train and eval, and 75 for a run that was told to stop and goes on when it is started again.
+of a command other than train and eval, 75 for a run that was told to stop and goes on when it is started again, and
+130 for Ctrl-C.
 """
 
 import sys
 
+from lift_jax import quiet
 from lift_jax.dispatch import Command, dispatch
 from lift_jax.errors import exit_status
 
@@ -33,13 +36,14 @@ COMMANDS = {
     "convert": Command("lift_jax.weights.convert", "a backbone into another format"),
     "backbones": Command("lift_jax.backbones", "the backbones that are known by short names"),
     "doctor": Command("lift_jax.doctor", "whether this machine is ready, and what to mend"),
+    "completion": Command("lift_jax.completion", "a script by which a shell completes commands and flags"),
     "bench": Command("lift_jax.bench", "measure speed and memory, and try bad inputs and kills"),
 }
 
 
 def main() -> int:
     """Runs the command, and returns its exit status."""
-    words = sys.argv[1:]
+    words = quiet.without_flag(sys.argv[1:])
     if words[:1] and words[0].startswith("-") and words[0] not in ("-h", "-help", "--help"):
         words = ["train", *words]
     return exit_status(lambda: dispatch("lift_jax", COMMANDS, __doc__ or "", words))

@@ -11,9 +11,10 @@ import ml_collections
 from absl import app, flags
 
 from lift_jax import config as lift_config
+from lift_jax import quiet
 from lift_jax.config import short_forms
 from lift_jax.config.keys import nearest_key
-from lift_jax.errors import UserError, first_line, print_error, reason, show_everything
+from lift_jax.errors import UserError, first_line, interrupted, print_error, reason, show_everything
 from lift_jax.text import printable
 
 _CONFIGS = Path(__file__).parent / "configs"
@@ -31,6 +32,7 @@ def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[fl
             with status 1.
         own: its flags.
     """
+    sys.argv[1:] = quiet.without_flag(sys.argv[1:])
     if {"-h", "-help", "--help"} & set(sys.argv):
         print(doc or "")
         for flag in own:
@@ -39,12 +41,14 @@ def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[fl
     show_everything()
     try:
         sys.argv[1:], said = short_forms.expand(sys.argv[1:])
-        if said:
+        if said and quiet.says(quiet.What.SENTENCE):
             print(said, file=sys.stderr, flush=True)
         app.run(main, flags_parser=parse)
     except UserError as error:
         print_error(error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(interrupted())
 
 
 def parse(argv: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import lift_jax
+from lift_jax import quiet
 from lift_jax.errors import exit_status
 
 
@@ -29,7 +30,8 @@ def _look() -> int:
     remedies: list[tuple[str, str]] = []
     wrong = 0
     for name, found in checks.run_all():
-        print(f"{found.state:5}  {name:8}  {found.said}.", flush=True)
+        if found.state != "ok" or quiet.says(quiet.What.SENTENCE):
+            print(f"{found.state:5}  {name:8}  {found.said}.", flush=True)
         wrong += found.state == "wrong"
         if found.remedy:
             remedies.append((name, found.remedy))

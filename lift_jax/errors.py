@@ -26,7 +26,7 @@ class DivergedError(UserError):
 def exit_status(command: Callable[[], int | None]) -> int:
     """Runs a command and gives its exit status; a `UserError` is printed on standard error and gives 1.
 
-    A command whose reader has gone, as in `| head`, ends without a word and gives 0.
+    A command whose reader has gone, as in `| head`, ends without a word and gives 0; one that Ctrl-C stops gives 130.
 
     Args:
         command: the command, which gives its status, or None for success.
@@ -42,6 +42,14 @@ def exit_status(command: Callable[[], int | None]) -> int:
     except UserError as error:
         print_error(error)
         return 1
+    except KeyboardInterrupt:
+        return interrupted()
+
+
+def interrupted() -> int:
+    """Says on standard error that Ctrl-C has stopped the command, and gives the exit status for it."""
+    print("Stopped by Ctrl-C.", file=sys.stderr, flush=True)
+    return 130
 
 
 def show_everything() -> None:

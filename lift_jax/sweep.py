@@ -1,6 +1,7 @@
 """A grid of runs: every combination of some keys' values, with means and standard deviations over seeds."""
 
 import ast
+import contextlib
 import itertools
 import math
 import statistics
@@ -12,6 +13,7 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
+from lift_jax import quiet
 from lift_jax.config.keys import nearest_key
 from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation import metrics
@@ -88,7 +90,8 @@ def run(
             done[folder] = _results(folder)
     ended: dict[epath.Path, Results | DivergedError] = dict(done)
     loaded = Loaded()
-    with programs_compiled_once():
+    table_alone = contextlib.nullcontext() if quiet.says(quiet.What.SENTENCE) else quiet.hushed()
+    with programs_compiled_once(), table_alone:
         for group in groups({folder: one for folder, (_, one) in plan.items()}, members if mode == "train" else 1):
             left = {folder: one for folder, one in group.items() if folder not in done}
             ended |= run_group(left, mode, checkpoint, loaded)
@@ -137,7 +140,7 @@ def _compare(names: Sequence[str], workdir: epath.Path) -> None:
         with storage.fetched(workdir) as folder:
             compare([folder.local / name for name in names], folder.local / "comparison.html")
             folder.push()
-        print(f"Comparison: {workdir / 'comparison.html'}")
+        quiet.say(f"Comparison: {workdir / 'comparison.html'}")
     except Exception as error:
         print(f"warning: The comparison could not be drawn ({type(error).__name__}: {error}).")
 

@@ -124,6 +124,9 @@ def _evaluation(config: ml_collections.ConfigDict) -> None:
 def _run(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of the run itself: its log, its checkpoints, its devices, its report."""
     config.log_every = 10  # steps
+    # Where the run can be followed: tensorboard (in its folder), mlflow, wandb, several with commas between, or "" for
+    # none. docs/sharing.md
+    config.tracker = "tensorboard"
     config.checkpoint_every = 0  # steps; 0: at the end of every epoch
     config.checkpoint_minutes = 10.0  # since the last checkpoint, at the next log_every; 0: never
     config.keep = 2  # newest checkpoints that are kept, and the one of the lowest training loss

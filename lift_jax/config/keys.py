@@ -159,6 +159,7 @@ KEYS: Mapping[str, Key] = {
     "tte.expand": _whole(0, 1024, "evaluation"),
     "tte.views": _whole(1, 1000, "evaluation"),
     "log_every": _whole(1, 10**9, "free"),
+    "tracker": Key("free"),
     "checkpoint_every": _whole(0, 10**9, "free"),
     "checkpoint_minutes": Key("free", 0, 10**6),
     "keep": _whole(1, 10**6, "free"),

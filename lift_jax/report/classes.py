@@ -10,6 +10,8 @@ from lift_jax.report.style import GROUP_COLORS, INK, MUTED, horizontal, new_figu
 _MARKERS = {"many": "o", "medium": "s", "few": "^"}
 _BARS_UP_TO = 20
 _RASTER_FROM = 1500
+_OVERHANG = 1.12
+"""How far the line of a group's mean reaches beyond its classes, as a factor."""
 
 
 def draw(run: RunFiles) -> Figure:
@@ -58,7 +60,8 @@ def _dots(run: RunFiles) -> Figure:
                 rasterized=len(counts) > _RASTER_FROM,
             )  # fmt: skip
             mean = accuracy[tested].mean()
-            axes.plot([counts[tested].min(), counts[tested].max()], [mean, mean], color=color, linewidth=2.2)
+            ends = counts[tested].min() / _OVERHANG, counts[tested].max() * _OVERHANG  # of classes of one size, too
+            axes.plot(ends, [mean, mean], color=color, linewidth=2.2)
     untested = np.isnan(accuracy)
     if untested.any():
         axes.scatter(counts[untested], np.full(untested.sum(), -7.0), s=14, marker="x", c=MUTED, linewidths=0.8)

@@ -1,6 +1,5 @@
 """Runs side by side: what they differ in, mean and standard deviation over seeds, cost and convergence."""
 
-import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,41 +13,12 @@ from matplotlib.figure import Figure
 from lift_jax.errors import UserError
 from lift_jax.evaluation import metrics
 from lift_jax.files import check_file, replacing, writing
-from lift_jax.report import files, page, style
-from lift_jax.report.files import RunFiles
-from lift_jax.text import aligned, printable
-from lift_jax.workdir import config_file
+from lift_jax.report import files, page, style, swept
+from lift_jax.report.rows import Row, find_runs, group
+from lift_jax.text import aligned
 
 _MARKERS_EVERY = 0.2
 """How far apart the markers of a curve are, as a share of the picture's diagonal."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Runs whose configs differ in the seed alone, or in keys on which no result depends (see `lift_jax.config.keys`).
-
-    Attributes:
-        name: what tells them from the others.
-        runs: one or more.
-    """
-
-    name: str
-    runs: list[RunFiles]
-
-    def values(self, key: str) -> list[float]:
-        """Gives a metric of each run, in percent: with test-time ensembling where it was enabled."""
-        return [run.results[run.headline].get(key, float("nan")) for run in self.runs]
-
-    @property
-    def parameters(self) -> int:
-        """The number of trained parameters."""
-        return self.runs[0].record.trainable_parameters
-
-    def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Gives the steps that all runs have logged, and the mean of what they logged then."""
-        curves = [dict(zip(*run.curve(key), strict=True)) for run in self.runs]
-        steps = sorted(set.intersection(*map(set, curves)))
-        return np.array(steps), np.array([statistics.fmean(curve[step] for curve in curves) for step in steps])
 
 
 def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
@@ -73,7 +43,7 @@ def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
         return _write(rows, output)
 
 
-def _write(rows: Sequence["Row"], output: Path) -> str:
+def _write(rows: Sequence[Row], output: Path) -> str:
     """Writes the page and its pictures (see `compare`)."""
     header, cells = _table(rows)
     pictures = output.with_suffix("")
@@ -89,6 +59,10 @@ def _write(rows: Sequence["Row"], output: Path) -> str:
         ),
         "convergence": ("Convergence", "Loss and accuracy on the training images, averaged over seeds.", _convergence),
     }
+    if (found := swept.find(rows)) is not None:
+        figures = {"accuracy_over_number": (f"Accuracy over {found.key}", swept.CAPTION, found.draw), **figures}
+        if len({row.parameters for row in rows}) == 1:  # all points would be above each other
+            del figures["accuracy_and_parameters"]
     with style.settings():
         for name, (title, caption, draw) in figures.items():
             if (figure := draw(rows)) is not None:
@@ -104,36 +78,6 @@ def _write(rows: Sequence["Row"], output: Path) -> str:
     with replacing(output) as part:
         part.write_text(page.page(f"{', '.join(data)}: comparison", intro, sections), encoding="utf-8")
     return aligned([header, *cells])
-
-
-def group(runs: Sequence[RunFiles]) -> list[Row]:
-    """Makes one row of all runs that differ in nothing but the seed (see `Row`), in the order of the first of each."""
-    flat = [{k: v for k, v in config_file.effective(run.config).items() if k != "seed"} for run in runs]
-    keys = sorted(set().union(*flat), key=lambda key: (key != "method", key))
-    differing = [key for key in keys if len({str(values.get(key)) for values in flat}) > 1] or ["method"]
-    rows: dict[str, list[RunFiles]] = {}
-    for run, values in zip(runs, flat, strict=True):
-        name = ", ".join(_said(key, values.get(key)) for key in differing)
-        rows.setdefault(name, []).append(run)
-    return [Row(name, members) for name, members in rows.items()]
-
-
-def _said(key: str, value: Any) -> str:
-    return printable(value if key == "method" else f"{key}={value}")
-
-
-def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
-    """Finds the runs that `folders` are, or have in them."""
-    found: list[epath.Path] = []
-    for folder in map(epath.Path, folders):
-        inside = sorted(file.parent for file in folder.glob("*/config.json"))
-        if (folder / "config.json").is_file():
-            found.append(folder)
-        elif inside:
-            found += inside
-        else:
-            raise UserError(f"{folder} is no run of lift_jax, and has none in it: there is no config.json.")
-    return found
 
 
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

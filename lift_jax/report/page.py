@@ -48,7 +48,7 @@ details > summary { cursor: pointer; }
 details[open] > summary { margin-bottom: .5rem; }
 @media (min-width: 48rem) { .pictures { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); } }
 @media (max-width: 30rem) { body { padding: .75rem .5rem; } section { padding: .75rem; border-radius: 6px; }
-  section.wide table { font-size: .875rem; } }
+  table { font-size: .875rem; } th, td { padding: .3rem .3rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } main { columns: 2; }
   section.long { break-inside: auto; } details > summary { display: none; }
   details::details-content { content-visibility: visible; } .scroll { overflow: visible; }

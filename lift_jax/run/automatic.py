@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from lift_jax import tuners
+from lift_jax import quiet, tuners
 from lift_jax.data import RunData, validation
 from lift_jax.data.shown import some
 from lift_jax.data.validation import HeldOut
@@ -22,6 +22,7 @@ from lift_jax.run.candidates import Judged, candidates, choose, has_width
 from lift_jax.run.halving import CutData, Search
 from lift_jax.run.several import MEMBERS, programs_compiled_once
 from lift_jax.tuners.rules import bottleneck_dim
+from lift_jax.workdir.logs import Logs
 
 FOLDS = 3
 """Folds of the cross-validation, where a class has fewer than `LEAST` images."""
@@ -54,9 +55,10 @@ def run_automatic(
     _check(resolved)
     base = _without_search(resolved)
     loaded, workdir = CutData(), epath.Path(workdir)
-    whole = loaded.data(check(base))
-    cuts, said = cut(resolved, whole)
-    print(said)
+    with Logs(None):  # prints what is said of the data; the trials have logs of their own
+        whole = loaded.data(check(base))
+        cuts, said = cut(resolved, whole)
+    quiet.say(said)
     width = _width(resolved, loaded, whole.train.num_classes) if has_width(resolved) else 0
     drawn = candidates(check(base), width, set(by_hand))
     with programs_compiled_once():
@@ -64,7 +66,7 @@ def run_automatic(
         judged = search.judged(drawn)
         chosen = choose(judged)
         verdict = _verdict(judged, chosen)
-        print(f"{_table(judged)}\n{verdict}")
+        quiet.say(f"{_table(judged)}\n{verdict}")
         search.write(judged_by=said, chosen=_row(chosen), verdict=verdict, trials=[_row(each) for each in judged])
         loaded.cut = None
         last = chosen.trial.candidate.apply(check(base))
@@ -162,7 +164,8 @@ def _verdict(judged: Sequence[Judged], chosen: Judged) -> str:
     values = {**chosen.trial.candidate.values, "num_epochs": chosen.trial.epochs}
     flags = " ".join(f"--config.{key}={value}" for key, value in values.items())
     why = "It is the best." if chosen is judged[0] else "It is the cheapest of those within noise of the best."
+    are = "is" if alike == 1 else "are"
     return (
-        f"{alike} of {len(judged)} trials are within noise of the best (one standard error of the difference, the best "
-        f"one among them). Chosen: {flags}. {why} It is now trained on all images."
+        f"{alike} of {len(judged)} trials {are} within noise of the best (one standard error of the difference, the "
+        f"best one among them). Chosen: {flags}. {why} It is now trained on all images."
     )

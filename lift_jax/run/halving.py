@@ -15,9 +15,11 @@ import numpy as np
 import pydantic
 from etils import epath
 
+from lift_jax import quiet
 from lift_jax.data import RunData
 from lift_jax.data.validation import HeldOut
 from lift_jax.errors import DivergedError, UserError
+from lift_jax.evaluation.estimates import class_mean
 from lift_jax.files import write_json
 from lift_jax.run import Loaded, check
 from lift_jax.run.candidates import Candidate, Judged, Trial, judge, promoted
@@ -103,8 +105,8 @@ class Search:
             reached = self._rung(alive, epochs, rung, deadline=self._seconds * (rung + 1) / (len(lengths) + 1))
             if all(trial.right is None for trial in reached):
                 raise UserError(
-                    f"All {len(reached)} candidates of config.auto have diverged; write a lower config.lr than "
-                    f"{self._config.lr:g} and another --workdir."
+                    f"All candidates of config.auto have diverged; write a lower config.lr than {self._config.lr:g} "
+                    "and another --workdir."
                 )
             trials += reached
             alive = promoted(reached, self._labels)
@@ -117,7 +119,10 @@ class Search:
 
         What is left of the time is divided among the programs that are left, so that every width is tried.
         """
-        print(f"config.auto: {len(alive)} candidates train for {epochs} of {self._config.num_epochs} epochs.")
+        quiet.say(
+            f"config.auto: {epochs} of {self._config.num_epochs} epochs of {_candidates(len(alive))}, with the mean "
+            "class accuracy of each on the held-out images:"
+        )
         by_folder = {self._folder(candidate, epochs): candidate for candidate in alive}
         plan = {folder: self._trial(candidate, epochs) for folder, candidate in by_folder.items()}
         reached: list[Trial] = []
@@ -130,12 +135,22 @@ class Search:
             left = [folder for folder in group if folder not in done][:most]
             if left:
                 self._train({folder: group[folder] for folder in left}, epochs)
-            reached += [
+            trials = [
                 Trial(by_folder[folder], epochs, self._right(folder)) for folder in group if folder in (*done, *left)
             ]
+            for trial in trials:
+                quiet.say(self._line(trial))
+            reached += trials
         if len(reached) < len(alive):
-            print(f"config.auto: {len(alive) - len(reached)} of them were left out for lack of time.")
+            quiet.say(f"config.auto: {_candidates(len(alive) - len(reached))} left out for lack of time.")
         return reached
+
+    def _line(self, trial: Trial) -> str:
+        """Formats what is told of a trial when it ends."""
+        score = None if trial.right is None else class_mean(trial.right, self._labels)
+        said = "diverged" if score is None else f"{score.mean:.1f} ± {score.error:.1f} %"
+        values = " ".join(f"{key}={value}" for key, value in trial.candidate.values.items() if key != "method")
+        return f"  {trial.candidate.name}: {said} with {values}"
 
     def _fitting(self, seconds: float, epochs: int, at_least: int) -> int | None:
         """Gives how many trials fit into a time; None for all, as long as it is not known what one takes."""
@@ -147,7 +162,8 @@ class Search:
             self._loaded.cut = each
             fold = {self._part(folder, number): config for folder, config in left.items()}
             todo = {folder: config for folder, config in fold.items() if not self._has_ended(folder)}
-            ended = run_group(todo, "train", None, self._loaded) if todo else {}
+            with quiet.hushed():  # a thousand lines, which are in the log files of the trials
+                ended = run_group(todo, "train", None, self._loaded) if todo else {}
             diverged = [folder.name for folder, result in ended.items() if isinstance(result, DivergedError)]
             self._state.diverged = sorted({*self._state.diverged, *diverged})
         self._slowest = max(self._slowest, (self._spent() - began) / (epochs * len(left)))
@@ -160,6 +176,7 @@ class Search:
         """Gives the config of a trial: its images are those that `CutData` gives, with one view each."""
         config = candidate.apply(self._config)
         config.update(num_epochs=epochs, report=False, zero_shot=False, keep=1, checkpoint_every=10**9)
+        config.tracker = "tensorboard"  # what is followed elsewhere is the last training
         config.tte.enabled = False
         return config
 
@@ -197,3 +214,7 @@ class Search:
         self._state.seconds = self._spent()
         self._workdir.mkdir(parents=True, exist_ok=True)
         write_json(self._workdir / FILE, {**self._state.model_dump(), "limit": self._seconds, **more})
+
+
+def _candidates(count: int) -> str:
+    return "1 candidate" if count == 1 else f"{count} candidates"

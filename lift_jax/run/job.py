@@ -16,7 +16,7 @@ from lift_jax.files import write_json
 from lift_jax.training import head_start, objective
 from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.objective import Objective
-from lift_jax.workdir import record
+from lift_jax.workdir import record, tracking
 
 MEMBERS_OWN = ("seed", *Hyperparameters._fields, "head_init")
 """The keys of the config in which runs may differ that train as one program (see `run_together`)."""
@@ -61,6 +61,7 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     head_start.check(resolved.head_init)
     groups.check(resolved.class_groups)
     validation.check(resolved.validation, resolved.patience)
+    tracking.check(resolved.tracker)
     return resolved
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 import lift_jax
+from lift_jax import config as lift_config
 from lift_jax import tuners
 from lift_jax.classifier import frozen
 from lift_jax.classifier import network as networks
@@ -121,6 +122,8 @@ def _prepare(
     if trains and processes.is_first():
         with replacing_together([folder.local / name for name in (config_file.FILE, record.FILE)]) as parts:
             job.write_down(*parts)
+    with processes.together():
+        logs.track(config.tracker, lift_config.flatten(config), folder.path.resolve().name)
     return job, saved
 
 

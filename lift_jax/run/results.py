@@ -113,7 +113,7 @@ def _finish(run: Evaluated, results: Results, predictions: dict[str, Predictions
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = validate(job, network, evaluator, logs)
     before = None if network.method.zero_shot else job.record.zero_shot
-    logs.info(metrics.table({**({"zero_shot": before} if before else {}), **results}))
+    logs.result(metrics.table({**({"zero_shot": before} if before else {}), **results}))
     has_steps = not network.method.closed_form
     if before and has_steps and (sentence := zero_shot.warning(before, results["plain"])):
         logs.warning(sentence)

@@ -1,10 +1,10 @@
-"""What a run tells: sentences on the console, a progress bar, metrics.jsonl, and TensorBoard events.
+"""What a run tells: sentences on the console, a progress bar, metrics.jsonl, and its trackers, such as TensorBoard.
 
 A workdir gets
 
     console.log      the sentences that were printed, with the time, and the warnings of other libraries
     metrics.jsonl    one JSON object a line: step, epoch, split ("train", "test", …), then the values
-    tensorboard/     the same scalars, and images
+    tensorboard/     the same scalars, and images, unless config.tracker names others (see `lift_jax.workdir.tracking`)
 
 On several processes only the first one speaks and writes: the others are made with `enabled=False`.
 
@@ -18,8 +18,8 @@ import json
 import logging
 import math
 import os
-import sys
 import time
+import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -27,15 +27,13 @@ from typing import Any, SupportsFloat
 import numpy as np
 from absl import flags
 from absl import logging as absl_logging
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tqdm import tqdm
 
 from lift_jax.errors import UserError, reason
 from lift_jax.files import replacing
-from lift_jax.workdir import metrics_file
+from lift_jax.workdir import metrics_file, tracking
+from lift_jax.workdir.console import RESULT, Console, LogFile
 from lift_jax.workdir.progress import Progress
+from lift_jax.workdir.tracking import TrackedRun, Tracker
 
 _LOGGER = logging.getLogger("lift_jax")
 
@@ -82,11 +80,12 @@ class Logs:
             self.stage("imports")
         self._folder = Path(workdir) if workdir is not None and enabled else None
         self._written: set[tuple[int, str]] = set()
-        self._purge_step: int | None = None
-        self._tensorboard: EventsWriter | None = None
+        self._has_logged = False
+        self._trackers: list[Tracker] = []
         self._handlers: list[tuple[logging.Logger, logging.Handler]] = []
         if self._folder is not None:
             self._open_file()
+            self.track("tensorboard")
         # Without a run there is nothing to speak of, and the program that asked may have its own ideas about loggers.
         if enabled or workdir is not None:
             self._open_console(to_stderr)
@@ -94,6 +93,10 @@ class Logs:
     def info(self, sentence: str) -> None:
         """Prints a sentence (or a table) and keeps it in console.log."""
         _LOGGER.info("%s", sentence)
+
+    def result(self, table: str) -> None:
+        """Prints what the run was for, which is said with --quiet, too."""
+        _LOGGER.info("%s", table, extra=RESULT)
 
     def warning(self, sentence: str) -> None:
         """Prints a sentence after "warning:" and keeps it in console.log."""
@@ -130,8 +133,22 @@ class Logs:
             total, desc, initial=initial, unit=unit, line_every=line_every, enabled=self._enabled, name=self._name
         )
 
+    def track(self, trackers: str, config: Mapping[str, Any] = types.MappingProxyType({}), name: str = "") -> None:
+        """Opens the trackers that `scalars` and `images` go to, in the place of TensorBoard alone.
+
+        Args:
+            trackers: as in `config.tracker`.
+            config: what they show as the config of the run.
+            name: what they call it.
+
+        Raises:
+            UserError: if one of them cannot be reached, or does not know the run that it was to go on with.
+        """
+        if self._folder is not None:
+            self._trackers = tracking.opened(trackers, TrackedRun(self._folder, name, config))
+
     def scalars(self, step: int, values: Mapping[str, SupportsFloat], *, epoch: int | None = None) -> None:
-        """Writes a few numbers to metrics.jsonl and to TensorBoard.
+        """Writes a few numbers to metrics.jsonl and to the trackers.
 
         One split is written once a step; a second time, as after resuming at that very step, is ignored.
         JSON has no infinity and no NaN, so these become null there.
@@ -156,17 +173,16 @@ class Logs:
             line |= {key: value if math.isfinite(value) else None for key, value in numbers.items()}
             with (self._folder / metrics_file.FILE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
-            for key, value in numbers.items():
-                if math.isfinite(value):  # a group without classes has no accuracy, and no point in a chart
-                    self._event(step=step, summary=summary.scalar(f"{split}/{key}", value))
+            self._has_logged = True
+            # A group without classes has no accuracy, and no point in a chart.
+            finite = {key: value for key, value in numbers.items() if math.isfinite(value)}
+            for tracker in self._trackers:
+                tracker.scalars(step, split, finite)
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Writes pictures to TensorBoard: uint8 arrays [height, width, 3], or [n, height, width, 3] for a grid."""
-        if self._folder is None:
-            return
-        for name, array in images.items():
-            layout = "HWC" if array.ndim == 3 else "NHWC"
-            self._event(step=step, summary=summary.image(name, array, dataformats=layout))
+        """Shows pictures in the trackers: uint8 arrays [height, width, 3], or [n, height, width, 3] for a grid."""
+        for tracker in self._trackers:
+            tracker.images(step, images)
 
     def resume(self, step: int, without: Collection[str] = ()) -> None:
         """Drops what an earlier run in this workdir logged after `step`, so that the files tell one story.
@@ -181,35 +197,24 @@ class Logs:
         """
         if self._folder is None:
             return
-        path = self._folder / metrics_file.FILE
-        if self._tensorboard is not None:
+        if self._has_logged:
             raise RuntimeError("Logs.resume must come before the first Logs.scalars.")
-        self._purge_step = step + 1
-        if not path.exists():
-            return
-        lines, left_out = metrics_file.parse(path.read_bytes())
-        if left_out:
-            self.warning(f"{path}: {left_out} of its lines could not be read and went out of it.")
-        kept = []
-        for text, entry in lines:
-            key = (entry["step"], entry["split"])
-            if key[0] <= step and key[1] not in without and key not in self._written:
-                self._written.add(key)
-                kept.append(text + "\n")
-        with replacing(path) as part:
-            part.write_text("".join(kept), encoding="utf-8")
+        path = self._folder / metrics_file.FILE
+        kept = self._keep(path, step, without) if path.exists() else []
+        for tracker in self._trackers:
+            tracker.resume(step, kept, without)
 
     def flush(self) -> None:
-        """Hands TensorBoard's events to the disk (metrics.jsonl is written line by line), and all to the bucket."""
-        if self._tensorboard is not None:
-            self._tensorboard.flush()
+        """Sees to it that the trackers keep what they have (metrics.jsonl is written line by line), and the bucket."""
+        for tracker in self._trackers:
+            tracker.flush()
         self._push()
 
-    def close(self) -> None:
-        """Closes the files and gives the loggers back as they were."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
+    def close(self, failed: bool = False) -> None:
+        """Closes the files and the trackers, which are told whether the run failed; gives the loggers back."""
+        trackers, self._trackers = self._trackers, []
+        for tracker in trackers:
+            tracker.close(failed)
         for logger, handler in self._handlers:
             logger.removeHandler(handler)
             handler.close()
@@ -225,22 +230,23 @@ class Logs:
     def __enter__(self) -> "Logs":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        self.close(failed=kind is not None)
 
-    def _event(self, **content: Any) -> None:
-        """Tells TensorBoard, in this thread: on a full disk one in the background would die, and this one wait for it.
-
-        Opened at the first use: the step to resume from must be known by then.
-        """
-        if self._tensorboard is None:
-            assert self._folder is not None
-            folder = self._folder / "tensorboard"
-            folder.mkdir(exist_ok=True)
-            self._tensorboard = EventsWriter(str(folder / "events"))
-            if self._purge_step is not None:
-                self._event(step=self._purge_step, session_log=SessionLog(status=SessionLog.START))
-        self._tensorboard.write_event(Event(wall_time=time.time(), **content))
+    def _keep(self, path: Path, step: int, without: Collection[str]) -> list[metrics_file.Line]:
+        """Leaves the lines up to a step in metrics.jsonl, and gives them."""
+        lines, left_out = metrics_file.parse(path.read_bytes())
+        if left_out:
+            self.warning(f"{path}: {left_out} of its lines could not be read and went out of it.")
+        kept: dict[str, metrics_file.Line] = {}
+        for text, entry in lines:
+            key = (entry["step"], entry["split"])
+            if key[0] <= step and key[1] not in without and key not in self._written:
+                self._written.add(key)
+                kept[text] = entry
+        with replacing(path) as part:
+            part.write_text("".join(f"{text}\n" for text in kept), encoding="utf-8")
+        return list(kept.values())
 
     def _open_console(self, to_stderr: bool) -> None:
         self._levels_before = _LOGGER.level, absl_logging.get_verbosity()
@@ -248,19 +254,18 @@ class Logs:
             absl_logging.set_verbosity(absl_logging.WARNING if self._enabled else absl_logging.ERROR)
         _LOGGER.setLevel(logging.INFO if self._enabled else logging.ERROR)
         _LOGGER.propagate = False  # absl's handler on the root logger would print every sentence again
-        self._add(_LOGGER, _Console(to_stderr, self._name))
+        self._add(_LOGGER, Console(to_stderr, self._name))
         _SPEAKERS.append(self)
 
     def _open_file(self) -> None:
         assert self._folder is not None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = _File(self._folder / "console.log", encoding="utf-8", errors="backslashreplace")
+            file = LogFile(self._folder / "console.log")
         except OSError as error:
             raise UserError(
                 f"The workdir {self._folder} cannot be written ({reason(error)}); give another one with --workdir."
             ) from error
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self._add(_LOGGER, file)
         self._add(logging.getLogger(), file)  # the warnings of other libraries
 
@@ -279,36 +284,3 @@ def process_start() -> float:
     except OSError:
         return now
     return now - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
-
-
-class _File(logging.FileHandler):
-    """Leaves out a line for which there is no room: the console has it, and the metrics say what is wrong."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
-
-
-class _Console(logging.Handler):
-    """A handler that prints on standard output, or standard error, without tearing a progress bar."""
-
-    def __init__(self, to_stderr: bool, name: str = ""):
-        super().__init__()
-        self._to_stderr = to_stderr
-        self._name = f"{name}: " if name else ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
-            stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
-            tqdm.write(_encodable(prefix + self._name + record.getMessage(), stream), file=stream)
-            stream.flush()
-        except OSError:  # nobody listens any more; the file has it
-            pass
-        except Exception:
-            self.handleError(record)
-
-
-def _encodable(text: str, stream: Any) -> str:
-    """Escapes what a stream cannot show: most characters where a terminal is in ASCII, and names that are no UTF-8."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -10,6 +10,9 @@ from lift_jax.workdir.record import Count
 
 FILE = "metrics.jsonl"
 
+Line = dict[str, Any]
+"""The values of a line by their keys, among them "step", "split" and sometimes "epoch"."""
+
 
 class _Line(pydantic.BaseModel):
     """A line: the step, the epoch where there is one, the split, and then the values, null where one was not finite."""
@@ -21,7 +24,7 @@ class _Line(pydantic.BaseModel):
     epoch: Count | None = None
 
 
-def parse(text: bytes) -> tuple[list[tuple[str, dict[str, Any]]], int]:
+def parse(text: bytes) -> tuple[list[tuple[str, Line]], int]:
     """Reads the lines of a metrics.jsonl.
 
     Args:
@@ -42,3 +45,8 @@ def parse(text: bytes) -> tuple[list[tuple[str, dict[str, Any]]], int]:
         else:
             left_out += 1
     return lines, left_out
+
+
+def numbers(line: Line) -> dict[str, float]:
+    """Gives the numbers of a line that were finite, by their names."""
+    return {key: value for key, value in line.items() if key not in _Line.model_fields and value is not None}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+from lift_jax import quiet
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -33,7 +35,7 @@ class Progress:
         unit: what is counted, if not steps.
         line_every: seconds between lines.
         enabled: a disabled bar counts and shows nothing.
-        terminal: whether to draw a bar; by default, whether standard error is a terminal.
+        terminal: whether to draw a bar; by default, whether standard error is a terminal and sentences are said.
         clock: seconds from any origin.
         name: what the bar says before `desc`, where there are bars of several runs.
     """
@@ -59,7 +61,7 @@ class Progress:
         self._images = 0
         self._marks: deque[tuple[float, int, int]] = deque()  # time, steps and images by then
         self._bar = None
-        if enabled and (sys.stderr.isatty() if terminal is None else terminal):
+        if enabled and (_shows_bars() if terminal is None else terminal):
             layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} " + unit + "{postfix}"
             self._bar = tqdm(
                 total=total,
@@ -155,6 +157,10 @@ class Progress:
         if not closing and (rate := self._rate(1)):
             parts.append(f"{duration((self._total - self._done) / rate)} left")
         return ", ".join(parts)
+
+
+def _shows_bars() -> bool:
+    return sys.stderr.isatty() and quiet.says(quiet.What.SENTENCE)
 
 
 def duration(seconds: float) -> str:

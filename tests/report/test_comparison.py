@@ -13,7 +13,7 @@ from lift_jax import config as lift_config
 from lift_jax import sweep as sweeps
 from lift_jax.errors import UserError
 from lift_jax.report import __main__ as command
-from lift_jax.report import comparison, files
+from lift_jax.report import comparison, files, style, swept
 
 
 def write_run(folder: Path, accuracy: float, params: int, **changes) -> None:
@@ -96,6 +96,57 @@ def test_the_table_has_mean_and_standard_deviation(sweep, tmp_path, capsys):
 def test_without_training_there_is_no_convergence(sweep, tmp_path):
     comparison.compare([sweep / "zero_shot"], tmp_path / "page.html")
     assert "Convergence" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def rows_of(folder: Path) -> list[comparison.Row]:
+    return comparison.group([files.read(each) for each in comparison.find_runs([folder])])
+
+
+def test_a_sweep_over_one_number_has_a_picture_of_it(tmp_path):
+    accuracies = {1.0: 60.0, 0.0: 40.0, 0.25: 70.0}
+    for strength, accuracy in accuracies.items():
+        for seed in 0, 1:
+            write_run(tmp_path / f"{strength},{seed}", accuracy + seed, 100, tuner_strength=strength, seed=seed)
+    found = swept.find(rows_of(tmp_path))
+    assert found is not None and found.key == "tuner_strength"
+    with style.settings():
+        (axes,) = found.draw(rows_of(tmp_path)).axes
+    drawn = {curve.get_label(): curve[0].get_xydata().tolist() for curve in axes.containers}
+    assert list(drawn) == ["overall", "many", "few"]  # there is no class of medium
+    assert drawn["overall"] == [[place, accuracies[place] + 0.5] for place in sorted(accuracies)]
+    assert drawn["few"] == [[place, (accuracies[place] + 0.5) / 2] for place in sorted(accuracies)]
+    assert axes.get_xlabel() == "tuner_strength" and axes.get_xscale() == "linear"
+    comparison.compare([tmp_path], tmp_path / "all.html")
+    assert "Accuracy over tuner_strength" in (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert {each.name for each in (tmp_path / "all").iterdir()} == {"accuracy_over_number.png", "convergence.png"}
+
+
+def test_numbers_of_several_magnitudes_are_on_a_logarithmic_axis(tmp_path):
+    for lr in 0.001, 0.01, 0.1:
+        write_run(tmp_path / str(lr), 50.0, 100, lr=lr)
+    found = swept.find(rows_of(tmp_path))
+    assert found is not None
+    (axes,) = found.draw(rows_of(tmp_path)).axes
+    assert axes.get_xscale() == "log" and [tick.get_text() for tick in axes.get_xticklabels()] == [
+        "0.001",
+        "0.01",
+        "0.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [{"lr": 0.1}, {"lr": 0.2}],  # too few for a curve
+        [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3, "tau": 0.5}],
+        [{"loss": "LA"}, {"loss": "CE"}, {"loss": "Focal"}],
+        [{"seed": 0}, {"seed": 1}, {"seed": 2}],
+    ],
+)
+def test_what_is_no_sweep_over_one_number_has_none(tmp_path, changes):
+    for index, changed in enumerate(changes):
+        write_run(tmp_path / str(index), 50.0, 100, **changed)
+    assert swept.find(rows_of(tmp_path)) is None
 
 
 def test_no_run(tmp_path, sweep, capsys):
