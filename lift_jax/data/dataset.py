@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from absl import logging
 from etils import epath
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from lift_jax import text
 from lift_jax.data.shown import some
@@ -102,7 +102,7 @@ class Dataset:
     Args:
         name: what messages call it, for example "cifar100 train".
         source: images by index.
-        labels: int32 [images], in 0 .. classes - 1.
+        labels: int32 [images], in 0 .. classes - 1; of images with several labels bool [images, classes].
         class_names: one human-readable name a class, in label order.
         names_from: where the names come from, for messages: "the class folders", "names.txt, by position".
         image_groups: the group of each image, which no split divides; None if each is on its own.
@@ -110,7 +110,7 @@ class Dataset:
 
     name: str
     source: Source
-    labels: Int[np.ndarray, " images"]
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"]
     class_names: tuple[str, ...]
     names_from: str = ""
     image_groups: Int[np.ndarray, " images"] | None = None
@@ -129,7 +129,12 @@ class Dataset:
     @property
     def class_counts(self) -> Int[np.ndarray, " classes"]:
         """The number of images of each class, int64 [classes]."""
-        return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+        return label_counts(self.labels, self.num_classes)
+
+    def no_labels(self, rows: int) -> np.ndarray:
+        """Makes labels of so many rows that are padding."""
+        shape = self.labels.shape[1:]
+        return np.zeros((rows, *shape), bool if shape else np.int32)
 
     def subset(self, indices: Int[np.ndarray, " images"], name: str | None = None) -> "Dataset":
         """Makes a data set of the images `indices`, in that order, with the same classes."""
@@ -138,6 +143,15 @@ class Dataset:
         return dataclasses.replace(
             self, name=name or self.name, source=source, labels=self.labels[indices], image_groups=groups
         )  # fmt: skip
+
+
+def label_counts(
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"], num_classes: int
+) -> Int[np.ndarray, " classes"]:
+    """Counts the images of each class, int64."""
+    if labels.ndim == 2:
+        return labels.sum(axis=0, dtype=np.int64)
+    return np.bincount(labels, minlength=num_classes).astype(np.int64)
 
 
 def source_path(source: Source, index: int) -> str | None:

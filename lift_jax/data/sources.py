@@ -14,6 +14,7 @@ from lift_jax.data.folder import load_folder
 from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.letters import load_letters
 from lift_jax.data.lists import load_lists
+from lift_jax.data.multilabel import load_multilabel
 from lift_jax.data.preview import describe
 from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.tables import load_tables
@@ -29,12 +30,13 @@ _OF_FILES = ("lists", "folder", "csv", "inaturalist", "tfds")
 FORMATS = (*_PACKAGED, *_OF_FILES)
 
 
-def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
+def load(data_config: Any, seed: int = 0, task: str = "multiclass") -> tuple[Dataset, Dataset]:
     """Loads and checks the training and the test split that a config describes.
 
     Args:
         data_config: `config.data`, see `options.data_defaults`.
         seed: chooses a held-out split (`val_fraction`); nothing else depends on it.
+        task: `config.task`: "multiclass" for images of one class each, "multilabel" for any number of them.
 
     Returns:
         (train, test).
@@ -43,7 +45,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
         UserError: if the format is unknown, files are missing, labels are not 0 to n-1, a class has no training images,
             or a name cannot be read.
     """
-    train, test = _read(data_config, seed)
+    train, test = _read(data_config, seed, task)
     if path := expand(data_config.corrections, "config.data.corrections"):
         train, test = corrections.apply([train, test], path, expand(data_config.root, "config.data.root"))
     if data_config.format not in _PACKAGED:
@@ -60,12 +62,16 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 
 def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
-    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
+    """Sorts a data set by label, if an image has one, and file name.
+
+    So the same images have the same order, whatever held them.
+    """
     names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
-    return np.lexsort((np.array(names), dataset.labels))
+    by_label = () if dataset.labels.ndim == 2 else (dataset.labels,)
+    return np.lexsort((np.array(names), *by_label))
 
 
-def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
+def _read(data: Any, seed: int, task: str) -> tuple[Dataset, Dataset]:
     root, train_list, test_list, class_names = (
         expand(data[key], f"config.data.{key}") for key in ("root", "train_list", "test_list", "class_names")
     )
@@ -87,7 +93,8 @@ def _read(data: Any, seed: int) -> tuple[Dataset, Dataset]:
             return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
             share, column = data.val_fraction, data.group_column
-            return load_tables(root, train_list, test_list, class_names, data.name, share, seed, column)
+            read = load_multilabel if task == "multilabel" else load_tables
+            return read(root, train_list, test_list, class_names, data.name, share, seed, column)
         case "inaturalist":
             return load_inaturalist(root, train_list, test_list, class_names, data.level, data.name)
         case "tfds":

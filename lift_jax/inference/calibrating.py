@@ -18,7 +18,7 @@ from lift_jax.inference.calibration import Calibration, Estimated, HeldOut, Meas
 from lift_jax.inference.cross_fitting import FOLDS, LEAST, Chosen, Rows
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
-from lift_jax.workdir import config_file, record
+from lift_jax.workdir import config_file, one_label, record
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,8 +54,9 @@ def calibrate(
     folder = place(workdir, "--workdir")
     if folder.suffix == ".safetensors":
         raise UserError(f"--workdir is {folder}, an exported file; name the folder of the run, and export it again.")
-    known = record.read(folder)
-    held_out = _held_out(config_file.read(folder), tuple(known.class_names), images, folder)
+    known, config = record.read(folder), config_file.read(folder)
+    one_label.require(config, "A calibration", "its thresholds are in its folder already")
+    held_out = _held_out(config, tuple(known.class_names), images, folder)
     _check_number(len(held_out), held_out)
     check_file(folder / calibration.FILE, _REMEDY)
     model = load(folder, checkpoint=checkpoint, backbone=backbone, raw=True)

@@ -36,10 +36,10 @@ from lift_jax.inference.calibration import Calibration
 from lift_jax.models.heads import Classifier
 from lift_jax.models.text_head import with_features
 from lift_jax.models.untuned import Untuned
-from lift_jax.training import losses
+from lift_jax.training import losses, objective
 from lift_jax.training.priors import LogitPrior, Prior
 from lift_jax.weights import Backbone
-from lift_jax.workdir import record
+from lift_jax.workdir import one_label, record
 from lift_jax.workdir.logs import Logs
 
 AnyPrior = Prior | Literal["estimate"] | Mapping[str, float] | Float[np.ndarray, " classes"]
@@ -127,6 +127,10 @@ class Model:
         for problem in loader.problems.values():
             raise UserError(problem)
         return probabilities
+
+    def require_one_label(self, what: str, instead: str = "") -> None:
+        """Refuses a run whose images have several labels (see `lift_jax.workdir.one_label.require`)."""
+        one_label.require(self.config, what, instead)
 
     def dataset(self, source: Any, name: str) -> Dataset:
         """Makes images without labels into a data set."""
@@ -218,7 +222,7 @@ class Model:
         """The frequencies of the classes that the logits of the run take for granted."""
         if self.network.method.zero_shot or self.network.method.closed_form:
             return LogitPrior("uniform")
-        return losses.spec(self.config.loss).prior(self.config.tau)
+        return objective.spec(self.config).prior(self.config.tau)
 
     def possible(self, prior: AnyPrior | None, only: SomeClasses | None = None) -> Bool[np.ndarray, " classes"]:
         """Says which classes have a probability above 0 beforehand (see `predict` for the arguments).
@@ -397,7 +401,7 @@ def assemble(
             f"The run's backbone, {config.backbone!r} in its config, cannot be loaded ({str(error).rstrip('.')}); name "
             "where it is now with --backbone, or in Python as `backbone`."
         ) from error
-    losses.spec(config.loss)  # so that an unknown one is told of now
+    objective.spec(config)  # so that an unknown one is told of now
     method = tuners.resolve(config.method, config.tuner)
     network = trained(loaded, networks.build(config, method, loaded, class_names)).placed(placement.make_mesh())
     return Model(config, network, with_features(network.classifier, network.params), loaded, known)
