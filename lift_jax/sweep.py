@@ -15,6 +15,7 @@ from lift_jax import config as lift_config
 from lift_jax.config.keys import nearest_key
 from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation import metrics
+from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import Loaded, Mode, Results, check
 from lift_jax.run.several import MEMBERS, groups, programs_compiled_once, refuse_others, run_group
 from lift_jax.workdir import storage
@@ -115,7 +116,8 @@ def _tell(
         else:
             results.setdefault(name, []).append(result)
     if results and jax.process_index() == 0:
-        print(summary(results))
+        task = TASKS[next(iter(plan.values()))[1].task]
+        print(summary(results, task.columns))
         if report:
             _compare([folder.name for folder in plan if folder.name not in diverged], workdir)
     if diverged:
@@ -142,20 +144,24 @@ def _compare(names: Sequence[str], workdir: epath.Path) -> None:
         print(f"warning: The comparison could not be drawn ({type(error).__name__}: {error}).")
 
 
-def summary(results: Mapping[str, Sequence[Results]]) -> str:
+def summary(results: Mapping[str, Sequence[Results]], metric_columns: Mapping[str, str] = metrics.COLUMNS) -> str:
     """Formats a line a combination: the mean over its runs, and "± standard deviation" (of the sample) if several.
 
     The numbers are those of test-time ensembling where it is enabled, else of the plain evaluation.
+
+    Args:
+        results: of the runs of each combination.
+        metric_columns: the metrics of the columns, by their titles.
     """
     means, deviations = {}, {}
     for name, runs in results.items():
         sections = [result.get("tte", result["plain"]) for result in runs]
-        columns = {metric: [section[metric] for section in sections] for metric in metrics.COLUMNS.values()}
+        columns = {metric: [section[metric] for section in sections] for metric in metric_columns.values()}
         known = {metric: values for metric, values in columns.items() if not any(map(_absent, values))}
         means[name] = {metric: statistics.fmean(values) for metric, values in known.items()}
         if len(runs) > 1:
             deviations[name] = {metric: statistics.stdev(values) for metric, values in known.items()}
-    return metrics.table(means, deviations)
+    return metrics.table(means, deviations, metric_columns)
 
 
 def _absent(value: float | None) -> bool:

@@ -227,7 +227,7 @@ def log_prior(class_counts: ArrayLike) -> np.ndarray:
 def _without_padding(labels: Labels, mask: Mask | None) -> tuple[Array, Array]:
     """Labels that may be used as indices everywhere, and the mask as an array."""
     if mask is None:
-        return jnp.asarray(labels), jnp.ones(labels.shape, bool)
+        return jnp.asarray(labels), jnp.ones(labels.shape[:1], bool)
     mask = jnp.asarray(mask, bool)
     labels = jnp.asarray(labels)
     return jnp.where(mask.reshape(-1, *[1] * (labels.ndim - 1)), labels, jnp.zeros_like(labels)), mask
