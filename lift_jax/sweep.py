@@ -86,7 +86,7 @@ def run(
         resolved = check(one)
         if mode == "train" and (folder / "eval.json").is_file():
             refuse_others(folder, resolved)
-            done[folder] = _results(folder)
+            done[folder] = _results(folder, resolved.task)
     ended: dict[epath.Path, Results | DivergedError] = dict(done)
     loaded = Loaded()
     with programs_compiled_once():
@@ -125,10 +125,10 @@ def _tell(
         raise UserError(f"{len(diverged)} of {len(plan)} runs are not in the table, {', '.join(diverged)}: {first}")
 
 
-def _results(folder: epath.Path) -> Results:
+def _results(folder: epath.Path, task: str) -> Results:
     from lift_jax.report import results_file  # matplotlib takes a second to import
 
-    return results_file.read(folder / "eval.json").metrics()
+    return results_file.read(folder / "eval.json", task).metrics()
 
 
 def _compare(names: Sequence[str], workdir: epath.Path) -> None:

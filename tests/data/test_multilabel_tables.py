@@ -115,7 +115,7 @@ def test_a_class_without_training_image_is_refused(root):
 
 
 def test_a_table_without_labels_is_refused(root):
-    with pytest.raises(UserError, match="column called labels .* or a column of 0 and 1 for each class"):
+    with pytest.raises(UserError, match=r"column called labels .* or a column of 0 and 1 for each class"):
         read(root, csv_of(["640"] * 4, "file_name,split,width"))
 
 

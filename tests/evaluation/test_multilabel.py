@@ -75,7 +75,7 @@ def test_classes_with_few_images_share_the_threshold_of_their_group():
     assert found.values[2] == best_threshold(labels[:, 2], scores[:, 2])
     assert "3 of 5 classes have a threshold of their own; 1 that of their group" in found.sentence
     assert "1 that of all classes" in found.sentence
-    with pytest.raises(UserError, match="No image .* has a label"):
+    with pytest.raises(UserError, match=r"No image .* has a label"):
         choose(np.zeros((3, 2), bool), np.zeros((3, 2)), np.array([0, 0]))
 
 

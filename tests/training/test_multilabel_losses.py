@@ -131,14 +131,14 @@ def test_right_is_an_image_whose_highest_logit_is_one_of_its_labels():
 
 @pytest.mark.parametrize("name", ["CE", "LDAM", "LADE", "Focal", "CB", "GRW", "BS"])
 def test_losses_of_one_label_are_refused(name):
-    with pytest.raises(UserError, match=f"config.loss is '{name}', which needs one label an image.*LA, BCE, DB"):
+    with pytest.raises(UserError, match=rf"config.loss is '{name}', which needs one label an image.*LA, BCE, DB"):
         multilabel_losses.make(name, COUNTS, IMAGES)
 
 
 def test_losses_of_several_labels_are_refused_where_there_is_one():
     config = lift_config.default()
     config.loss = "DB"
-    with pytest.raises(UserError, match="config.loss is DB.*write config.task=multilabel"):
+    with pytest.raises(UserError, match=r"config.loss is DB.*write config.task=multilabel"):
         objective.check(lift_config.resolve(config))
     config.task = "multilabel"
     objective.check(lift_config.resolve(config))
