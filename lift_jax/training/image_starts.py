@@ -13,11 +13,13 @@ from lift_jax.data.dataset import label_counts
 from lift_jax.errors import UserError
 
 
-def few_shot(labels: Int[np.ndarray, " n"], num_classes: int, shots: int, seed: int = 0) -> Int[np.ndarray, " m"]:
+def few_shot(
+    labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"], num_classes: int, shots: int, seed: int = 0
+) -> Int[np.ndarray, " m"]:
     """Chooses up to `shots` random examples of each class by seed and labels alone; gives their ascending indices."""
     generator = np.random.default_rng(seed)
-    groups = (np.flatnonzero(labels == c) for c in range(num_classes))
-    return np.sort(np.concatenate([generator.permutation(group)[:shots] for group in groups]))
+    groups = (np.flatnonzero(labels[:, c] if labels.ndim == 2 else labels == c) for c in range(num_classes))
+    return np.unique(np.concatenate([generator.permutation(group)[:shots] for group in groups]))
 
 
 def class_mean_kernel(

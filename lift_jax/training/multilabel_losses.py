@@ -83,8 +83,8 @@ def distribution_balanced(
     log_odds: Float[np.ndarray, " classes"],
     constants: Balancing = Balancing(),  # it is frozen
 ) -> ImageLoss:
-    """Computes the distribution-balanced loss (Wu et al. 2020, "Distribution-Balanced Loss for Multi-Label
-    Classification in Long-Tailed Datasets", eqs. 3 to 8), without its focal factor:
+    """Computes the distribution-balanced loss, without its focal factor (Wu et al. 2020, "Distribution-Balanced Loss
+    for Multi-Label Classification in Long-Tailed Datasets"):
 
         sum over c of r_c (y_c log(1 + e^-(z_c - nu_c)) + (1 - y_c) / lambda log(1 + e^(lambda (z_c - nu_c))))
         r_c = alpha + sigmoid(beta ((1 / n_c) / (sum over the image's classes i of 1 / n_i) - mu))
