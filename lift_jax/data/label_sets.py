@@ -114,7 +114,7 @@ def _separator(cells: Mapping[int, str], name: str, path: str) -> str:
     Raises:
         UserError: if several characters may be that.
     """
-    first = {each: line for each in SEPARATORS for line, cell in reversed(cells.items()) if each in cell}
+    first = {each: line for each in SEPARATORS for line, cell in reversed(list(cells.items())) if each in cell}
     if len(first) > 1:
         found = " and ".join(f"{each!r} (line {line})" for each, line in first.items())
         raise UserError(

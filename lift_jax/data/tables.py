@@ -123,14 +123,14 @@ def load_tables(
     return whole.subset(kept, f"{name} train"), whole.subset(held_out, f"{name} test")
 
 
-def image_groups(rows: Sequence[Row]) -> dict[str, Int[np.ndarray, " images"]]:
+def image_groups(rows: Sequence[Any]) -> dict[str, Int[np.ndarray, " images"]]:
     """Numbers the groups of the images, and gives those of each split's images."""
     _, numbers = np.unique([row.group for row in rows], return_inverse=True)
     splits = np.array([row.split for row in rows])
     return {split: numbers[splits == split] for split in ("train", "test")}
 
 
-def warn_of_divided(rows: Sequence[Row], column: str) -> None:
+def warn_of_divided(rows: Sequence[Any], column: str) -> None:
     """Warns of groups that the given splits divide."""
     train, test = ({row.group for row in rows if row.group and row.split == split} for split in ("train", "test"))
     if both := train & test:

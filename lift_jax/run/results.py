@@ -177,7 +177,7 @@ def _write_results(
     The headline's columns have their own names, and the plain ones beside ensembling are called `plain_...`.
     """
     task, names = TASKS[job.config.task], job.data.train.class_names
-    columns = task.arrays(_headline(predictions))
+    columns: dict[str, Any] = task.arrays(_headline(predictions))
     if "tte" in predictions:
         plain = task.arrays(predictions["plain"])
         columns |= {f"plain_{key}": plain[key] for key in plain if key not in ("index", "label")}

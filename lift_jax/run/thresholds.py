@@ -39,7 +39,7 @@ def chosen(
     held_out = job.data.validation
     images = job.data.train if held_out is None else held_out
     source = "training images" if held_out is None else "held-out images"
-    scores, _ = evaluator(network.params, make_examples(images), logs, "evaluation, thresholds")
+    scores: Any = evaluator(network.params, make_examples(images), logs, "evaluation, thresholds")[1]
     found = choose(scores.label, scores.score, job.data.groups)
     logs.info(f"Thresholds, chosen by {len(scores.index):,} {source}: {found.sentence}")
     if held_out is None and job.network.method.name != "zero_shot":

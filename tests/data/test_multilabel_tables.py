@@ -129,7 +129,7 @@ def test_two_tables_of_different_columns_are_refused(root):
     assert test.labels.tolist() == [[False, True]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.integers(5, 60), st.booleans())
 def test_a_part_that_is_held_out_leaves_an_image_of_each_class(seed, count, grouped):
     generator = np.random.default_rng(seed)
