@@ -229,5 +229,6 @@ def _without_padding(labels: Labels, mask: Mask | None) -> tuple[Array, Array]:
     if mask is None:
         return jnp.asarray(labels), jnp.ones(labels.shape[:1], bool)
     mask = jnp.asarray(mask, bool)
-    labels = jnp.asarray(labels)
-    return jnp.where(mask.reshape(-1, *[1] * (labels.ndim - 1)), labels, jnp.zeros_like(labels)), mask
+    if labels.ndim == 2:
+        return jnp.where(mask[:, None], labels, False), mask
+    return jnp.where(mask, labels, 0), mask
