@@ -84,6 +84,7 @@ def _load_models(folders: Sequence[epath.Path]) -> list["Model"]:
 
     models = [load.load(folder, raw=True) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
+        model.require_one_label("The analysis")
         if model.class_names != models[0].class_names:
             raise UserError(f"The run {folder} has other classes than {folders[0]}; compare runs of the same data set.")
     return models

@@ -21,6 +21,9 @@ share the work by --shard. For example, the third of eight:
 
     python -m lift_jax.predict --workdir runs/birds --parts answers --shard 2/8 - < paths.txt
 
+Of a run whose images may be of several classes (config.task=multilabel), each image has all classes whose thresholds it
+reaches; --top and what decides between classes do not apply.
+
 Files that cannot be read are named on standard error and left out (in JSON lines they have an "error"). The exit status
 is 1 if there was no image that could be read.
 """
@@ -83,6 +86,9 @@ def stream_files(
 ) -> Iterator[Prediction]:  # fmt: skip
     """Yields the `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
 
+    Of a run whose images may be of several classes these are all that an image is said to be of, and the arguments that
+    take one class an image have no effect.
+
     Args:
         model: the run's classifier; see `lift_jax.load`.
         paths: the image files.
@@ -105,12 +111,16 @@ def stream_files(
         loader = model.loader(model.dataset(FileSource("", paths), "the images"), tte=tte, num_workers=num_workers)
         best: dict[int, Prediction] = {}
         following = 0
-        decide = answers.answers(
-            model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
-        )
-        for indices, probabilities, energies in decide.rows(model, loader, logs, prior=prior, only=only):
+        if model.has_label_sets:
+            decide, batches = model.label_set_answers, model.scores(loader, logs, "prediction")
+        else:
+            decide = answers.answers(
+                model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
+            )
+            batches = decide.rows(model, loader, logs, prior=prior, only=only)
+        for indices, *rows in batches:
             places = indices.tolist()
-            best |= zip(places, decide([paths[int(place)] for place in places], probabilities, energies), strict=True)
+            best |= zip(places, decide([paths[int(place)] for place in places], *rows), strict=True)
             while following in best or following in loader.problems:
                 yield _known(following, paths, best, loader.problems)
                 following += 1
@@ -211,6 +221,7 @@ def _run(given: argparse.Namespace) -> int:
 
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
+    _check_label_sets(given, model)
     predict = functools.partial(
         stream_files, model, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
         **_decision(given, model), **_thresholds(given, model),
@@ -220,9 +231,9 @@ def _run(given: argparse.Namespace) -> int:
     predictions = predict(paths)
     come: list[Prediction] = []
     if output is None:
-        _print(_reported(predictions, come), model.class_names, given.format)
+        _print(_reported(predictions, come), model, given.format)
     else:
-        _write_file(_reported(predictions, come), come, model.class_names, given.format, output)
+        _write_file(_reported(predictions, come), come, model, given.format, output)
     return 0 if any(prediction.problem is None for prediction in come) else 1
 
 
@@ -252,6 +263,13 @@ def _check_thresholds(given: argparse.Namespace) -> None:
             f"{asked[0]}, whose thresholds are those of the calibrated probabilities of all classes; leave "
             f"{changing[0]} out."
         )
+
+
+def _check_label_sets(given: argparse.Namespace, model: "Model") -> None:
+    """Refuses what is decided of one class an image, where images may be of several."""
+    for name in ("raw", "prior", "only", "costs", "rollup", "unknown", "coverage", "parts"):
+        if getattr(given, name) not in (None, False):
+            model.require_one_label(f"--{name}", "leave it out")
 
 
 def _decision(given: argparse.Namespace, model: "Model") -> dict[str, Any]:
@@ -305,10 +323,10 @@ def _warned(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         yield prediction
 
 
-def _print(predictions: Iterable[Prediction], class_names: Sequence[str], style: str) -> None:
+def _print(predictions: Iterable[Prediction], model: "Model", style: str) -> None:
     """Writes predictions to standard output."""
     try:
-        write(predictions, class_names, style, sys.stdout)
+        write(predictions, model.class_names, style, sys.stdout, model.has_label_sets)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -319,15 +337,15 @@ def _print(predictions: Iterable[Prediction], class_names: Sequence[str], style:
 
 
 def _write_file(
-    predictions: Iterator[Prediction], come: list[Prediction], class_names: Sequence[str], style: str, output: Path
+    predictions: Iterator[Prediction], come: list[Prediction], model: "Model", style: str, output: Path
 ) -> None:
     """Writes predictions into a file, or to standard output if the file cannot be written after all."""
     try:
         with _opened(output) as file:
-            write(predictions, class_names, style, file)
+            write(predictions, model.class_names, style, file, model.has_label_sets)
     except OSError as error:
         come += list(predictions)  # those that were still to come
-        _print(come, class_names, style)
+        _print(come, model, style)
         raise UserError(
             f"{output} cannot be written ({reason(error)}), so that the predictions are on standard output; make room "
             "or get permission, or name another file with --output."

@@ -17,6 +17,7 @@ from lift_jax import quiet
 from lift_jax.config.keys import nearest_key
 from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation import metrics
+from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import Loaded, Mode, Results, check
 from lift_jax.run.several import MEMBERS, groups, programs_compiled_once, refuse_others, run_group
 from lift_jax.workdir import storage
@@ -87,7 +88,7 @@ def run(
         resolved = check(one)
         if mode == "train" and (folder / "eval.json").is_file():
             refuse_others(folder, resolved)
-            done[folder] = _results(folder)
+            done[folder] = _results(folder, resolved.task)
     ended: dict[epath.Path, Results | DivergedError] = dict(done)
     loaded = Loaded()
     table_alone = contextlib.nullcontext() if quiet.says(quiet.What.SENTENCE) else quiet.hushed()
@@ -118,7 +119,8 @@ def _tell(
         else:
             results.setdefault(name, []).append(result)
     if results and jax.process_index() == 0:
-        print(summary(results))
+        task = TASKS[next(iter(plan.values()))[1].task]
+        print(summary(results, task.columns))
         if report:
             _compare([folder.name for folder in plan if folder.name not in diverged], workdir)
     if diverged:
@@ -126,10 +128,10 @@ def _tell(
         raise UserError(f"{len(diverged)} of {len(plan)} runs are not in the table, {', '.join(diverged)}: {first}")
 
 
-def _results(folder: epath.Path) -> Results:
+def _results(folder: epath.Path, task: str) -> Results:
     from lift_jax.report import results_file  # matplotlib takes a second to import
 
-    return results_file.read(folder / "eval.json").metrics()
+    return results_file.read(folder / "eval.json", task).metrics()
 
 
 def _compare(names: Sequence[str], workdir: epath.Path) -> None:
@@ -145,20 +147,24 @@ def _compare(names: Sequence[str], workdir: epath.Path) -> None:
         print(f"warning: The comparison could not be drawn ({type(error).__name__}: {error}).")
 
 
-def summary(results: Mapping[str, Sequence[Results]]) -> str:
+def summary(results: Mapping[str, Sequence[Results]], metric_columns: Mapping[str, str] = metrics.COLUMNS) -> str:
     """Formats a line a combination: the mean over its runs, and "± standard deviation" (of the sample) if several.
 
     The numbers are those of test-time ensembling where it is enabled, else of the plain evaluation.
+
+    Args:
+        results: of the runs of each combination.
+        metric_columns: the metrics of the columns, by their titles.
     """
     means, deviations = {}, {}
     for name, runs in results.items():
         sections = [result.get("tte", result["plain"]) for result in runs]
-        columns = {metric: [section[metric] for section in sections] for metric in metrics.COLUMNS.values()}
+        columns = {metric: [section[metric] for section in sections] for metric in metric_columns.values()}
         known = {metric: values for metric, values in columns.items() if not any(map(_absent, values))}
         means[name] = {metric: statistics.fmean(values) for metric, values in known.items()}
         if len(runs) > 1:
             deviations[name] = {metric: statistics.stdev(values) for metric, values in known.items()}
-    return metrics.table(means, deviations)
+    return metrics.table(means, deviations, metric_columns)
 
 
 def _absent(value: float | None) -> bool:

@@ -62,7 +62,7 @@ class Loaded:
 def _images(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
     """Returns what the images and their groups depend on."""
     seed = config.seed if config.validation or config.data.val_fraction else None  # which draws what is held out
-    return config.data.to_json(), config.class_groups, config.validation, seed
+    return config.data.to_json(), config.task, config.class_groups, config.validation, seed
 
 
 def _backbone(config: ml_collections.FrozenConfigDict) -> tuple[str, int | None, str]:

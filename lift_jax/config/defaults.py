@@ -50,6 +50,8 @@ def _trained_parts(config: ml_collections.ConfigDict) -> None:
 
 def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
     """Sets the keys of what it is trained on: the foundation model and the images."""
+    # multiclass: each image is of one class. multilabel: of any number of them, or of none; see docs/multilabel.md
+    config.task = "multiclass"
     config.backbone = "quickstart"  # a folder in the Hugging Face layout or a hub id; "quickstart" is in the package
     config.backbone_activation = ""  # quick_gelu, gelu: of a CLIP whose files do not tell it; "": what they tell
     config.resolution = 0  # pixels; 0 takes the backbone's own
@@ -84,7 +86,7 @@ def _optimization(config: ml_collections.ConfigDict) -> None:
     # evaluated and used; 0: no average, but the parameters after the last step. docs/averaging.md
     config.ema = 0.0
     config.schedule = "cosine_epoch"  # cosine_epoch: one learning rate an epoch, as in the paper; cosine_step
-    config.loss = "LA"  # CE, Focal, LDAM, CB, GRW, BS, LA, LADE
+    config.loss = "LA"  # CE, Focal, LDAM, CB, GRW, BS, LA, LADE; of the task multilabel: LA, BCE, DB
     config.tau = 1.0  # of the logit adjustment
     config.seed = 0  # of the order, the crops and flips, and the initialisation
     config.dtype = "auto"  # of frozen weights and activations; auto: bfloat16 on TPU and GPU, float32 on CPU

@@ -99,6 +99,7 @@ KEYS: Mapping[str, Key] = {
     "head_init": Key(),
     "init_from": Key(),
     "prompt": Key(),
+    "task": Key(choices=("multiclass", "multilabel")),
     "backbone": Key("free"),  # its weights are compared by their hash
     "backbone_activation": Key(),
     "resolution": _whole(0, 2048),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from absl import logging
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from lift_jax.data import archives, spans
 from lift_jax.data.reading import printable, read_bytes
@@ -115,7 +115,7 @@ class Dataset:
     Args:
         name: what messages call it, for example "cifar100 train".
         source: images by index.
-        labels: int32 [images], in 0 .. classes - 1.
+        labels: int32 [images], in 0 .. classes - 1; of images with several labels bool [images, classes].
         class_names: one human-readable name a class, in label order.
         names_from: where the names come from, for messages: "the class folders", "names.txt, by position".
         image_groups: the group of each image, which no split divides; None if each is on its own.
@@ -123,7 +123,7 @@ class Dataset:
 
     name: str
     source: Source
-    labels: Int[np.ndarray, " images"]
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"]
     class_names: tuple[str, ...]
     names_from: str = ""
     image_groups: Int[np.ndarray, " images"] | None = None
@@ -142,7 +142,12 @@ class Dataset:
     @property
     def class_counts(self) -> Int[np.ndarray, " classes"]:
         """The number of images of each class, int64 [classes]."""
-        return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+        return label_counts(self.labels, self.num_classes)
+
+    def no_labels(self, rows: int) -> np.ndarray:
+        """Makes labels of so many rows that are padding."""
+        shape = self.labels.shape[1:]
+        return np.zeros((rows, *shape), bool if shape else np.int32)
 
     def subset(self, indices: Int[np.ndarray, " images"], name: str | None = None) -> "Dataset":
         """Makes a data set of the images `indices`, in that order, with the same classes."""
@@ -154,9 +159,22 @@ class Dataset:
 
 
 def canonical_order(dataset: Dataset) -> Int[np.ndarray, " images"]:
-    """Sorts a data set by label and file name, so that the same images have the same order, whatever held them."""
+    """Sorts a data set by label, if an image has one, and file name.
+
+    So the same images have the same order, whatever held them.
+    """
     names = [os.path.splitext(os.path.basename(dataset.path(index)))[0] for index in range(len(dataset))]
-    return np.lexsort((np.array(names), dataset.labels))
+    by_label = () if dataset.labels.ndim == 2 else (dataset.labels,)
+    return np.lexsort((np.array(names), *by_label))
+
+
+def label_counts(
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"], num_classes: int
+) -> Int[np.ndarray, " classes"]:
+    """Counts the images of each class, int64."""
+    if labels.ndim == 2:
+        return labels.sum(axis=0, dtype=np.int64)
+    return np.bincount(labels, minlength=num_classes).astype(np.int64)
 
 
 def source_path(source: Source, index: int) -> str | None:

@@ -100,6 +100,10 @@ class TestLoader:
             "exif_rotate": make.exif_rotate,
         }
 
+    def no_labels(self, rows: int) -> np.ndarray:
+        """Makes labels of so many rows that are padding."""
+        return self._make.dataset.no_labels(rows)
+
     @property
     def batch_size(self) -> int:
         """Images of a batch of this host."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lift_jax.data.evaluation_loader import TestLoader
 from lift_jax.data.workers import Batch
@@ -26,19 +26,24 @@ class FeatureLoader:
     def __init__(
         self,
         features: Float[np.ndarray, "n d"],
-        labels: Int[np.ndarray, " n"],
+        labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"],
         index: Int[np.ndarray, " n"],
         batch_size: int,
     ):
         self._columns = {
             "features": features[:, None].astype(np.float32, copy=False),
-            "label": labels.astype(np.int32),
+            "label": labels if labels.ndim == 2 else labels.astype(np.int32),
             "index": index.astype(np.int32),
         }
         self._batch_size = batch_size
         self.num_examples = len(index)
         self.bytes_per_image = 4.0 * features.shape[1]
         self.problems: dict[int, str] = {}
+
+    def no_labels(self, rows: int) -> np.ndarray:
+        """Makes labels of so many rows that are padding."""
+        labels = self._columns["label"]
+        return np.zeros((rows, *labels.shape[1:]), labels.dtype)
 
     def __iter__(self) -> Iterator[Batch]:
         size = self._batch_size

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import logging
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
+from lift_jax.data.dataset import label_counts
 from lift_jax.data.shown import shown
 
 
@@ -25,8 +26,8 @@ class ImageGroup(NamedTuple):
 
 
 def draw_whole(
-    labels: Int[np.ndarray, " images"],
-    image_groups: Int[np.ndarray, " images"],
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"],
+    image_groups: Int[np.ndarray, " images"] | None,
     wanted: Sequence[int],
     generator: np.random.Generator,
 ) -> Int[np.ndarray, " drawn"]:
@@ -35,13 +36,13 @@ def draw_whole(
     The groups come in random order, and each is drawn if it brings the numbers of its classes nearer to what is wanted.
 
     Args:
-        labels: the class of each image.
-        image_groups: the group of each image.
+        labels: the class of each image, or of which classes it is.
+        image_groups: the group of each image; None if each is on its own.
         wanted: how many images of each class are to be drawn [classes].
         generator: gives the order.
     """
-    groups = _groups(labels, image_groups)
-    missing, left = np.array(wanted), np.bincount(labels, minlength=len(wanted))
+    groups = _groups(labels, np.arange(len(labels)) if image_groups is None else image_groups)
+    missing, left = np.array(wanted), label_counts(labels, len(wanted))
     drawn = [np.zeros(0, np.int64)]
     for index in generator.permutation(len(groups)):
         images, classes, counts = groups[index]
@@ -87,10 +88,23 @@ def folds(
     return fold
 
 
-def _groups(labels: Int[np.ndarray, " images"], image_groups: Int[np.ndarray, " images"]) -> list[ImageGroup]:
+def _groups(
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"], image_groups: Int[np.ndarray, " images"]
+) -> list[ImageGroup]:
     order = np.argsort(image_groups, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(image_groups[order])) + 1)
-    return [ImageGroup(images, *np.unique(labels[images], return_counts=True)) for images in parts if len(images)]
+    return [ImageGroup(images, *_present(labels[images])) for images in parts if len(images)]
+
+
+def _present(
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"],
+) -> tuple[Int[np.ndarray, " present"], Int[np.ndarray, " present"]]:
+    """Gives the classes that some images have, ascending, and how many of them each has."""
+    if labels.ndim == 1:
+        return np.unique(labels, return_counts=True)
+    counts = labels.sum(axis=0)
+    present = np.flatnonzero(counts)
+    return present, counts[present]
 
 
 def warn_of_divided(train: Iterable[str], test: Iterable[str], column: str) -> None:

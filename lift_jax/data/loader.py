@@ -48,7 +48,7 @@ class _TrainStep:
         indices = self.order(epoch)[start : start + local]
         batch: Batch = {
             "image": np.zeros((local, self.resolution, self.resolution, 3), np.uint8),
-            "label": np.zeros(local, np.int32),
+            "label": self.dataset.no_labels(local),
             "mask": np.zeros(local, np.bool_),
             "index": np.full(local, -1, np.int32),
         }

@@ -76,7 +76,7 @@ def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
     Raises:
         UserError: if something is wrong with the data section or with what it names.
     """
-    train, test = load(config.data, config.seed)
+    train, test = load(config.data, config.seed, config.task)
     counts = train.class_counts
     groups = class_groups(config.class_groups, counts)
     if not config.validation:

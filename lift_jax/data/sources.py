@@ -12,6 +12,7 @@ from lift_jax.data.hub_datasets import located
 from lift_jax.data.inaturalist import load_inaturalist
 from lift_jax.data.letters import load_letters
 from lift_jax.data.lists import load_lists
+from lift_jax.data.multilabel import load_multilabel
 from lift_jax.data.parquet import load_parquet
 from lift_jax.data.preview import describe
 from lift_jax.data.reading import is_file
@@ -33,12 +34,13 @@ _COLUMNS = {"label_column": ("parquet", "webdataset"), "group_column": ("csv", "
 FORMATS = (*_PACKAGED, *_OF_FILES)
 
 
-def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
+def load(data_config: Any, seed: int = 0, task: str = "multiclass") -> tuple[Dataset, Dataset]:
     """Loads and checks the training and the test split that a config describes.
 
     Args:
         data_config: `config.data`, see `options.data_defaults`.
         seed: chooses a held-out split (`val_fraction`); nothing else depends on it.
+        task: `config.task`: "multiclass" for images of one class each, "multilabel" for any number of them.
 
     Returns:
         (train, test).
@@ -48,7 +50,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
             or a name cannot be read.
     """
     root = located(data_config.root, "config.data.root")
-    train, test = _read(data_config, root, seed)
+    train, test = _read(data_config, root, seed, task)
     if path := expand(data_config.corrections, "config.data.corrections"):
         train, test = corrections.apply([train, test], path, root)
     if data_config.format not in _PACKAGED:
@@ -64,7 +66,7 @@ def load(data_config: Any, seed: int = 0) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def _read(data: Any, root: str, seed: int) -> tuple[Dataset, Dataset]:
+def _read(data: Any, root: str, seed: int, task: str) -> tuple[Dataset, Dataset]:
     train_list, test_list, class_names = (
         expand(data[key], f"config.data.{key}") for key in ("train_list", "test_list", "class_names")
     )
@@ -84,7 +86,8 @@ def _read(data: Any, root: str, seed: int) -> tuple[Dataset, Dataset]:
             return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
             share, column = data.val_fraction, data.group_column
-            return load_tables(root, train_list, test_list, class_names, data.name, share, seed, column)
+            read = load_multilabel if task == "multilabel" else load_tables
+            return read(root, train_list, test_list, class_names, data.name, share, seed, column)
         case "parquet":
             columns = data.val_fraction, seed, data.label_column, data.group_column
             return load_parquet(root, data.train_list, data.test_list, class_names, data.name, *columns)

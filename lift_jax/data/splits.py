@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
+from lift_jax.data.dataset import label_counts
 from lift_jax.data.image_groups import draw_whole
 from lift_jax.errors import UserError
 
 
 def hold_out(
-    labels: Int[np.ndarray, " images"],
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"],
     fraction: float,
     seed: int,
     image_groups: Int[np.ndarray, " images"] | None = None,
@@ -21,7 +22,7 @@ def hold_out(
     image is not tested.
 
     Args:
-        labels: one integer an image.
+        labels: one integer an image; or of which classes it is, and then it takes part in the number of each.
         fraction: share that is held out, between 0 and 1 (both exclusive).
         seed: chooses the images.
         image_groups: the group of each image; groups are then held out as a whole, about as many images. None if each
@@ -38,15 +39,23 @@ def hold_out(
             f"There is no test split and config.data.val_fraction is {fraction}; name a test split, or the "
             f"share of the images to hold out, for example 0.2."
         )
-    counts = [max(0, min(round(fraction * count), count - 1)) for count in np.bincount(labels).tolist()]
-    held_out = draw(labels, counts, np.random.default_rng(seed), image_groups)
+    strata = with_unlabelled(labels)
+    counts = [max(0, min(round(fraction * n), n - 1)) for n in label_counts(strata, 0).tolist()]
+    held_out = draw(strata, counts, np.random.default_rng(seed), image_groups)
     if not held_out.size:
         raise UserError(f"config.data.val_fraction={fraction} holds out no image at all; give a larger share.")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
+def with_unlabelled(
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"],
+) -> Int[np.ndarray, " images"] | Bool[np.ndarray, "images strata"]:
+    """Adds to the labels of images that may have several of them a last class, of the images that have none."""
+    return labels if labels.ndim == 1 else np.concatenate([labels, ~labels.any(axis=1, keepdims=True)], axis=1)
+
+
 def draw(
-    labels: Int[np.ndarray, " images"],
+    labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"],
     counts: Sequence[int],
     generator: np.random.Generator,
     image_groups: Int[np.ndarray, " images"] | None = None,
@@ -54,12 +63,13 @@ def draw(
     """Draws so many images of each class; the indices are ascending.
 
     Args:
-        labels: the class of each image.
+        labels: the class of each image, or of which classes it is; in the latter case the numbers are met as nearly as
+            images of several classes allow.
         counts: how many images of each class are drawn [classes].
         generator: draws them.
         image_groups: the group of each image; the numbers are then met as nearly as whole groups do.
     """
-    if image_groups is not None:
+    if image_groups is not None or labels.ndim == 2:
         return draw_whole(labels, image_groups, counts, generator)
     drawn = [generator.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
     return np.sort(np.concatenate(drawn))

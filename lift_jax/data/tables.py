@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,20 @@ class Row(NamedTuple):
     group: str = ""
 
 
+class Columns(NamedTuple):
+    """What is written in a table.
+
+    Attributes:
+        lines: the line of each row.
+        cells: the cells of each column by its name in small letters, with `_` for spaces and hyphens.
+        spelt: each column's name as it is written.
+    """
+
+    lines: list[int]
+    cells: dict[str, list[str]]
+    spelt: dict[str, str]
+
+
 def load_tables(
     root: str,
     train_table: str,
@@ -82,7 +96,7 @@ def load_tables(
         UserError: if a file or column is missing, or the labels are neither integers 0 to n-1 nor names.
     """
     if not train_table:
-        train_table, test_table, rows = _metadata(root, group_column)
+        train_table, test_table, rows = find_metadata(root, lambda file: read_table(file, group_column))
     else:
         rows = [row._replace(split=row.split or "train") for row in read_table(train_table, group_column)]
         tested = read_table(test_table, group_column) if test_table else []
@@ -95,15 +109,14 @@ def load_tables(
         parts[row.split][0].append(row.path)
         parts[row.split][1].append(label)
     known = class_names or _names(rows, labels)
-    groups = _image_groups(rows) if group_column else {}
+    groups = image_groups(rows) if group_column else {}
     if parts["test"][0]:
         train, test = from_paths(
             root, (train_table, *parts["train"]), (test_table or train_table, *parts["test"]), known, name
         )
         train = dataclasses.replace(train, image_groups=groups.get("train"))
         test = dataclasses.replace(test, image_groups=groups.get("test"))
-        train_groups, test_groups = ({row.group for row in rows if row.group and row.split == split} for split in parts)
-        warn_of_divided(train_groups, test_groups, group_column)
+        warn_of_divided(*split_groups(rows), group_column)
         return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
     whole = dataclasses.replace(whole, image_groups=groups.get("train"))
@@ -111,11 +124,17 @@ def load_tables(
     return whole.subset(kept, f"{name} train"), whole.subset(held_out, f"{name} test")
 
 
-def _image_groups(rows: Sequence[Row]) -> dict[str, Int[np.ndarray, " images"]]:
+def image_groups(rows: Sequence[Any]) -> dict[str, Int[np.ndarray, " images"]]:
     """Numbers the groups of the images, and gives those of each split's images."""
     _, numbers = np.unique([row.group for row in rows], return_inverse=True)
     splits = np.array([row.split for row in rows])
     return {split: numbers[splits == split] for split in ("train", "test")}
+
+
+def split_groups(rows: Sequence[Any]) -> tuple[set[str], set[str]]:
+    """Gives the groups of the training and of the test images."""
+    train, test = ({row.group for row in rows if row.group and row.split == split} for split in ("train", "test"))
+    return train, test
 
 
 def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[str, str]:
@@ -144,27 +163,51 @@ def read_table(path: str, group_column: str = "", may_lack_labels: bool = False)
     Raises:
         UserError: if the file cannot be read, a column is missing, or a row has no path, no label, or no group.
     """
-    content = text.read(path)
-    is_json = path.lower().endswith(_JSON_LINES) or content.lstrip().startswith("{")
-    lines, columns = _json_columns(content, path) if is_json else _csv_columns(content, path)
+    lines, columns, _ = read_columns(path)
     file_column, label_column, name_column = _roles(columns, path)
     if not lines:
         raise UserError(f"{path} has no rows; write a line for each image below the one that names the columns.")
     blank = [""] * len(lines)
-    group_column = _group_column(group_column, columns, path)
+    group_column = find_group_column(group_column, columns, path)
     used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split", group_column)]
     rows = []
     for line, file, label, name, split, group in zip(lines, *used, strict=True):
         if not file or not (label or may_lack_labels) or (group_column and not group):
             missing = file_column if not file else group_column if label or may_lack_labels else label_column
             raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
-        if split and split.lower() not in _SPLITS:
-            raise UserError(f"{path} line {line} has the split '{shown(split)}'; write train, val or test.")
-        rows.append(Row(file, label, name, _SPLITS.get(split.lower(), ""), f"{path} line {line}", group))
+        where = f"{path} line {line}"
+        rows.append(Row(file, label, name, split_of(split, where), where, group))
     return rows
 
 
-def _group_column(wanted: str, columns: Mapping[str, Sequence[str]], path: str) -> str:
+def split_of(written: str, where: str) -> str:
+    """Reads the split that a row says it belongs to: "train", "test", or "" where it says none.
+
+    Raises:
+        UserError: if there is no such split.
+    """
+    if written and written.lower() not in _SPLITS:
+        raise UserError(f"{where} has the split '{shown(written)}'; write train, val or test.")
+    return _SPLITS.get(written.lower(), "")
+
+
+def read_columns(path: str, cell: "Callable[[Any], str] | None" = None) -> Columns:
+    """Reads the columns of a CSV file, whatever its delimiter, or of a file of JSON lines.
+
+    Args:
+        path: the file.
+        cell: makes a cell of a value of JSON; by default of texts and numbers, and an empty one of anything else.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    content = text.read(path)
+    if path.lower().endswith(_JSON_LINES) or content.lstrip().startswith("{"):
+        return _json_columns(content, path, cell or text_or_number)
+    return _csv_columns(content, path)
+
+
+def find_group_column(wanted: str, columns: Mapping[str, Sequence[str]], path: str) -> str:
     """Finds the column that says which images belong together, as the table spells it; "" if none is wanted."""
     if not wanted:
         return ""
@@ -201,8 +244,8 @@ def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, s
     Of several that may have the labels, the first one of whole numbers has them, and another one the names; or if there
     is none, the first one has them, and the names are in one that is called so.
     """
-    file_column = next((each for each in _PATH if each in columns), None)
-    known = [each for each in LABEL if each in columns]
+    file_column = file_column_of(columns)
+    known = label_columns_of(columns)
     if file_column is None or not known:
         raise UserError(
             f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH[:6])} … and "
@@ -215,14 +258,24 @@ def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, s
     return file_column, label_column, next(likely, "")
 
 
-def _csv_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
+def file_column_of(columns: Collection[str]) -> str | None:
+    """Finds the column of the images' paths."""
+    return next((each for each in _PATH if each in columns), None)
+
+
+def label_columns_of(columns: Collection[str]) -> list[str]:
+    """Finds the columns that may have the labels, the likeliest first."""
+    return [each for each in LABEL if each in columns]
+
+
+def _csv_columns(content: str, path: str) -> Columns:
     """Reads the line of each row, and the cells of each column by its name."""
     delimiter, content = delimited.declared(content)
     first = next((line for line in content.split("\n") if line.strip()), "")
     headers = {each: _header(first, each, path) for each in (delimiter or delimited.DELIMITERS)}
     delimiter = max(headers, key=lambda each: (_is_known(headers[each]), len(headers[each])))
     header = headers[delimiter]
-    rows = delimited.rows(content, delimiter, path)[1:]
+    named, *rows = delimited.rows(content, delimiter, path) or [delimited.Row(1, [])]
     for row in rows:
         if any(row.cells[len(header) :]):
             raise UserError(
@@ -231,7 +284,8 @@ def _csv_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str
             )
         row.cells.extend([""] * (len(header) - len(row.cells)))
     cells = {name: [row.cells[place] for row in rows] for place, name in reversed(list(enumerate(header)))}
-    return [row.line for row in rows], {name: cells[name] for name in header}
+    spelt = dict(reversed(list(zip(header, named.cells, strict=False))))
+    return Columns([row.line for row in rows], {name: cells[name] for name in header}, spelt)
 
 
 def _header(line: str, delimiter: str, path: str) -> list[str]:
@@ -247,9 +301,10 @@ def _is_known(header: Sequence[str]) -> bool:
     return not set(header).isdisjoint(_PATH) and not set(header).isdisjoint(LABEL)
 
 
-def _json_columns(content: str, path: str) -> tuple[list[int], dict[str, list[str]]]:
+def _json_columns(content: str, path: str, cell: Callable[[Any], str]) -> Columns:
     """Reads the line of each row, and the values of each key, from a file with a JSON object a line."""
     lines, rows = [], []
+    spelt: dict[str, str] = {}
     for line_number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
@@ -262,35 +317,46 @@ def _json_columns(content: str, path: str) -> tuple[list[int], dict[str, list[st
                 f'{path} line {line_number} is no JSON object; write one a line: {{"file_name": …, "label": …}}.'
             )
         lines.append(line_number)
-        rows.append({key.strip().lower(): _cell(value) for key, value in row.items()})
+        rows.append({key.strip().lower(): cell(value) for key, value in row.items()})
+        spelt = {key.strip().lower(): key.strip() for key in row} | spelt
     names = dict.fromkeys(name for row in rows for name in row)
-    return lines, {name: [row.get(name, "") for row in rows] for name in names}
+    return Columns(lines, {name: [row.get(name, "") for row in rows] for name in names}, spelt)
 
 
-def _cell(value: Any) -> str:
+def text_or_number(value: Any) -> str:
     """Makes a cell of a text or number; anything else is none."""
     return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
-def _metadata(root: str, group_column: str) -> tuple[str, str, list[Row]]:
-    """Finds the `metadata.csv` or `metadata.jsonl` files under root."""
+def find_metadata(root: str, read: Callable[[str], list[Any]]) -> tuple[str, str, list[Any]]:
+    """Finds and reads the `metadata.csv` or `metadata.jsonl` files under root.
+
+    Args:
+        root: the folder of the images.
+        read: reads the rows of a file, each with `path` and `split`.
+
+    Returns:
+        The tables of the training and the test split, "" for none of its own, and the rows of both.
+
+    Raises:
+        UserError: if there is none.
+    """
     if not root:
         raise UserError(
             "config.data.root is empty; config.data.format=csv needs the folder that the images' paths are relative to."
         )
     present = list_folder(root)
     if file := _metadata_in(root, present):
-        return file, "", [row._replace(split=row.split or "train") for row in read_table(file, group_column)]
+        return file, "", [row._replace(split=row.split or "train") for row in read(file)]
     found: dict[str, str] = {}
-    rows: list[Row] = []
+    rows: list[Any] = []
     for folder in sorted(present):
         split = _SPLITS.get(folder.lower())
         if not split or split in found or not is_folder(os.path.join(root, folder)):
             continue
         if file := _metadata_in(os.path.join(root, folder), list_folder(os.path.join(root, folder))):
             found[split] = file
-            found_rows = read_table(file, group_column)
-            rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in found_rows]
+            rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in read(file)]
     if "train" not in found:
         raise UserError(
             f"{root} has no {' or '.join(_METADATA)}, and neither has its folder train; set data.train_list to the "

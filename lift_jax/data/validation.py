@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Int
 
 from lift_jax.data import text
-from lift_jax.data.dataset import Dataset
+from lift_jax.data.dataset import Dataset, label_counts
 from lift_jax.data.image_groups import folds
 from lift_jax.data.shown import shown, some
-from lift_jax.data.splits import draw
+from lift_jax.data.splits import draw, with_unlabelled
 from lift_jax.errors import UserError
 from lift_jax.files import expand
 
@@ -40,7 +40,8 @@ class HeldOut:
         counts = self.validation.class_counts
         tested = counts[counts > 0]
         each = f"{tested.max():,} to {tested.min():,}" if tested.max() > tested.min() else f"{tested.max():,}"
-        said = f"Held out for validation: {counts.sum():,} training images of {len(tested):,} classes ({each} a class)"
+        images = f"{len(self.validation):,} training images of {len(tested):,} classes"
+        said = f"Held out for validation: {images} ({each} a class)"
         if not len(self.whole):
             return f"{said}."
         names = some([self.train.class_names[label] for label in self.whole])
@@ -137,14 +138,15 @@ def _parse(rule: str) -> tuple[str, float] | None:
 
 def _drawn(rule: str, train: Dataset, seed: int) -> Int[np.ndarray, " images"]:
     """Draws the images of a rule with a number; the indices are ascending."""
-    spared = _spared(rule, train.class_counts)
+    strata = with_unlabelled(train.labels)
+    spared = _spared(rule, label_counts(strata, train.num_classes))
     if not spared.any():
         largest = train.class_counts.max()
         raise UserError(
             f"config.validation={rule} holds out no image at all, since the largest class has {largest:,} training "
             "images; write a number that leaves some to train on and some to hold out."
         )
-    drawn = draw(train.labels, spared.tolist(), np.random.default_rng([_STREAM, seed]), train.image_groups)
+    drawn = draw(strata, spared.tolist(), np.random.default_rng([_STREAM, seed]), train.image_groups)
     if not len(drawn):
         raise UserError(
             f"config.validation={rule} holds out no image at all, since no group of config.data.group_column is small "
@@ -160,7 +162,7 @@ def _spared(rule: str, counts: Int[np.ndarray, " classes"]) -> Int[np.ndarray, "
     kind, value = parsed
     if kind == "balanced":
         return np.where(counts > value, int(value), 0)
-    return np.array([min(math.floor(value * count + 0.5), count - 1) for count in counts.tolist()])
+    return np.array([max(0, min(math.floor(value * count + 0.5), count - 1)) for count in counts.tolist()])
 
 
 def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:
@@ -175,7 +177,7 @@ def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:
         by_name.setdefault(posixpath.basename(_slashes(train.path(index))), []).append(index)
     held_out = np.unique([_find(line, by_name, train, f"{path} line {n}") for n, line in lines])
     _check_undivided(held_out, train, path)
-    left = train.class_counts - np.bincount(train.labels[held_out], minlength=train.num_classes)
+    left = train.class_counts - label_counts(train.labels[held_out], train.num_classes)
     if not left.all():
         names = some([train.class_names[label] for label in np.flatnonzero(left == 0)])
         raise UserError(

@@ -211,19 +211,19 @@ def _in_step(loader: Examples) -> Iterator[Batch]:
             yield batch
             batch = following()
         else:
-            yield _padding(tuple(shapes[0].tolist()), loader.num_views)
+            yield _padding(tuple(shapes[0].tolist()), loader)
     if problem is not None:
         raise problem
 
 
-def _padding(shape: tuple[int, ...], num_views: int) -> Batch:
-    count = shape[0]
+def _padding(shape: tuple[int, ...], loader: Examples) -> Batch:
+    count, num_views = shape[0], loader.num_views
     return {
         "image": np.zeros(shape, np.uint8),
         "corners": np.zeros((count, num_views, 2), np.int32),
         "transposed": np.zeros(count, bool),
         "flipped": np.zeros((count, num_views), bool),
-        "label": np.zeros(count, np.int32),
+        "label": loader.no_labels(count),
         "mask": np.zeros(count, bool),
         "index": np.full(count, -1, np.int32),
     }

@@ -32,7 +32,7 @@ class Features(NamedTuple):
     """
 
     rows: Float[np.ndarray, "n d"]
-    labels: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"]
     index: Int[np.ndarray, " n"]
 
 
@@ -76,7 +76,7 @@ def extract_features(
         desc: what the bar says.
     """
     batches = _batches(classifier, params, image_input, loader, logs, desc)
-    return _joined(batches, _width(classifier, params, image_input))
+    return _joined(batches, _width(classifier, params, image_input), loader.no_labels(0))
 
 
 def frozen_features(
@@ -116,7 +116,7 @@ def frozen_features(
                 whole = missing[index].astype(np.int32)
                 yield whole, add([digests[i] for i in whole], features), labels
 
-        new = _joined(kept_batches(), width)
+        new = _joined(kept_batches(), width, dataset.no_labels(0))
     if rows is None:
         return new
     known = np.setdiff1d(np.arange(len(dataset), dtype=np.int32), missing)
@@ -153,9 +153,9 @@ def _batches(
         yield batch["index"][real], features[real], batch["label"][real]
 
 
-def _joined(batches: Iterator[tuple[np.ndarray, ...]], width: int) -> Features:
+def _joined(batches: Iterator[tuple[np.ndarray, ...]], width: int, no_labels: np.ndarray) -> Features:
     # A host without a readable image still tells the others how wide the features are.
-    none = np.zeros(0, np.int32), np.zeros((0, width), np.float32), np.zeros(0, np.int32)
+    none = np.zeros(0, np.int32), np.zeros((0, width), np.float32), no_labels
     index, features, labels = ordered_rows([none, *batches])
     return Features(features, labels, index)
 

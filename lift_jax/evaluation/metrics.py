@@ -156,12 +156,17 @@ def summarize(
     return {name: 100 * float(value) for name, value in metrics.items()} | {"num_examples": int(total.sum())}
 
 
-def table(rows: Mapping[str, Mapping[str, float]], deviations: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """Writes a plain aligned table: a line per named run, a column per entry of `COLUMNS`; "-" where there is no value.
+def table(
+    rows: Mapping[str, Mapping[str, float]],
+    deviations: Mapping[str, Mapping[str, float]] | None = None,
+    columns: Mapping[str, str] = COLUMNS,
+) -> str:
+    """Writes a plain aligned table: a line per named run, a column per entry of `columns`; "-" where there is no value.
 
     Args:
         rows: metrics by the names of the lines.
         deviations: standard deviations in the same form, for those lines that have some: "45.0 ± 1.2".
+        columns: the metrics of the columns, by their titles.
     """
 
     def cell(name: str, metric: str) -> str:
@@ -169,7 +174,7 @@ def table(rows: Mapping[str, Mapping[str, float]], deviations: Mapping[str, Mapp
         text = _percentage(rows[name].get(metric))
         return text if deviation is None else f"{text} ± {_percentage(deviation)}"
 
-    cells = [["", *COLUMNS]] + [[name, *(cell(name, metric) for metric in COLUMNS.values())] for name in rows]
+    cells = [["", *columns]] + [[name, *(cell(name, metric) for metric in columns.values())] for name in rows]
     return aligned(cells)
 
 

@@ -64,6 +64,7 @@ def _run(given: argparse.Namespace) -> None:
     check_file(folder / "model.json", _REMEDY)
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
+    model.require_one_label("An export")
     file = _export(model, folder, given)
     print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
     if given.check and given.format != "peft":  # peft itself would be needed

@@ -44,6 +44,7 @@ def push(
         )
     run = files.read(place(workdir, "--workdir"))
     model = load(workdir, checkpoint=checkpoint, backbone=backbone, raw=raw)
+    model.require_one_label("lift_jax push")
     card = _card(run, model, repository)
     with tempfile.TemporaryDirectory() as folder:
         written = compact.write(model, Path(folder))

@@ -28,7 +28,7 @@ from lift_jax.inference.frozen_classifiers import GaussianArrays
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
 from lift_jax.weights.backbone import content_hash
-from lift_jax.workdir import config_file, record
+from lift_jax.workdir import config_file, one_label, record
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def calibrate(
     folder = place(workdir, "--workdir")
     if folder.suffix == ".safetensors":
         raise UserError(f"--workdir is {folder}, an exported file; name the folder of the run, and export it again.")
-    known = record.read(folder)
-    config = config_file.read(folder)
+    known, config = record.read(folder), config_file.read(folder)
+    one_label.require(config, "A calibration", "its thresholds are in its folder already")
     held_out, train = _data(config, tuple(known.class_names), images, gaussians, folder)
     _check_number(len(held_out), held_out)
     check_file(folder / calibration.FILE, _REMEDY)

@@ -204,10 +204,15 @@ def _check_share(share: float, flag: str, meaning: str) -> None:
 
 def owner(config: ml_collections.FrozenConfigDict, network: Network, backbone: Backbone) -> Owner:
     """Gives what a calibration of a network belongs to."""
+    return owner_of(config, network, backbone.hash)
+
+
+def owner_of(config: ml_collections.FrozenConfigDict, network: Network, backbone_hash: str) -> Owner:
+    """Gives what a calibration of a network belongs to, by the hash of its backbone's weights."""
     # The parameters of a zero-shot head are computed, and to the last bit differently on another device.
     trained = {} if network.method.zero_shot else merge(*network.parts.trainable.values())
     return Owner(
-        backbone_hash=backbone.hash,
+        backbone_hash=backbone_hash,
         trained_hash=content_hash(jax.device_get(trained)),
         prompt=config.prompt,
         class_names=list(network.class_names),

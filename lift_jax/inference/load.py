@@ -11,7 +11,7 @@ from lift_jax.classifier.network import Network
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
-from lift_jax.inference import calibration, compact, gaussian_file, hub
+from lift_jax.inference import calibration, compact, gaussian_file, hub, threshold_file
 from lift_jax.inference.model import Model, assemble
 from lift_jax.training.trained import restored
 from lift_jax.weights import Backbone, reference
@@ -34,7 +34,8 @@ def load(
             checkpoint.pth.tar of the reference implementation, which `--mode eval --checkpoint` has evaluated in the
             run's folder.
         backbone: where the backbone is now, if no longer where config.json says.
-        raw: whether a calibration that the run may have (see `lift_jax.inference.calibrating`) is left out.
+        raw: whether a calibration that the run may have (see `lift_jax.inference.calibrating`) is left out, and the
+            thresholds of one whose images may be of several classes.
 
     Raises:
         UserError: if the folder is no run or has no checkpoint, or the backbone is missing or another one; or if the
@@ -64,6 +65,9 @@ def load(
 
     with config_file.named(folder / config_file.FILE):
         model = assemble(config, names, known, trained, backbone)
+    if not raw and (folder / threshold_file.FILE).is_file():
+        found = threshold_file.read(folder, calibration.owner(model.config, model.network, model.backbone))
+        model = dataclasses.replace(model, thresholds=found)
     return model if raw or not (folder / calibration.FILE).is_file() else with_calibration(model, folder)
 
 

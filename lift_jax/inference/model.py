@@ -30,16 +30,18 @@ from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import Features, extract_features, frozen_features, place_of
 from lift_jax.evaluation.predictor import Predictor
+from lift_jax.evaluation.thresholds import Thresholds
 from lift_jax.inference import deciding, frozen_classifiers
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.calibration import Calibration
 from lift_jax.inference.frozen_classifiers import Classified, FrozenClassifiers, GaussianArrays
+from lift_jax.inference.label_sets import LabelSets
 from lift_jax.models.text_head import with_features
 from lift_jax.models.untuned import Untuned
-from lift_jax.training import losses
+from lift_jax.training import losses, objective
 from lift_jax.training.priors import LogitPrior, Prior
 from lift_jax.weights import Backbone
-from lift_jax.workdir import record
+from lift_jax.workdir import one_label, record
 from lift_jax.workdir.logs import Logs
 
 AnyPrior = Prior | Literal["estimate"] | Mapping[str, float] | Float[np.ndarray, " classes"]
@@ -62,6 +64,8 @@ class Model:
         record: what else is known of the run, None for a run of a version that did not write it down.
         calibration: how the answers are calibrated, None for those of the run as it is.
         gaussians: the Gaussians that the calibration mixes in, None if it mixes none in.
+        thresholds: the logits from which on an image is said to be of the classes, of a run whose images may be of
+            several; None of others, and where they are left out.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -71,6 +75,7 @@ class Model:
     record: record.Record | None
     calibration: Calibration | None = None
     gaussians: GaussianArrays | None = None
+    thresholds: Thresholds | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -82,6 +87,9 @@ class Model:
         prior: AnyPrior | None = None, only: SomeClasses | None = None,
     ) -> Float[np.ndarray, "n classes"]:  # fmt: skip
         """Gives each image's probability of each class.
+
+        In a run whose images may be of several classes, each probability is that of the class against its absence, and
+        `label_sets` says of which classes an image is.
 
         The prior says how frequent the classes are expected to be among the images (`lift_jax.training.priors` has the
         formulas):
@@ -122,6 +130,56 @@ class Model:
         for problem in loader.problems.values():
             raise UserError(problem)
         return probabilities
+
+    def label_sets(
+        self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tte: bool | None = None
+    ) -> list[list[str]]:
+        """Gives the names of each image's classes, the most probable first, of a run whose images may be of several.
+
+        Args:
+            images, tte: see `predict`.
+
+        Raises:
+            UserError: if an image cannot be read, or the run has no thresholds.
+        """
+        source = GivenImages(images)
+        decide, found = self.label_set_answers, {}
+        loader = self.loader(self.dataset(source, "images"), tte=tte)
+        for index, logits in self.scores(loader, Logs(None, enabled=False), "prediction"):
+            answers = decide([""] * len(index), logits)
+            found |= {i: [self.class_names[label] for label in each.labels] for i, each in zip(index, answers)}  # noqa: B905
+        for problem in loader.problems.values():
+            raise UserError(problem)
+        return [found[i] for i in range(len(source))]
+
+    @property
+    def label_set_answers(self) -> LabelSets:
+        """What decides of which classes an image is.
+
+        Raises:
+            UserError: if the run has no thresholds.
+        """
+        if self.thresholds is None:
+            raise UserError(
+                "There are no thresholds by which classes are decided on: an image of the run is of one class each, or "
+                "the thresholds were left out with raw; take predict."
+            )
+        return LabelSets(self.thresholds)
+
+    @property
+    def has_label_sets(self) -> bool:
+        """Whether an image of the run may be of several classes."""
+        return self.config.task == "multilabel"
+
+    def scores(
+        self, loader: TestLoader, logs: Logs, desc: str
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+        """Yields indices and logits of the run batch by batch; for the arguments see `logits`."""
+        return self._predictor([self.classified], lambda logits: logits)(loader, logs, desc)
+
+    def require_one_label(self, what: str, instead: str = "") -> None:
+        """Refuses a run whose images have several labels (see `lift_jax.workdir.one_label.require`)."""
+        one_label.require(self.config, what, instead)
 
     def dataset(self, source: Any, name: str) -> Dataset:
         """Makes images without labels into a data set."""
@@ -228,7 +286,7 @@ class Model:
         """The frequencies of the classes that the logits of the run take for granted."""
         if self.network.method.zero_shot or self.network.method.closed_form:
             return LogitPrior("uniform")
-        return losses.spec(self.config.loss).prior(self.config.tau)
+        return objective.spec(self.config).prior(self.config.tau)
 
     def possible(self, prior: AnyPrior | None, only: SomeClasses | None = None) -> Bool[np.ndarray, " classes"]:
         """Says which classes have a probability above 0 beforehand (see `predict` for the arguments).
@@ -320,6 +378,10 @@ class Model:
 
     def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None, with_energy: bool = False) -> Rows:
         """Gives the predictor of probabilities for a prior and the possible classes, compiled once for both."""
+        if self.has_label_sets:
+            if prior is not None or only is not None:
+                self.require_one_label("A prior or a list of possible classes", "leave it out")
+            return self._predictor([self.classified], jax.nn.sigmoid)
         shift = self._shift("uniform" if prior is None else prior, only)
         key = prior is None, None if shift is None else shift.tobytes(), with_energy
         output = _with_energy if with_energy else jax.nn.softmax
@@ -422,7 +484,7 @@ def assemble(
             f"The run's backbone, {config.backbone!r} in its config, cannot be loaded ({str(error).rstrip('.')}); name "
             "where it is now with --backbone, or in Python as `backbone`."
         ) from error
-    losses.spec(config.loss)  # so that an unknown one is told of now
+    objective.spec(config)  # so that an unknown one is told of now
     method = tuners.resolve(config.method, config.tuner)
     network = trained(loaded, networks.build(config, method, loaded, class_names)).placed(placement.make_mesh())
     return Model(config, network, with_features(network.classifier, network.params), loaded, known)

@@ -47,13 +47,25 @@ class Prediction(NamedTuple):
     members: list[int] | None = None
 
 
-def write(predictions: Iterable[Prediction], class_names: Sequence[str], style: str, file: IO[str]) -> None:
+def write(
+    predictions: Iterable[Prediction], class_names: Sequence[str], style: str, file: IO[str], label_sets: bool = False
+) -> None:
     """Writes predictions as a table, as JSON lines, or as CSV with a line for each image and rank.
 
     The last two are written as the predictions come. A table, whose columns are as wide as their content, has to wait
     for the last one.
+
+    Args:
+        predictions: one of each image.
+        class_names: the names of the classes in label order.
+        style: "table", "jsonl" or "csv".
+        file: what is written into.
+        label_sets: whether a prediction has all classes that an image is said to be of, none, one or several; then CSV
+            has a line for each image.
     """
-    if style == "csv":
+    if style == "csv" and label_sets:
+        _write_label_sets(predictions, class_names, file)
+    elif style == "csv":
         _write_csv(predictions, class_names, file)
     elif style == "jsonl":
         for prediction in predictions:
@@ -79,6 +91,17 @@ def _write_csv(predictions: Iterable[Prediction], class_names: Sequence[str], fi
             writer.writerow([prediction.path, rank, label, class_names[label], f"{p:.6g}", *decided.values()])
     if not has_header:
         writer.writerow(header)
+
+
+def _write_label_sets(predictions: Iterable[Prediction], class_names: Sequence[str], file: IO[str]) -> None:
+    """Writes a line for each image: its classes joined by |, as a table for training has them, and probabilities."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "labels", "probabilities"])
+    for prediction in predictions:
+        if prediction.problem is None:
+            names = [class_names[label] for label in prediction.labels]
+            joined = json.dumps(names, ensure_ascii=False) if any("|" in name for name in names) else "|".join(names)
+            writer.writerow([prediction.path, joined, "|".join(f"{p:.6g}" for p in prediction.probabilities)])
 
 
 def _decided(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
@@ -136,10 +159,14 @@ def _table(predictions: Iterable[Prediction], class_names: Sequence[str]) -> Ite
         for p in predictions
         if p.problem is None
     ]
+    most = max(map(len, rows), default=0)
+    rows = [[*row, *[""] * (most - len(row))] for row in rows]
     yield from aligned(rows, right=False).splitlines() if rows else ()
 
 
 def _decided_cells(prediction: Prediction, class_names: Sequence[str]) -> Iterator[str]:
+    if not prediction.labels:
+        yield "of no class"
     if prediction.answer is not None:
         label, cost = prediction.answer
         yield f"answer: {printable(class_names[label])} (expected cost {cost:.3g})"

@@ -23,7 +23,7 @@ from lift_jax.inference.cross_fitting import LEAST, Rows
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
 from lift_jax.training import losses
-from lift_jax.workdir import config_file, record
+from lift_jax.workdir import config_file, one_label, record
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def review(
     """
     folder = place(workdir, "--workdir")
     config = config_file.read(folder)
+    one_label.require(config, "The review")
     train, test = data.load(config.data, config.seed)
     if len(train) < LEAST:
         raise UserError(f"{train.name} has {len(train)} images, and to review labels takes at least {LEAST}.")

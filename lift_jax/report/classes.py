@@ -16,7 +16,19 @@ _OVERHANG = 1.12
 
 def draw(run: RunFiles) -> Figure:
     """Draws a bar for each class, or of more than 20 classes a dot; a class without test images says so."""
-    return _bars(run) if len(run.record.class_names) <= _BARS_UP_TO else _dots(run)
+    return draw_values(run, run.class_accuracy(), "accuracy, %")
+
+
+def draw_values(run: RunFiles, values: np.ndarray, what: str) -> Figure:
+    """Draws a value of each class as `draw` does the accuracy.
+
+    Args:
+        run: the files of the run.
+        values: in percent, float64 [classes]; NaN where a class has no test images.
+        what: what the axis says.
+    """
+    drawer = _bars if len(run.record.class_names) <= _BARS_UP_TO else _dots
+    return drawer(run, values, what)
 
 
 def order(run: RunFiles) -> np.ndarray:
@@ -24,8 +36,8 @@ def order(run: RunFiles) -> np.ndarray:
     return np.argsort(-np.asarray(run.record.train_counts), kind="stable")
 
 
-def _bars(run: RunFiles) -> Figure:
-    accuracy, groups, classes = run.class_accuracy(), run.group_names(), order(run)
+def _bars(run: RunFiles, accuracy: np.ndarray, what: str) -> Figure:
+    groups, classes = run.group_names(), order(run)
     figure = new_figure(0.9 + 0.24 * len(classes))
     axes = figure.subplots()
     horizontal(axes, [f"{shorten(run.record.class_names[c], 18)} ({run.record.train_counts[c]:,})" for c in classes])
@@ -37,13 +49,13 @@ def _bars(run: RunFiles) -> Figure:
             axes.text(float(accuracy[c]) + 1, row, f"{accuracy[c]:.0f}", va="center", color=INK)
     axes.set_xlim(0, 108)
     axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel("accuracy, %")
+    axes.set_xlabel(what)
     _legend(figure, accuracy, groups, dots=False)
     return figure
 
 
-def _dots(run: RunFiles) -> Figure:
-    accuracy, groups = run.class_accuracy(), run.group_names()
+def _dots(run: RunFiles, accuracy: np.ndarray, what: str) -> Figure:
+    groups = run.group_names()
     counts = np.asarray(run.record.train_counts, float)
     figure = new_figure(3.6)
     axes = figure.subplots()
@@ -68,7 +80,7 @@ def _dots(run: RunFiles) -> Figure:
     axes.set_ylim(-12 if untested.any() else -3, 103)
     axes.set_yticks(range(0, 101, 20))
     axes.set_xlabel("training images of the class")
-    axes.set_ylabel("accuracy, %")
+    axes.set_ylabel(what)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     _legend(figure, accuracy, groups, dots=True)
     return figure

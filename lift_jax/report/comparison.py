@@ -39,8 +39,20 @@ def compare(folders: Sequence[epath.PathLike], output: Path) -> str:
     remedy = "name another file with --output"
     check_file(output, remedy)
     rows = group([files.read(folder) for folder in find_runs(folders)])
+    _check_task(rows)
     with writing(output, remedy):
         return _write(rows, output)
+
+
+def _check_task(rows: Sequence[Row]) -> None:
+    """Refuses runs that have no metric in common."""
+    first = rows[0].runs[0]
+    for run in (run for row in rows for run in row.runs):
+        if (there := run.config["task"]) != (here := first.config["task"]):
+            raise UserError(
+                f"{run.workdir} has the config.task {there} and {first.workdir} {here}, which are measured in "
+                "different ways; compare runs of one task."
+            )
 
 
 def _write(rows: Sequence[Row], output: Path) -> str:
@@ -81,9 +93,10 @@ def _write(rows: Sequence[Row], output: Path) -> str:
 
 
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    header = ["", "runs", *metrics.COLUMNS, "trained parameters"]
+    columns = rows[0].runs[0].task.columns
+    header = ["", "runs", *columns, "trained parameters"]
     cells = [
-        [row.name, str(len(row.runs)), *(_mean(row.values(k)) for k in metrics.COLUMNS.values()), f"{row.parameters:,}"]
+        [row.name, str(len(row.runs)), *(_mean(row.values(k)) for k in columns.values()), f"{row.parameters:,}"]
         for row in rows
     ]
     return header, cells
@@ -121,9 +134,13 @@ def _look(index: int) -> dict[str, Any]:
 
 def _cost(rows: Sequence[Row]) -> Figure:
     """Draws accuracy over the number of trained parameters, as in figure 1 of Shi et al. 2024, and that of the tail."""
-    panels = {"all test images": "accuracy"}
-    if any(not np.isnan(row.values("few_acc")).any() for row in rows):
-        panels["classes with few training images"] = "few_acc"
+    task = rows[0].runs[0].task
+    all_images, few, axis = "accuracy", "few_acc", "accuracy, %"
+    if task.has_thresholds:
+        all_images, few, axis = task.score, task.columns["few"], f"{task.measure}, %"
+    panels = {"all test images": all_images}
+    if any(not np.isnan(row.values(few)).any() for row in rows):
+        panels["classes with few training images"] = few
     figure = style.new_figure(0.5 + 2.0 * len(panels) + _legend_height(rows))
     trained = [row.parameters for row in rows if row.parameters]
     none = min(trained, default=1) / 10  # on a logarithmic axis nothing has no place of its own
@@ -131,7 +148,7 @@ def _cost(rows: Sequence[Row]) -> Figure:
     for axes, (title, key) in zip(drawn, panels.items(), strict=True):
         axes.set_xscale("log")
         axes.set_title(title)
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel(axis)
         for index, row in enumerate(rows):
             values = row.values(key)
             spread = statistics.stdev(values) if len(values) > 1 else 0.0

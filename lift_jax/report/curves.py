@@ -32,7 +32,7 @@ def draw(run: RunFiles) -> Figure | None:
         )
         axes.set_title(title)
         axes.set_ylim(bottom=0)
-    steps, values = run.curve("mean_acc", "validation")
+    steps, values = run.curve(run.task.score, "validation")
     if steps:
         panels[1].plot(
             steps,
@@ -41,10 +41,11 @@ def draw(run: RunFiles) -> Figure | None:
             linewidth=1.6,
             marker="o",
             markersize=3,
-            label="held-out images, mean over classes",
+            label=f"held-out images, {'mean over classes' if run.task.measure == 'accuracy' else run.task.measure}",
             clip_on=False,
         )
-        panels[1].set_title("accuracy on training and held-out images, %")
+        both = "accuracy on training and held-out images, %"
+        panels[1].set_title(both if run.task.measure == "accuracy" else f"{_PANELS[1][1]}; {run.task.measure}")
         panels[1].legend(loc="lower right")
     panels[1].set_ylim(0, 100)
     panels[-1].set_xlabel("step")

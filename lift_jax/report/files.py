@@ -9,8 +9,9 @@ import numpy as np
 from etils import epath
 
 from lift_jax.errors import UserError, reason
-from lift_jax.evaluation import metrics, per_class
+from lift_jax.evaluation import per_class
 from lift_jax.evaluation.per_class import PerClass
+from lift_jax.evaluation.tasks import TASKS, Task
 from lift_jax.report import predictions_file, results_file
 from lift_jax.report.results_file import CalibrationResults
 from lift_jax.workdir import config_file, metrics_file, record
@@ -55,6 +56,11 @@ class RunFiles:
         return "tte" if "tte" in self.results else "plain"
 
     @property
+    def task(self) -> Task:
+        """The task of the run."""
+        return TASKS[self.config["task"]]
+
+    @property
     def right(self) -> np.ndarray:
         """Says of each test image whether it is predicted right, bool [n]."""
         return self.predictions["prediction"] == self.predictions["label"]
@@ -95,8 +101,9 @@ def read(workdir: epath.PathLike) -> RunFiles:
     if missing:
         raise UserError(f"The run {workdir} has no {missing[0]} yet; let it end, or evaluate it with --mode eval.")
     config = config_file.read(workdir).to_dict()
-    predictions = predictions_file.read(workdir / "predictions.npz", known.test_counts)
-    results, lines = results_file.read(workdir / "eval.json"), _lines(workdir / metrics_file.FILE)
+    read_rows = predictions_file.read_scores if TASKS[config["task"]].has_thresholds else predictions_file.read
+    predictions = read_rows(workdir / "predictions.npz", known.test_counts)
+    results, lines = results_file.read(workdir / "eval.json", config["task"]), _lines(workdir / metrics_file.FILE)
     return RunFiles(workdir, config, known, results.metrics(), lines, predictions, results.calibration)
 
 
@@ -132,8 +139,10 @@ def metric_rows(run: RunFiles) -> list[tuple[str, str]]:
     groups = run.group_names()
     sizes = {group: int(np.count_nonzero(groups == group)) for group in ("many", "medium", "few")}
     columns = [
-        (f"{name}, {_classes(sizes[name])}" if name in sizes else name, key) for name, key in metrics.COLUMNS.items()
+        (f"{name}, {_classes(sizes[name])}" if name in sizes else name, key) for name, key in run.task.columns.items()
     ]
+    if run.task.has_thresholds:
+        return columns
     return [
         *columns,
         ("worst class", "worst_case_acc"),

@@ -1,7 +1,7 @@
 """predictions.npz: what a run's evaluation said of each test image."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -10,6 +10,38 @@ from lift_jax.errors import UserError, reason
 
 _COLUMNS = {"index": "iu", "label": "iu", "prediction": "iu", "confidence": "f"}
 """The columns, and the kinds of NumPy's types that they may have: whole numbers, or floats."""
+
+_SCORES = {"index": "iu", "label": "b", "score": "f"}
+"""Those of a run whose images have several labels."""
+
+
+def read_scores(file: epath.Path, test_counts: Sequence[int]) -> Mapping[str, np.ndarray]:
+    """Reads and checks the columns of a run whose images have several labels.
+
+    Args:
+        file: the file.
+        test_counts: how many test images each class has.
+
+    Returns:
+        `index` (in the test split) as int64 [n], `label` as bool [n, classes], and `score`, the logits, as a float [n,
+        classes].
+
+    Raises:
+        UserError: if the file cannot be read, or a column is missing or of another type or shape.
+    """
+    columns = _load(file, _SCORES)
+    shape = columns["index"].size if "index" in columns else 0, len(test_counts)
+    for name, kinds in _SCORES.items():
+        if name not in columns:
+            raise _damaged(file, f"the column {name} is missing")
+        column = columns[name]
+        if column.dtype.kind not in kinds or column.shape != (shape[:1] if name == "index" else shape):
+            raise _damaged(file, f"the column {name} is {column.dtype} {list(column.shape)}")
+    if not np.isfinite(columns["score"]).all():
+        raise _damaged(file, "the column score has values that are not finite")
+    if (columns["label"].sum(axis=0) > test_counts).any():
+        raise _damaged(file, "the column label has more images of a class than the test_counts of run.json")
+    return {**columns, "index": columns["index"].astype(np.int64)}
 
 
 def read(file: epath.Path, test_counts: Sequence[int]) -> Mapping[str, np.ndarray]:
@@ -25,7 +57,7 @@ def read(file: epath.Path, test_counts: Sequence[int]) -> Mapping[str, np.ndarra
     Raises:
         UserError: if the file cannot be read, or a column is missing, of another type or length, or out of its range.
     """
-    columns = _load(file)
+    columns = _load(file, _COLUMNS)
     problem = _problem(columns, test_counts)
     if problem:
         raise _damaged(file, problem)
@@ -34,10 +66,10 @@ def read(file: epath.Path, test_counts: Sequence[int]) -> Mapping[str, np.ndarra
     }
 
 
-def _load(file: epath.Path) -> dict[str, np.ndarray]:
+def _load(file: epath.Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as saved:
-            return {name: saved[name] for name in _COLUMNS if name in saved}
+            return {name: saved[name] for name in names if name in saved}
     except OSError as error:
         raise UserError(f"{file} cannot be read ({reason(error)}); evaluate the run again with --mode eval.") from error
     except Exception as error:  # NumPy, zipfile and zlib have no common base, and some of NumPy's advice would mislead

@@ -1,6 +1,6 @@
 """eval.json: what a run's evaluation has found."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -108,6 +108,47 @@ class CalibrationResults(pydantic.BaseModel):
     sets: Sets
 
 
+class _MultilabelSection(pydantic.BaseModel):
+    """A section of eval.json of a run whose images have several labels; without thresholds there is no F1."""
+
+    model_config = schema.STRICT
+    map: _Percent
+    many_map: _Percent | None
+    med_map: _Percent | None
+    few_map: _Percent | None
+    macro_f1: _Percent | None = None
+    micro_f1: _Percent | None = None
+    num_examples: Count
+
+
+class _MultilabelClass(pydantic.BaseModel):
+    """What eval.json says of such a class; null where it is 0 of 0."""
+
+    model_config = schema.STRICT
+    name: str = pydantic.Field(alias="class")
+    average_precision: _Percent | None
+    precision: _Percent | None
+    recall: _Percent | None
+    f1: _Percent | None
+    threshold: float
+    chosen_by: Literal["own", "group", "all"]
+
+
+class MultilabelResults(pydantic.BaseModel):
+    """The schema of eval.json of a run whose images have several labels."""
+
+    model_config = schema.STRICT
+    plain: _MultilabelSection
+    tte: _MultilabelSection | None = None
+    validation: _MultilabelSection | None = None
+    classes: dict[Literal["plain", "tte"], list[_MultilabelClass]]
+    calibration: ClassVar[None] = None
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Gives the metrics by section, in percent; NaN where there is none."""
+        return _metrics(self)
+
+
 class Results(pydantic.BaseModel):
     """The schema of eval.json; those of older versions have no classes, and most runs no calibration."""
 
@@ -121,18 +162,26 @@ class Results(pydantic.BaseModel):
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Gives the metrics by section, in percent; NaN where there is none."""
-        sections = self.model_dump(exclude_unset=True, exclude={per_class.KEY, "calibration"})
-        return {
-            section: {key: np.nan if value is None else value for key, value in values.items()}
-            for section, values in sections.items()
-            if values is not None
-        }
+        return _metrics(self)
 
 
-def read(file: epath.Path) -> Results:
+def _metrics(results: pydantic.BaseModel) -> dict[str, dict[str, float]]:
+    sections = results.model_dump(exclude_unset=True, exclude={per_class.KEY, "calibration"})
+    return {
+        section: {key: np.nan if value is None else value for key, value in values.items()}
+        for section, values in sections.items()
+        if values is not None
+    }
+
+
+def read(file: epath.Path, task: str = "multiclass") -> Results | MultilabelResults:
     """Reads and checks eval.json.
+
+    Args:
+        file: the file.
+        task: `config.task` of the run.
 
     Raises:
         UserError: if the file cannot be read or is damaged.
     """
-    return schema.read(file, Results, _REMEDY)
+    return schema.read(file, MultilabelResults if task == "multilabel" else Results, _REMEDY)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lift_jax.data import Dataset
 from lift_jax.evaluation import per_class
 from lift_jax.files import check_file, replacing, writing
-from lift_jax.report import calibration, classes, confusion, curves, examples, files, page, style
+from lift_jax.report import calibration, classes, confusion, curves, examples, files, label_sets, page, style
 from lift_jax.report.files import RunFiles, interval, percent
 from lift_jax.report.results_file import CalibrationResults
 from lift_jax.workdir.logs import Logs
@@ -64,14 +64,15 @@ def _write(run: RunFiles, test: Dataset | None, logs: Logs | None) -> epath.Path
     folder, file = run.workdir / examples.FOLDER, run.workdir / PAGE
     check_file(file, "remove what is in the way")
     folder.mkdir(exist_ok=True)
-    pictures = examples.worst(run, test)
+    several = run.task.has_thresholds
+    pictures = [] if several else examples.worst(run, test)
     examples.save(pictures, run)
     sections = [_metrics(run)]
     arrays: dict[str, np.ndarray] = {}
     with style.settings():
         figures = {name: draw(run) for name, draw in _drawers(run).items()}
         for name, drawn in figures.items():
-            title, caption = _FIGURES[name]
+            title, caption = (label_sets.FIGURES if several else _FIGURES)[name]
             if drawn is None:
                 nothing = "Nothing was trained." if name == "curves" else "There is no mistake."
                 sections.append(page.section(title, page.paragraph(nothing)))
@@ -81,18 +82,22 @@ def _write(run: RunFiles, test: Dataset | None, logs: Logs | None) -> epath.Path
     if run.calibration is not None:
         sections.append(_reliability(run.calibration))
     sections.append(_trained(run))
-    if pictures or not examples.mistakes(run).size:
+    if not several and (pictures or not examples.mistakes(run).size):
         sections.append(_worst(run, pictures))
-    sections += [_class_table(run), _origin(run)]
+    sections += [label_sets.class_table(run) if several else _class_table(run), _origin(run)]
     if logs is not None:
         tiles = {"report/worst": np.stack([example.picture for example in pictures])} if pictures else {}
         logs.images(max((line["step"] for line in run.lines), default=0), {**arrays, **tiles})
     with replacing(file) as part:
-        part.write_text(page.page(_title(run), _intro(run), sections), encoding="utf-8")
+        part.write_text(
+            page.page(_title(run), label_sets.intro(run) if several else _intro(run), sections), encoding="utf-8"
+        )
     return file
 
 
 def _drawers(run: RunFiles) -> dict[str, Callable[[RunFiles], Figure | None]]:
+    if run.task.has_thresholds:
+        return {"classes": label_sets.draw, "curves": curves.draw}
     drawers: dict[str, Callable[[RunFiles], Figure | None]] = {
         "classes": classes.draw,
         "curves": curves.draw,

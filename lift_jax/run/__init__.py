@@ -12,7 +12,7 @@ from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import preemption, processes
 from lift_jax.errors import DivergedError, UserError
-from lift_jax.evaluation.evaluator import Evaluator
+from lift_jax.evaluation.tasks import AnyEvaluator
 from lift_jax.run.job import check, program_key
 from lift_jax.run.opening import Mode, Opened, opened
 from lift_jax.run.results import Evaluated, Results, evaluate, shares_test_images
@@ -118,7 +118,7 @@ def _results(
     return [next(found) if isinstance(network, Network) else network for network in trained]
 
 
-def _evaluate(runs: Sequence[Opened], networks: Sequence[Network], evaluator: Evaluator) -> list[Results]:
+def _evaluate(runs: Sequence[Opened], networks: Sequence[Network], evaluator: AnyEvaluator) -> list[Results]:
     with preemption.leaving(runs[0].logs.info), processes.connected():
         evaluated = [Evaluated(r.job, n, r.folder.local, r.logs) for r, n in zip(runs, networks, strict=True)]
         return evaluate(evaluated, evaluator)

@@ -13,6 +13,7 @@ from lift_jax import tuners
 from lift_jax.classifier.network import Network
 from lift_jax.data import RunData, groups, validation
 from lift_jax.files import write_json
+from lift_jax.run import task_check
 from lift_jax.training import head_start, objective
 from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.objective import Objective
@@ -57,6 +58,7 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
         UserError: for the first mistake.
     """
     resolved = lift_config.resolve(config)
+    task_check.check(resolved)
     objective.check(resolved)
     head_start.check(resolved.head_init)
     groups.check(resolved.class_groups)

@@ -22,7 +22,7 @@ from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
 from lift_jax.data import RunData
 from lift_jax.errors import UserError
-from lift_jax.evaluation.evaluator import Evaluator
+from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
 from lift_jax.files import replacing_together
 from lift_jax.models import partition
 from lift_jax.run import source
@@ -55,7 +55,7 @@ class Opened:
     saved: Saved | None
     folder: storage.Folder
     logs: Logs
-    evaluator: Evaluator
+    evaluator: AnyEvaluator
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def opened(
         preemption.leaving(logs.info) if jax.process_count() == 1 else contextlib.nullcontext(),
     ):
         job, saved = _prepare(config, folder, mode, checkpoint, logs, loaded or Loaded())
-        yield Opened(job, saved, folder, logs, Evaluator(job.network.classifier, job.network.input))
+        yield Opened(job, saved, folder, logs, TASKS[config.task].evaluator(job.network.classifier, job.network.input))
 
 
 def _prepare(
@@ -97,7 +97,7 @@ def _prepare(
     data = _load_data(config, loaded, logs)
     with processes.together():
         changes.check_data(folder.local, data.train.class_names, data.train_counts.tolist(), _held_out_counts(data))
-    goal = objective.make(config, data.train.class_counts)
+    goal = objective.make(config, data.train.class_counts, len(data.train))
     network, backbone = _load_network(config, data, loaded, logs)
     identity = identify(
         config, backbone.name, backbone.hash, data.train.class_names, reads_prompt=network.method.tunes_text
@@ -131,9 +131,9 @@ def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Lo
     with processes.together():
         data = loaded.data(config)
     logs.stage("data")
-    counts = data.train_counts
+    counts, images = data.train_counts, len(data.train) + (0 if data.validation is None else len(data.validation))
     logs.info(
-        f"{config.data.name}: {counts.sum():,} training images of {len(counts):,} classes "
+        f"{config.data.name}: {images:,} training images of {len(counts):,} classes "
         f"({counts.max():,} to {counts.min():,} a class), {len(data.test):,} test images."
     )
     if data.held_out is not None:

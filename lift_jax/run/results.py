@@ -13,11 +13,13 @@ from lift_jax.classifier.network import Network
 from lift_jax.cluster import processes
 from lift_jax.data import Dataset, Examples, groups
 from lift_jax.evaluation import metrics, per_class
-from lift_jax.evaluation.evaluator import Evaluator, Predictions
 from lift_jax.evaluation.features import examples, place_of
+from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
 from lift_jax.files import replacing_together, write_json
-from lift_jax.run import calibrated
+from lift_jax.inference import threshold_file
+from lift_jax.run import calibrated, thresholds
 from lift_jax.run.job import Job
+from lift_jax.run.thresholds import Chosen
 from lift_jax.training import zero_shot
 from lift_jax.workdir import config_file, record
 from lift_jax.workdir.logs import Logs
@@ -48,7 +50,7 @@ def shares_test_images(jobs: Sequence[Job]) -> bool:
     return not draws or len({job.config.seed for job in jobs}) == 1
 
 
-def evaluate(runs: Sequence[Evaluated], evaluator: Evaluator) -> list[Results]:
+def evaluate(runs: Sequence[Evaluated], evaluator: AnyEvaluator) -> list[Results]:
     """Evaluates plainly and, where enabled, with test-time ensembling; then writes down all results of each run.
 
     Where a run has been calibrated, the section `calibrated` tells of the calibrated answers.
@@ -60,7 +62,8 @@ def evaluate(runs: Sequence[Evaluated], evaluator: Evaluator) -> list[Results]:
     config, resolution = runs[0].job.config, runs[0].network.input.resolution
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     results: list[Results] = [{} for _ in runs]
-    predictions: list[dict[str, Predictions]] = [{} for _ in runs]
+    predictions: list[dict[str, Any]] = [{} for _ in runs]
+    task, chosen = TASKS[config.task], [_thresholds(each, evaluator) for each in runs]
     began = time.monotonic()
     for section, mode in modes.items():
         if section == "plain":
@@ -76,9 +79,9 @@ def evaluate(runs: Sequence[Evaluated], evaluator: Evaluator) -> list[Results]:
             )
         params, logs = [each.network.params for each in runs], [each.logs for each in runs]
         counted = evaluator.of_several(params, loader, logs, f"evaluation, {section}")
-        for each, own, rows, (counts, predicted) in zip(runs, results, predictions, counted, strict=True):
-            own[section] = metrics.summarize(counts, class_groups=each.job.data.groups)
-            rows[section] = predicted
+        for each, own, rows, by, found in zip(runs, results, predictions, chosen, counted, strict=True):
+            measured, rows[section] = found
+            own[section] = task.summarize(measured, each.job.data.groups, by and by.thresholds)
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
         share = loader.bytes_per_image / (loader.num_views * 3 * 4 * resolution**2)
         _say(
@@ -86,10 +89,16 @@ def evaluate(runs: Sequence[Evaluated], evaluator: Evaluator) -> list[Results]:
             f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
             f"{share:.1%} of what float32 views would take.",
         )
-    for each, own, rows in zip(runs, results, predictions, strict=True):
+    for each, own, rows, by in zip(runs, results, predictions, chosen, strict=True):
         with each.logs.speaking():
-            _finish(each, own, rows, evaluator)
+            _finish(each, own, rows, by, evaluator)
     return results
+
+
+def _thresholds(run: Evaluated, evaluator: AnyEvaluator) -> Chosen | None:
+    job, network, _, logs = run
+    with logs.speaking():
+        return thresholds.chosen(job, network, evaluator, lambda images: _examples(job, network, images, logs), logs)
 
 
 def _say(runs: Sequence[Evaluated], sentence: str) -> None:
@@ -98,11 +107,13 @@ def _say(runs: Sequence[Evaluated], sentence: str) -> None:
             each.logs.info(sentence)
 
 
-def _finish(run: Evaluated, results: Results, predictions: dict[str, Predictions], evaluator: Evaluator) -> None:
+def _finish(
+    run: Evaluated, results: Results, predictions: dict[str, Any], chosen: Chosen | None, evaluator: AnyEvaluator
+) -> None:
     """Evaluates a run on its held-out images if it has any, and writes down all results together."""
     job, network, workdir, logs = run
     config, resolution = job.config, network.input.resolution
-    modes = list(results)
+    task, modes = TASKS[config.task], list(results)
     after = calibrated.evaluate(job, network, workdir, _headline(predictions), logs)
     if after is not None:
         results[calibrated.SECTION], predictions[calibrated.SECTION] = after.metrics, after.predictions
@@ -113,25 +124,25 @@ def _finish(run: Evaluated, results: Results, predictions: dict[str, Predictions
     if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
         results[VALIDATION] = validate(job, network, evaluator, logs)
     before = None if network.method.zero_shot else job.record.zero_shot
-    logs.result(metrics.table({**({"zero_shot": before} if before else {}), **results}))
+    logs.result(metrics.table({**({"zero_shot": before} if before else {}), **results}, columns=task.columns))
     has_steps = not network.method.closed_form
-    if before and has_steps and (sentence := zero_shot.warning(before, results["plain"])):
+    if before and has_steps and (sentence := zero_shot.warning(before, results["plain"], task)):
         logs.warning(sentence)
     if advice := groups.advice(config.class_groups, job.data.train_counts):
         logs.info(advice)
     if processes.is_first():
         reliability = {} if after is None else {calibrated.KEY: after.reliability}
-        _write_results(job, workdir, {**results, **reliability}, predictions)
+        _write_results(job, workdir, {**results, **reliability}, predictions, chosen)
         if config.report:
             _report(job, workdir, logs)
 
 
-def validate(job: Job, network: Network, evaluator: Evaluator, logs: Logs) -> dict[str, float]:
+def validate(job: Job, network: Network, evaluator: AnyEvaluator, logs: Logs) -> dict[str, float]:
     """Evaluates a network on the held-out images."""
     assert job.data.validation is not None
     loader = _examples(job, network, job.data.validation, logs)
-    counts, _ = evaluator(network.params, loader, logs, "evaluation, validation")
-    return metrics.summarize(counts, class_groups=job.data.groups)
+    measured, _ = evaluator(network.params, loader, logs, "evaluation, validation")
+    return TASKS[job.config.task].summarize(measured, job.data.groups, None)
 
 
 def _examples(job: Job, network: Network, images: Dataset, logs: Logs) -> Examples:
@@ -153,37 +164,29 @@ def _report(job: Job, workdir: Path, logs: Logs) -> None:
         logs.warning(f"The report could not be drawn ({type(error).__name__}: {error}); the results are in eval.json.")
 
 
-def _headline(predictions: dict[str, Predictions]) -> Predictions:
+def _headline(predictions: dict[str, Any]) -> Any:
     """Gives the predictions with test-time ensembling where it is enabled, else the plain ones."""
     return predictions.get("tte", predictions["plain"])
 
 
-def _per_class(job: Job, predictions: dict[str, Predictions]) -> dict[str, Any]:
-    """Measures each class in each section."""
-    names = job.data.train.class_names
-    measured = {
-        section: per_class.measure(rows.label, rows.prediction, len(names)) for section, rows in predictions.items()
-    }
-    return per_class.content(measured, names)
-
-
 def _write_results(
-    job: Job, workdir: Path, results: dict[str, dict[str, Any]], predictions: dict[str, Predictions]
+    job: Job, workdir: Path, results: dict[str, dict[str, Any]], predictions: dict[str, Any], chosen: Chosen | None
 ) -> None:
-    """Writes eval.json and predictions.npz with the config and the record that they belong to.
+    """Writes eval.json, predictions.npz and thresholds.json with the config and the record that they belong to.
 
     The headline's columns have their own names, and the plain ones beside ensembling are called `plain_...`.
     """
-    main = _headline(predictions)
-    columns: dict[str, Any] = dict(
-        index=main.index, label=main.label, prediction=main.prediction, confidence=main.confidence
-    )
+    task, names = TASKS[job.config.task], job.data.train.class_names
+    columns: dict[str, Any] = task.arrays(_headline(predictions))
     if "tte" in predictions:
-        plain = predictions["plain"]
-        columns |= dict(plain_prediction=plain.prediction, plain_confidence=plain.confidence)
-    names = config_file.FILE, record.FILE, "eval.json", "predictions.npz"
-    with replacing_together([workdir / name for name in names]) as (config, run, evaluation, rows):
+        plain = task.arrays(predictions["plain"])
+        columns |= {f"plain_{key}": plain[key] for key in plain if key not in ("index", "label")}
+    classes = task.classes(predictions, names, chosen and chosen.thresholds)
+    files = [config_file.FILE, record.FILE, "eval.json", "predictions.npz", *([threshold_file.FILE] if chosen else [])]
+    with replacing_together([workdir / name for name in files]) as (config, run, evaluation, rows, *others):
         job.write_down(config, run)
-        write_json(evaluation, {**results, per_class.KEY: _per_class(job, predictions)})
+        write_json(evaluation, {**results, per_class.KEY: classes})
         with rows.open("wb") as opened:
             np.savez_compressed(opened, **columns)
+        if chosen is not None:
+            write_json(others[0], chosen.content)

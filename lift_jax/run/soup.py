@@ -25,7 +25,7 @@ from lift_jax.run.source import Source
 from lift_jax.training import objective
 from lift_jax.training.state import initial_state
 from lift_jax.weights import Backbone
-from lift_jax.workdir import config_file, storage
+from lift_jax.workdir import config_file, one_label, storage
 from lift_jax.workdir.checkpoints import Checkpoints, Saved
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
@@ -70,6 +70,8 @@ def soup(runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False) -> 
             used; or with `greedy`, if they have not held out the same images.
     """
     sources = [source.read(given, "RUN") for given in runs]
+    for each in sources:
+        one_label.require(each.config, "A soup")
     out = _unused(place(workdir, "--workdir"))
     alike.check_alike(sources)
     loaded = Loaded()
@@ -184,7 +186,9 @@ def _write(
     """Writes the config and the checkpoint of the average of all members, as at the end of a training."""
     data, network = loaded.data(config), _network(config, members, backbone)
     network = _averaged(network, members, [1 / len(members)] * len(members))
-    state = initial_state(network.parts, objective.make(config, data.train.class_counts).tx(), placement.make_mesh())
+    state = initial_state(
+        network.parts, objective.make(config, data.train.class_counts, len(data.train)).tx(), placement.make_mesh()
+    )
     loader = data.train_loader(network.input.resolution)
     state = dataclasses.replace(state, step=state.step + loader.num_steps)
     own = identify(config, backbone.name, backbone.hash, network.class_names, network.method.tunes_text)

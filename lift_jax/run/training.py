@@ -12,6 +12,7 @@ from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption
 from lift_jax.data import TrainLoader
 from lift_jax.errors import DivergedError
+from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run.job import Job, program_key
 from lift_jax.run.opening import Opened
 from lift_jax.run.results import validate
@@ -166,4 +167,5 @@ def _judge(run: Opened) -> Validation:
     def measure(state: TrainState) -> dict[str, float]:
         return validate(job, job.network.with_results(state.result), run.evaluator, run.logs)
 
-    return Validation(measure, job.config.patience, run.saved.scores if run.saved is not None else ())
+    scores = run.saved.scores if run.saved is not None else ()
+    return Validation(measure, job.config.patience, scores, TASKS[job.config.task])

@@ -130,7 +130,9 @@ class RunHooks:
         values = self._validation(step, state)
         epoch = step // self._loader.steps_per_epoch
         self._logs.scalars(step, {f"validation/{key}": value for key, value in values.items()}, epoch=epoch)
-        self._logs.info(f"Epoch {epoch}: {values['mean_acc']:.1f} % of the held-out images, on average over classes.")
+        task = self._validation.task
+        of_what = "of the held-out images" if task.measure == "accuracy" else f"{task.measure} on the held-out images"
+        self._logs.info(f"Epoch {epoch}: {values[task.score]:.1f} % {of_what}, on average over classes.")
         if self.finished and step < self._loader.num_steps:
             self._logs.info(
                 f"The training ends here: {self._config.patience} epochs have brought no gain (config.patience)."

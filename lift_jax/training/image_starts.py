@@ -7,37 +7,43 @@ They give the kernel of a head, (features, classes) with unit columns. Section 4
 import warnings
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from lift_jax.data.dataset import label_counts
 from lift_jax.errors import UserError
 
 
-def few_shot(labels: Int[np.ndarray, " n"], num_classes: int, shots: int, seed: int = 0) -> Int[np.ndarray, " m"]:
+def few_shot(
+    labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"], num_classes: int, shots: int, seed: int = 0
+) -> Int[np.ndarray, " m"]:
     """Chooses up to `shots` random examples of each class by seed and labels alone; gives their ascending indices."""
     generator = np.random.default_rng(seed)
-    groups = (np.flatnonzero(labels == c) for c in range(num_classes))
-    return np.sort(np.concatenate([generator.permutation(group)[:shots] for group in groups]))
+    groups = (np.flatnonzero(labels[:, c] if labels.ndim == 2 else labels == c) for c in range(num_classes))
+    return np.unique(np.concatenate([generator.permutation(group)[:shots] for group in groups]))
 
 
 def class_mean_kernel(
     features: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"],
     num_classes: int,
 ) -> Float[np.ndarray, "d c"]:
     """Gives the normalised mean feature of each class.
 
     Args:
         features: of the frozen backbone on plain crops.
-        labels: 0 to num_classes - 1.
+        labels: 0 to num_classes - 1; or of which classes each image is, and then it counts for each of them.
         num_classes: c.
 
     Raises:
         UserError: if a class has no image.
     """
     _check_every_class(labels, num_classes)
-    sums = np.zeros((num_classes, features.shape[1]), np.float64)
-    np.add.at(sums, labels, features)
-    return _unit(sums / np.bincount(labels, minlength=num_classes)[:, None]).T.astype(np.float32)
+    if labels.ndim == 2:
+        sums = labels.T.astype(np.float64) @ features
+    else:
+        sums = np.zeros((num_classes, features.shape[1]), np.float64)
+        np.add.at(sums, labels, features)
+    return _unit(sums / label_counts(labels, num_classes)[:, None]).T.astype(np.float32)
 
 
 def linear_probe_kernel(
@@ -66,8 +72,8 @@ def linear_probe_kernel(
     return _unit(weights).T.astype(np.float32)
 
 
-def _check_every_class(labels: Int[np.ndarray, " n"], num_classes: int) -> None:
-    absent = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+def _check_every_class(labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"], num_classes: int) -> None:
+    absent = np.flatnonzero(label_counts(labels, num_classes) == 0)
     if len(absent):
         raise UserError(
             f"Class {absent[0]} has no training image (as {len(absent)} of {num_classes} classes), so the head cannot "

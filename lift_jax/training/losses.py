@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 from numpy.typing import ArrayLike
 
 from lift_jax.errors import UserError
@@ -53,6 +53,10 @@ class Loss:
         """Gives the divisor of a batch: the summed weights of its real examples, without weights their number."""
         labels, mask = _without_padding(labels, mask)
         return jnp.sum(self._weights(labels, mask))
+
+    def correct(self, logits: Logits, labels: Labels) -> Bool[Array, " batch"]:
+        """Says which examples are classified right."""
+        return jnp.argmax(logits, axis=-1) == labels
 
     def _weights(self, labels: Array, mask: Array) -> PerExample:
         return jnp.where(mask, jnp.asarray(self.class_weights)[labels], 0.0)
@@ -223,6 +227,8 @@ def log_prior(class_counts: ArrayLike) -> np.ndarray:
 def _without_padding(labels: Labels, mask: Mask | None) -> tuple[Array, Array]:
     """Labels that may be used as indices everywhere, and the mask as an array."""
     if mask is None:
-        return jnp.asarray(labels), jnp.ones(labels.shape, bool)
+        return jnp.asarray(labels), jnp.ones(labels.shape[:1], bool)
     mask = jnp.asarray(mask, bool)
+    if labels.ndim == 2:
+        return jnp.where(mask[:, None], labels, False), mask
     return jnp.where(mask, labels, 0), mask

@@ -12,9 +12,10 @@ from jaxtyping import Array, Int
 from lift_jax import config as lift_config
 from lift_jax import tuners
 from lift_jax.errors import UserError
-from lift_jax.training import losses, optimizer
+from lift_jax.training import losses, multilabel_losses, optimizer
 from lift_jax.training.hyperparameters import Hyperparameters
-from lift_jax.training.losses import Loss
+from lift_jax.training.losses import Loss, LossSpec
+from lift_jax.training.multilabel_losses import MultilabelLossSpec
 from lift_jax.training.priors import LogitPrior
 
 
@@ -61,13 +62,29 @@ class Objective:
         return optimizer.make(schedule, given.momentum, given.weight_decay, self.ema)
 
 
+def spec(config: ml_collections.FrozenConfigDict) -> LossSpec | MultilabelLossSpec:
+    """Finds the loss of a config's task.
+
+    Raises:
+        UserError: if the task has no loss of that name.
+    """
+    if config.task == "multilabel":
+        return multilabel_losses.spec(config.loss)
+    if config.loss in multilabel_losses.LOSSES and config.loss not in losses.LOSSES:
+        raise UserError(
+            f"config.loss is {config.loss}, which is for images with several labels; write config.task=multilabel, or "
+            f"another loss: {', '.join(losses.LOSSES)}."
+        )
+    return losses.spec(config.loss)
+
+
 def check(config: ml_collections.FrozenConfigDict) -> None:
     """Refuses an objective that contradicts itself, as far as this can be known without data.
 
     Raises:
         UserError: if the loss is not known, or a scale is given that neither head nor loss reads.
     """
-    spec, method = losses.spec(config.loss), tuners.resolve(config.method, config.tuner)
+    loss, method = spec(config), tuners.resolve(config.method, config.tuner)
     if method.closed_form and config.init_from:
         raise UserError(
             f"config.init_from is {config.init_from}, but config.method={config.method} computes its head anew from "
@@ -75,24 +92,31 @@ def check(config: ml_collections.FrozenConfigDict) -> None:
         )
     own_head = not (method.zero_shot or method.closed_form or method.tunes_text)
     given = config.head_scale != lift_config.default().head_scale
-    if own_head and given and config.head != "cosine" and not spec.uses_head_scale:
+    if own_head and given and config.head != "cosine" and not loss.uses_head_scale:
         raise UserError(
             f"config.head_scale is {config.head_scale}, but the head {config.head} has no scale; leave it out, "
             "or write config.head=cosine."
         )
 
 
-def make(config: ml_collections.FrozenConfigDict, class_counts: Int[np.ndarray, " classes"]) -> Objective:
+def make(
+    config: ml_collections.FrozenConfigDict, class_counts: Int[np.ndarray, " classes"], num_images: int | None = None
+) -> Objective:
     """Makes the objective that a resolved config asks for.
 
     Args:
         config: the resolved config.
         class_counts: training images of each class.
+        num_images: training images; None where each is of one class.
 
     Raises:
         UserError: if the loss is not known, or cannot be summed over micro-batches and there are several.
     """
-    loss = losses.make(config.loss, class_counts, tau=config.tau, scale=config.head_scale)
+    num_images = int(class_counts.sum()) if num_images is None else num_images
+    if config.task == "multilabel":
+        loss: Loss = multilabel_losses.make(config.loss, class_counts, num_images, config.tau)
+    else:
+        loss = losses.make(config.loss, class_counts, tau=config.tau, scale=config.head_scale)
     if config.accumulate > 1 and not loss.additive:
         raise UserError(
             f"config.loss is {config.loss}, whose regulariser takes the whole batch at once, but config.accumulate is "
@@ -100,10 +124,10 @@ def make(config: ml_collections.FrozenConfigDict, class_counts: Int[np.ndarray, 
         )
     return Objective(
         loss=loss,
-        prior=losses.spec(config.loss).prior(config.tau),
+        prior=spec(config).prior(config.tau),
         hyperparameters=Hyperparameters(config.lr, config.momentum, config.weight_decay, config.tau),
         schedule=config.schedule,
         num_epochs=config.num_epochs,
-        steps_per_epoch=-(-int(class_counts.sum()) // config.batch_size),
+        steps_per_epoch=-(-num_images // config.batch_size),
         ema=config.ema,
     )

@@ -80,7 +80,8 @@ class TrainingStep:
         Args:
             state: the state before the step.
             frozen: the frozen parameters.
-            batch: "image" uint8 [b, h, w, 3], "label" int32 [b] and "mask" bool [b], which is false for padding.
+            batch: "image" uint8 [b, h, w, 3], "label" int32 [b], or bool [b, classes] of images with several labels,
+                and "mask" bool [b], which is false for padding.
             key: random key of the run.
             hyperparameters: the numbers of the training, as scalars.
         """
@@ -117,7 +118,7 @@ class TrainingStep:
         """
         batch = {name: batch[name] for name in ("image", "label", "mask")}
         state_axes = TrainState(0 if state.step.ndim else None, 0, 0)  # pyright: ignore[reportArgumentType]
-        axes = state_axes, None, 0 if batch["label"].ndim == 2 else None, 0 if key.ndim else None, 0
+        axes = state_axes, None, 0 if batch["mask"].ndim == 2 else None, 0 if key.ndim else None, 0
         if hyperparameters.lr.shape[0] > 1:
             return jax.vmap(self, in_axes=axes, out_axes=(state_axes, 0))(state, frozen, batch, key, hyperparameters)
         alone = _along(axes, lambda x: x[0], (state, frozen, batch, key, hyperparameters))
@@ -129,7 +130,7 @@ class TrainingStep:
         params = partition.merge(frozen, *trainable.values())
         logits: Any = self.classifier.apply({"params": params}, self.input.normalize(batch["image"]))
         logits = logits.astype(jnp.float32)
-        correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch["label"]) & batch["mask"])
+        correct = jnp.sum(self.loss.correct(logits, batch["label"]) & batch["mask"])
         value = self.loss(logits, batch["label"], batch["mask"], normaliser)
         return value, StepMetrics(value, correct, jnp.sum(batch["mask"]))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from lift_jax.evaluation.tasks import TASKS, Task
 from lift_jax.training.state import TrainState
 from lift_jax.workdir import checkpoints
 
@@ -16,17 +17,24 @@ class Validation:
         measure: evaluates a state on the held-out images.
         patience: scores without a gain after which the training ends; 0 for never.
         scores: the steps and scores of a run that goes on.
+        task: says which metric is the score.
     """
 
-    def __init__(self, measure: Measure, patience: int = 0, scores: Sequence[tuple[int, float]] = ()):
-        self._measure, self._patience = measure, patience
+    def __init__(
+        self,
+        measure: Measure,
+        patience: int = 0,
+        scores: Sequence[tuple[int, float]] = (),
+        task: Task = TASKS["multiclass"],
+    ):
+        self._measure, self._patience, self.task = measure, patience, task
         self.scores = list(scores)
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
         """Evaluates the state after a step, notes its score, and returns what metrics.jsonl says of it, in percent."""
         metrics = self._measure(state)
-        self.scores.append((step, metrics["mean_acc"]))
-        return {key: metrics[key] for key in ("accuracy", "mean_acc")}
+        self.scores.append((step, metrics[self.task.score]))
+        return {key: metrics[key] for key in self.task.logged}
 
     @property
     def exhausted(self) -> bool:

@@ -12,9 +12,8 @@ from lift_jax.classifier.text_features import zero_shot_arrays
 from lift_jax.cluster import placement
 from lift_jax.data import RunData, prompts
 from lift_jax.errors import UserError
-from lift_jax.evaluation import metrics
-from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.evaluation.features import examples, place_of
+from lift_jax.evaluation.tasks import TASKS, Task
 from lift_jax.models.heads import Classifier, ZeroShotHead
 from lift_jax.models.partition import HEAD
 from lift_jax.weights import Backbone
@@ -36,7 +35,7 @@ def measure(
         logs: for the progress bar.
 
     Returns:
-        The metrics of `metrics.COLUMNS` in percent, without those of groups that have no classes; None where the
+        The metrics of the task's columns in percent, without those of groups that have no classes; None where the
         backbone has no text tower, or the class names cannot be turned into prompts.
     """
     if backbone.text is None or backbone.tokenizer is None:
@@ -58,26 +57,30 @@ def measure(
         "features, test images",
         place_of(config),
     )
-    counts, _ = Evaluator(classifier, network.input)(params, seen, logs, "evaluation, zero-shot")
-    results = metrics.summarize(counts, class_groups=data.groups)
-    return {key: results[key] for key in metrics.COLUMNS.values() if not np.isnan(results[key])}
+    task = TASKS[config.task]
+    measured, _ = task.evaluator(classifier, network.input)(params, seen, logs, "evaluation, zero-shot")
+    results = task.summarize(measured, data.groups, None)
+    return {key: results[key] for key in task.columns.values() if not np.isnan(results.get(key, np.nan))}
 
 
-def warning(zero_shot: Mapping[str, float], trained: Mapping[str, float]) -> str | None:
+def warning(
+    zero_shot: Mapping[str, float], trained: Mapping[str, float], task: Task = TASKS["multiclass"]
+) -> str | None:
     """Says that a training did not beat the backbone that it began with, if this is so.
 
     Args:
         zero_shot: the metrics of the backbone.
         trained: those of the trained network on the same images and views.
+        task: of both.
 
     Returns:
         The sentence, or None where the training has gained.
     """
-    before, after = zero_shot["mean_acc"], trained["mean_acc"]
+    before, after = zero_shot[task.score], trained[task.score]
     if after > before:
         return None
     return (
-        f"The training did not beat the backbone's zero-shot accuracy: {after:.1f} % on average over classes, against "
-        f"{before:.1f} % without any training; try a lower config.lr, fewer config.num_epochs or config.validation, or "
-        "take config.method=zero_shot."
+        f"The training did not beat the backbone's zero-shot {task.measure}: {after:.1f} % on average over classes, "
+        f"against {before:.1f} % without any training; try a lower config.lr, fewer config.num_epochs or "
+        "config.validation, or take config.method=zero_shot."
     )

@@ -49,6 +49,7 @@ def serve(
     with listening:
         limits = limits or Limits()
         model = load(workdir, checkpoint=checkpoint, backbone=backbone, raw=raw)
+        model.require_one_label("The service", "take python -m lift_jax.predict")
         app, batcher = application(
             model, tte=tte, top_k=top_k, unknown=unknown, coverage=coverage, batch_size=batch_size, limits=limits
         )
