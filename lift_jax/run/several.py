@@ -16,8 +16,9 @@ from lift_jax.errors import DivergedError, UserError
 from lift_jax.run import Loaded, Mode, Results, program_key, run, run_together
 from lift_jax.workdir import config_file
 
-MEMBERS = 8
-"""How many runs train at once if nothing else is asked for."""
+MEMBERS = 32
+"""At most how many runs train at once, if memory suffices and nothing else is asked for: each keeps its logs and its
+checkpoints open, and workers of its own if its seed is its own."""
 
 
 def groups(
@@ -42,7 +43,6 @@ def run_group(
 ) -> dict[epath.Path, Results | DivergedError]:
     """Runs a group; gives for each run its results, or why it ended early if its loss is no longer a number."""
     if len(group) > 1:
-        print(f"{len(group)} runs train at once: {', '.join(folder.name for folder in group)}")
         return dict(zip(group, run_together(group, loaded), strict=True))
     ended: dict[epath.Path, Results | DivergedError] = {}
     for folder, config in group.items():
