@@ -112,6 +112,7 @@ KEYS: Mapping[str, Key] = {
     "data.class_names": Key(),
     "data.corrections": Key(),
     "data.imbalance": _whole(0, 1_000_000),
+    "data.cap": _whole(0, 1_000_000_000),
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),
     "data.val_fraction": Key(low=0, high=1, open_high=True),

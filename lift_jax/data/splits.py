@@ -8,6 +8,8 @@ from jaxtyping import Int
 from lift_jax.data.image_groups import draw_whole
 from lift_jax.errors import UserError
 
+_CAP = 0x636170  # keeps the choice apart from the others that are made by the same seed
+
 
 def hold_out(
     labels: Int[np.ndarray, " images"],
@@ -43,6 +45,15 @@ def hold_out(
     if not held_out.size:
         raise UserError(f"config.data.val_fraction={fraction} holds out no image at all; give a larger share.")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def capped(labels: Int[np.ndarray, " images"], cap: int, seed: int) -> Int[np.ndarray, " kept"]:
+    """Draws at most `cap` images of each class; the indices are ascending.
+
+    With the same seed, what a smaller cap draws is a part of what a larger one does.
+    """
+    generator = np.random.default_rng((seed, _CAP))
+    return draw(labels, np.minimum(np.bincount(labels), cap).tolist(), generator)
 
 
 def draw(

@@ -135,6 +135,8 @@ def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Lo
     )
     if data.held_out is not None:
         logs.info(data.held_out.sentence)
+    if config.data.cap:
+        logs.info(f"Trained on: {len(data.train):,} images, at most {config.data.cap:,} of a class (config.data.cap).")
     return data
 
 

@@ -104,6 +104,7 @@ KEYS: dict[str, Key] = {
     "data.class_names": Key("", _PATH),
     "data.corrections": Key("", _PATH),
     "data.imbalance": Key(2, (*_WHOLE, "1.01")),
+    "data.cap": Key(2, _WHOLE),
     "data.val_fraction": Key(0.4, (*_REAL, "1", "1.5", "0")),
     "data.sampler": Key("balanced", _WORD),
     "data.randaugment": Key(2, (*_WHOLE, "1000000")),
