@@ -98,6 +98,7 @@ KEYS: Mapping[str, Key] = {
     "head_scale": Key(low=0, high=10_000, open_low=True),
     "head_init": Key(),
     "init_from": Key(),
+    "head_alone": Key(),
     "prompt": Key(),
     "backbone": Key("free"),  # its weights are compared by their hash
     "backbone_activation": Key(),

@@ -109,6 +109,8 @@ def _prepare(
         parts = head_start.start_head(config, network, backbone, data, folder.local, logs)
         if config.init_from:
             parts = source.begin_from(config.init_from, parts, network, backbone, identity, logs)
+            if config.head_alone:
+                logs.info("Of these the head alone is trained (config.head_alone).")
         network = network.with_trained(placement.replicate(parts.trainable, placement.make_mesh()))
     elif saved is not None:
         network = network.with_results(saved.state.result)

@@ -85,4 +85,4 @@ def test_a_cap_holds_for_what_is_trained_on_and_leaves_what_is_held_out():
         np.testing.assert_array_equal(capped.validation.source[index], whole.validation.source[index])
     np.testing.assert_array_equal(capped.train.source[30], again.train.source[30])
     other = data(**{"data.cap": 16, "seed": 3, "validation": ""}).train
-    assert any((other.source[index] != capped.train.source[index]).any() for index in range(16))
+    assert any(np.any(other.source[index] != capped.train.source[index]) for index in range(16))

@@ -46,6 +46,7 @@ KEYS: dict[str, Key] = {
     "head_scale": Key(20.0, (*_REAL, "0", "1e39")),
     "head_init": Key("class_mean", (*_WORD, "-1_shot", "0_shot")),
     "init_from": Key("", _PATH),
+    "head_alone": Key(False, _BOOL),
     "prompt": Key("a bad photo of a {}.", _PROMPT),
     "backbone": Key(None, (*_PATH, "", "ViT-B/16?", "hf-hub:nobody/nothing", "https://huggingface.co/nobody/nothing")),
     "resolution": Key(64, (*_WHOLE, "100000", "33", "1000000000")),
