@@ -16,6 +16,7 @@ COMMANDS = {
         "lift_jax.bench.quantised", "how near a quantised backbone's gradients are to those in float32"
     ),
     "serve": Command("lift_jax.bench.serve", "how long a service takes to answer many at once"),
+    "peers": Command("lift_jax.bench.peers", "accuracy, time and memory beside scikit-learn and PEFT"),
     "aot": Command("lift_jax.bench.aot", "memory, operations and traffic on TPUs that need not be here"),
     "abuse": Command("lift_jax.bench.abuse", "a thousand bad inputs"),
     "kills": Command("lift_jax.bench.kills", "a hundred runs that are killed and go on"),
