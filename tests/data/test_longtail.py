@@ -3,7 +3,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift_jax import config as lift_config
@@ -59,6 +59,7 @@ def test_seeds_of_the_order_of_the_digits_have_a_range(seed):
     assert load_digits(10, 2**32 - 1)[0].class_counts.sum() == load_digits(10)[0].class_counts.sum()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 2**32 - 1))
 def test_a_cap_leaves_so_many_of_each_class_and_a_smaller_one_a_part_of_them(classes, cap, seed):
     labels = np.array(classes)

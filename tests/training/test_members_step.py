@@ -79,6 +79,7 @@ def test_members_on_two_devices_are_their_lone_trainings_whichever_is_divided():
         assert case["apart"] < 1e-5 < 0.05 < case["moved"], case
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 40), st.integers(0, 10**9))
 def test_as_many_as_fit_are_found(constant, each, count, free):
     def needs(members: int) -> int:

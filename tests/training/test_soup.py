@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import pytest
 from etils import epath
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import small_config
 
@@ -95,6 +95,7 @@ def test_the_choice_goes_from_the_best_to_the_worst_and_takes_what_makes_nothing
     assert {members: values["mean_acc"] for members, values in tried.items()} == scores
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=8), st.floats(0.05, 0.95))
 def test_shares_are_those_of_merging_one_after_the_other_into_the_start(effects, keep):
     merged = 0.0  # the start has no effect
