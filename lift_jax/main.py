@@ -42,7 +42,10 @@ _CHECKPOINT = flags.DEFINE_string(
     "With --mode eval: a checkpoint's folder instead of the newest, or the authors' file checkpoint.pth.tar.",
 )
 _MEMBERS = flags.DEFINE_integer(
-    "members", 8, "With config.sweep or config.auto: how many runs of one program train at once.", lower_bound=1
+    "members",
+    32,
+    "With config.sweep or config.auto: at most how many runs of one program train at once; fewer if memory is short.",
+    lower_bound=1,
 )
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print all keys of the config with their values, and stop.")
 _COORDINATOR = flags.DEFINE_string(

@@ -67,7 +67,7 @@ def run(
         by_hand: keys set on the command line; they are taken out of the grid.
         mode: of each run.
         checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
-        members: how many runs that one program can hold train at once (see `lift_jax.run.run_together`).
+        members: at most how many runs that one program can hold train at once (see `lift_jax.run.run_together`).
 
     Raises:
         UserError: if a combination is not valid, or was done with other settings, or if what it left is damaged; at

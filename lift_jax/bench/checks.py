@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from lift_jax.bench.jax_step import JaxStep
 from lift_jax.bench.workload import Workload
+from lift_jax.cluster.memory import available
 from lift_jax.errors import first_line
 from lift_jax.models.vit import VisionTransformer
 
@@ -110,23 +111,13 @@ _REMEDY_CUDA = "For an NVIDIA GPU, run pip install 'jax[cuda12]' and unset JAX_P
 
 def memory() -> Finding:
     """Tells the host's memory."""
-    total, free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _available()
+    total, free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), available()
     if free is None:
         return Finding("ok", f"{total / _GIB:.1f} GiB")
     said = f"{free / _GIB:.1f} of {total / _GIB:.1f} GiB are available"
     if free < _MEMORY:
         return Finding("note", said, "Close other programs, or take a smaller backbone and config.batch_size.")
     return Finding("ok", said)
-
-
-def _available() -> int | None:
-    """Gives the bytes that programs can still have; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(sizes[0]) if sizes else None
 
 
 def disk() -> Finding:

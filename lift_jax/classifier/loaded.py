@@ -61,7 +61,8 @@ class Loaded:
 
 def _images(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
     """Returns what the images and their groups depend on."""
-    seed = config.seed if config.validation or config.data.val_fraction else None  # which draws what is held out
+    # The seed draws what is held out, and what a cap leaves.
+    seed = config.seed if config.validation or config.data.val_fraction or config.data.cap else None
     return config.data.to_json(), config.task, config.class_groups, config.validation, seed
 
 

@@ -43,6 +43,7 @@ def _trained_parts(config: ml_collections.ConfigDict) -> None:
     # The folder of a finished run of the same backbone and tuner, from which tuner and head start: the classes of the
     # same names; others start as head_init says
     config.init_from = ""
+    config.head_alone = False  # with init_from: train the head alone, and leave that run's tuner as it is
     config.prompt = (
         "a photo of a {}."  # {} is the class name; or "name", "ensemble", FILE.json: see lift_jax.data.prompts
     )

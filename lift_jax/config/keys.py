@@ -98,6 +98,7 @@ KEYS: Mapping[str, Key] = {
     "head_scale": Key(low=0, high=10_000, open_low=True),
     "head_init": Key(),
     "init_from": Key(),
+    "head_alone": Key(),
     "prompt": Key(),
     "task": Key(choices=("multiclass", "multilabel")),
     "backbone": Key("free"),  # its weights are compared by their hash
@@ -113,6 +114,7 @@ KEYS: Mapping[str, Key] = {
     "data.class_names": Key(),
     "data.corrections": Key(),
     "data.imbalance": _whole(0, 1_000_000),
+    "data.cap": _whole(0, 1_000_000_000),
     "data.permute_classes": _whole(0, _SEED),
     "data.level": Key(),
     "data.val_fraction": Key(low=0, high=1, open_high=True),

@@ -164,6 +164,11 @@ class TrainLoader(Iterator[Batch]):
         return self._step
 
     @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """The shape of a batch's images over all hosts: (batch, height, width, 3)."""
+        return self._make.batch_size, self._make.resolution, self._make.resolution, 3
+
+    @property
     def skipped(self) -> list[str]:
         """The names of the images that could not be decoded so far."""
         return self._skipped.names

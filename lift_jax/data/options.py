@@ -14,6 +14,7 @@ def data_defaults() -> ConfigDict:
     data.class_names = ""  # file of class names, see name_files.read; "" takes them from the data set
     data.corrections = ""  # a table of image paths and right labels ("" leaves an image out), of lift_jax.review
     data.imbalance = 0  # largest over smallest class of a CIFAR-LT style training subset; 0 trains on all images
+    data.cap = 0  # at most so many images of a class are trained on, chosen by config.seed; 0 for all
     data.permute_classes = 0  # digits, letters: 0 makes classes rarer in label order, else a seed of an order
     data.level = "species"  # inaturalist: classes by kingdom, phylum, class, order, family, genus or species
     data.val_fraction = (

@@ -14,6 +14,7 @@ from lift_jax.data.groups import class_groups
 from lift_jax.data.loader import TrainLoader, train_loader
 from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.sources import load
+from lift_jax.data.splits import capped
 from lift_jax.data.transforms import RandomResizedCrop, SquareCrop
 from lift_jax.data.validation import HeldOut, hold_out
 
@@ -24,9 +25,9 @@ class RunData:
 
     Attributes:
         config: the resolved config.
-        train, test: the images that are trained on and those that are tested.
+        train, test: the images that are trained on, of each class at most `config.data.cap`, and those that are tested.
         groups: the group of each class, as an index into `lift_jax.data.groups.GROUPS`.
-        train_counts: training images of each class, with those that are held out.
+        train_counts: training images of each class, with those that are held out or left out by `config.data.cap`.
         held_out: what `config.validation` took from the training images; None without it.
     """
 
@@ -71,7 +72,7 @@ class RunData:
 
 
 def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
-    """Loads the splits that a resolved config names, and holds out what is for validation.
+    """Loads the splits that a resolved config names, holds out what is for validation, and caps what is left.
 
     Raises:
         UserError: if something is wrong with the data section or with what it names.
@@ -79,10 +80,11 @@ def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
     train, test = load(config.data, config.seed, config.task)
     counts = train.class_counts
     groups = class_groups(config.class_groups, counts)
-    if not config.validation:
-        return RunData(config, train, test, groups, counts)
-    held_out = hold_out(config.validation, train, config.seed)
-    return RunData(config, held_out.train, test, groups, counts, held_out)
+    held_out = hold_out(config.validation, train, config.seed) if config.validation else None
+    train = train if held_out is None else held_out.train
+    if config.data.cap:
+        train = train.subset(capped(train.labels, config.data.cap, config.seed))
+    return RunData(config, train, test, groups, counts, held_out)
 
 
 def evaluation_loader(

@@ -9,6 +9,8 @@ from lift_jax.data.dataset import label_counts
 from lift_jax.data.image_groups import draw_whole
 from lift_jax.errors import UserError
 
+_CAP = 0x636170  # keeps the choice apart from the others that are made by the same seed
+
 
 def hold_out(
     labels: Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"],
@@ -52,6 +54,15 @@ def with_unlabelled(
 ) -> Int[np.ndarray, " images"] | Bool[np.ndarray, "images strata"]:
     """Adds to the labels of images that may have several of them a last class, of the images that have none."""
     return labels if labels.ndim == 1 else np.concatenate([labels, ~labels.any(axis=1, keepdims=True)], axis=1)
+
+
+def capped(labels: Int[np.ndarray, " images"], cap: int, seed: int) -> Int[np.ndarray, " kept"]:
+    """Draws at most `cap` images of each class; the indices are ascending.
+
+    With the same seed, what a smaller cap draws is a part of what a larger one does.
+    """
+    generator = np.random.default_rng((seed, _CAP))
+    return draw(labels, np.minimum(np.bincount(labels), cap).tolist(), generator)
 
 
 def draw(

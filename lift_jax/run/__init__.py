@@ -70,8 +70,9 @@ def run_together(
     """Trains several runs at once, on one backbone and in one program, and evaluates them on the same test images.
 
     Each run is what it would be alone (see `run`), up to float32 rounding, and goes on from its own newest checkpoint.
-    Runs that one program cannot hold train one after the other; besides those of different `program_key` these are
-    seeds that hold out other numbers of images of a class, on which the loss depends.
+    Where memory does not suffice for all, parts of them train one after the other, and a line says so. Runs that one
+    program cannot hold train one after the other, too; besides those of different `program_key` these are seeds that
+    hold out other numbers of images of a class, on which the loss depends.
 
     Args:
         plan: the config of each run by its workdir; their `program_key` is the same.

@@ -110,6 +110,8 @@ def _prepare(
         parts = head_start.start_head(config, network, backbone, data, folder.local, logs)
         if config.init_from:
             parts = source.begin_from(config.init_from, parts, network, backbone, identity, logs)
+            if config.head_alone:
+                logs.info("Of these the head alone is trained (config.head_alone).")
         network = network.with_trained(placement.replicate(parts.trainable, placement.make_mesh()))
     elif saved is not None:
         network = network.with_results(saved.state.result)
@@ -138,6 +140,8 @@ def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Lo
     )
     if data.held_out is not None:
         logs.info(data.held_out.sentence)
+    if config.data.cap:
+        logs.info(f"Trained on: {len(data.train):,} images, at most {config.data.cap:,} of a class (config.data.cap).")
     return data
 
 

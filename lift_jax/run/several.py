@@ -11,14 +11,14 @@ from etils import epath
 from jax.experimental.compilation_cache import compilation_cache
 
 from lift_jax import config as lift_config
-from lift_jax import quiet
 from lift_jax.config import keys as config_keys
 from lift_jax.errors import DivergedError, UserError
 from lift_jax.run import Loaded, Mode, Results, program_key, run, run_together
 from lift_jax.workdir import config_file
 
-MEMBERS = 8
-"""How many runs train at once if nothing else is asked for."""
+MEMBERS = 32
+"""At most how many runs train at once, if memory suffices and nothing else is asked for: each keeps its logs and its
+checkpoints open, and workers of its own if its seed is its own."""
 
 
 def groups(
@@ -43,7 +43,6 @@ def run_group(
 ) -> dict[epath.Path, Results | DivergedError]:
     """Runs a group; gives for each run its results, or why it ended early if its loss is no longer a number."""
     if len(group) > 1:
-        quiet.say(f"{len(group)} runs train at once: {', '.join(folder.name for folder in group)}")
         return dict(zip(group, run_together(group, loaded), strict=True))
     ended: dict[epath.Path, Results | DivergedError] = {}
     for folder, config in group.items():

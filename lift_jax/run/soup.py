@@ -1,4 +1,9 @@
-"""The average of several runs, which is a run itself (model soups: Wortsman et al. 2022, arXiv 2203.05482)."""
+"""The average of several runs, which is a run itself (model soups: Wortsman et al. 2022, arXiv 2203.05482).
+
+In the order "lt" (LT-Soups: Aminbeidokhti et al. 2025, arXiv 2511.10683) the runs are merged one after the other into
+the backbone as it was: theta <- keep theta + (1 - keep) theta_i. That each was trained on images of capped classes, and
+that the head alone is then trained on all images, is up to config.data.cap and config.head_alone.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +55,24 @@ class _Member:
     widths: Mapping[str, int]
 
 
-def soup(runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False) -> Results:
+KEEP = 0.7
+"""What the order "lt" keeps at each run of those before if nothing else is said: the authors' for CIFAR-100-LT."""
+
+
+def merging_shares(count: int, keep: float) -> tuple[list[float], float]:
+    """Gives the weights of runs that are merged one after the other: theta <- keep theta + (1 - keep) theta_i.
+
+    Returns:
+        The share of each run in what all of them have together, and how much that is: the rest, keep^count, is the
+        backbone as it was.
+    """
+    weights = [(1 - keep) * keep ** (count - 1 - index) for index in range(count)]
+    return [weight / sum(weights) for weight in weights], 1 - keep**count
+
+
+def soup(
+    runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False, order: str = "", keep: float = KEEP
+) -> Results:
     """Averages runs, writes the average into a folder as a run of its own, and evaluates it.
 
     It is the effects of the tuners that are averaged (see `lift_jax.tuners.averaged`), and the class vectors of the
@@ -61,6 +83,9 @@ def soup(runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False) -> 
         workdir: the folder of the new run, which is not there or empty.
         greedy: takes the runs from the best to the worst on the held-out images, and leaves out each with which the
             average would become worse on them (Recipe 1); otherwise all runs are averaged.
+        order: "lt" merges the runs as they are named, one after the other, into the backbone as it was; with "" all
+            count the same.
+        keep: in (0, 1): with "lt", the share that is kept of what was merged before each run.
 
     Returns:
         The sections of eval.json, as `lift_jax.run.run` does.
@@ -69,6 +94,10 @@ def soup(runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False) -> 
         UserError: if a folder is no run, the runs have nothing in common that could be averaged, or the new folder is
             used; or with `greedy`, if they have not held out the same images.
     """
+    if not 0 < keep < 1:
+        raise UserError(f"--keep is {keep}; it is a share between 0 and 1, such as {KEEP}.")
+    if order and greedy:
+        raise UserError("--greedy and --order lt are both given, each of which says what the runs count; keep one.")
     sources = [source.read(given, "RUN") for given in runs]
     for each in sources:
         one_label.require(each.config, "A soup")
@@ -88,7 +117,14 @@ def soup(runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False) -> 
             members = _chosen(members, backbone, loaded, logs)
         logs.info(f"Averaged: {', '.join(str(each.source.folder) for each in members)}.")
         config = _config(members, judged)
-        _write(config, members, backbone, loaded, folder)
+        shares, strength = merging_shares(len(members), keep) if order else ([1 / len(members)] * len(members), 1.0)
+        _write(config, members, backbone, loaded, folder, shares, strength)
+        if order:
+            sizes = "".join(f" --config.tuner.{key}={config.tuner[key]}" for key in tuners.WIDTHS if config.tuner[key])
+            logs.info(
+                f"Merged into the backbone, of which {1 - strength:.1%} is left. Train the head on all images with "
+                f"--config.init_from={out} --config.head_alone=True{sizes}."
+            )
     return run(ml_collections.ConfigDict(config.to_dict()), out, mode="eval", loaded=loaded)
 
 
@@ -107,9 +143,11 @@ def _member(given: Source, backbone: Backbone) -> _Member:
 def _config(members: Sequence[_Member], judged: bool) -> ml_collections.FrozenConfigDict:
     """Makes the config of the average of some members: that of the first, with room for all their tuners."""
     config = ml_collections.ConfigDict(members[0].source.config.to_dict())
-    config.update(ema=0.0, tuner_strength=1.0, init_from="", sweep="")
+    config.update(ema=0.0, tuner_strength=1.0, init_from="", head_alone=False, sweep="")
     if not judged:
         config.update(validation="", patience=0)
+    if len({member.source.config.data.cap for member in members}) > 1:
+        config.data.cap = 0
     for key in tuners.WIDTHS:
         if width := sum(member.widths[key] for member in members):
             config.tuner[key] = width
@@ -121,11 +159,12 @@ def _network(config: ml_collections.FrozenConfigDict, members: Sequence[_Member]
     return networks.build(config, method, backbone, members[0].source.class_names)
 
 
-def _averaged(network: Network, members: Sequence[_Member], shares: Sequence[float]) -> Network:
-    """Puts the weighted mean of the members into a network that has room for all of them."""
+def _averaged(network: Network, members: Sequence[_Member], shares: Sequence[float], strength: float = 1.0) -> Network:
+    """Puts the weighted mean of the members, of the tuners at a strength, into a network that has room for all."""
     widths = tuners.widths(network.method, network.tuning, network.parts.tuner)
     effects = [member.parts.tuner for member in members]
     tuner = tuners.averaged(network.method, network.tuning, effects, shares, widths)
+    tuner = tuners.scaled(network.method, network.tuning, tuner, network.parts.tuner, strength)
     head: Any = {}
     if HEAD in network.parts.head:
         kernels = [member.parts.head[HEAD] for member in members]
@@ -182,10 +221,12 @@ def _write(
     backbone: Backbone,
     loaded: Loaded,
     folder: storage.Folder,
+    shares: Sequence[float],
+    strength: float,
 ) -> None:
     """Writes the config and the checkpoint of the average of all members, as at the end of a training."""
     data, network = loaded.data(config), _network(config, members, backbone)
-    network = _averaged(network, members, [1 / len(members)] * len(members))
+    network = _averaged(network, members, shares, strength)
     state = initial_state(
         network.parts, objective.make(config, data.train.class_counts, len(data.train)).tx(), placement.make_mesh()
     )

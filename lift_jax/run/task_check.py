@@ -9,6 +9,7 @@ _STARTS = ("text", "class_mean", "random")
 _ONE_LABEL = {
     "auto": (False, "which chooses by accuracy"),
     "data.sampler": ("shuffle", "which draws images by their class"),
+    "data.cap": (0, "which counts images by their class"),
     "data.imbalance": (0, "which chooses images by their class"),
     "data.corrections": ("", "which has one label for an image"),
 }

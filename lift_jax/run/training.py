@@ -8,17 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from lift_jax import quiet
 from lift_jax.classifier.network import Network
-from lift_jax.cluster import placement, preemption
+from lift_jax.cluster import memory, placement, preemption
 from lift_jax.data import TrainLoader
 from lift_jax.errors import DivergedError
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run.job import Job, program_key
 from lift_jax.run.opening import Opened
 from lift_jax.run.results import validate
-from lift_jax.training import population, step
+from lift_jax.training import fitting, population, step
 from lift_jax.training.hooks import RunHooks
 from lift_jax.training.loop import fit
+from lift_jax.training.members_step import MembersStep
 from lift_jax.training.state import TrainState, initial_state
 from lift_jax.training.validation import Validation
 from lift_jax.workdir import checkpoints as ckpt
@@ -40,7 +42,8 @@ def train(run: Opened) -> Network:
     if job.network.method.closed_form:
         _save_start(run)
         return job.network
-    with _begun(run, _loader(run)) as training:
+    remedy = "write a smaller config.batch_size, or a larger config.accumulate"
+    with _begun(run, _loader(run)) as training, memory.sufficing("A training step", remedy):
         state = fit(
             job.network,
             job.objective,
@@ -85,7 +88,18 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
             )
             for run, training in zip(runs, trainings, strict=True)
         ]
-        population.fit(job.network, members, step.make(job.config, job.network, job.objective, placement.make_mesh()))
+        lone = step.make(job.config, job.network, job.objective, placement.make_mesh())
+        together = MembersStep(lone, job.network.parts.frozen, members[0].state)
+        names = {member: run.folder.path.name for member, run in zip(members, runs, strict=True)}
+        if len(members) > 1:
+            quiet.say(f"The training step of {len(members)} runs at once is compiled now, to see what memory it needs.")
+        parts, sentence = fitting.divided(members, together)
+        if sentence:
+            quiet.say(sentence)
+        for part in parts:
+            if len(part) > 1:
+                quiet.say(f"{len(part)} runs train at once: {', '.join(names[member] for member in part)}")
+            population.fit(part, together)
     return [
         member.diverged or _chosen(run, training, member.state)
         for run, training, member in zip(runs, trainings, members, strict=True)

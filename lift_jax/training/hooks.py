@@ -80,8 +80,8 @@ class RunHooks:
         """Whether the patience with the held-out images is at its end."""
         return self._validation is not None and self._validation.exhausted
 
-    def after_step(self, state: TrainState, metrics: StepMetrics, examples: int) -> None:
-        """Logs and saves what is due.
+    def after_step(self, state: Callable[[], TrainState], metrics: StepMetrics, examples: int) -> None:
+        """Logs and saves what is due; the arguments are those of `lift_jax.training.loop.Hooks`.
 
         Raises:
             SystemExit: with `preemption.EXIT_CODE`, once a checkpoint is written, if the process was told to stop.
@@ -98,10 +98,10 @@ class RunHooks:
             self._bar.update(1, images=examples, running=step != self._first)
         validates = ends_epoch and self._validation is not None
         if validates:
-            self._validate(step, state)
+            self._validate(step, state())
         stops = self._told_to_stop(step)
         if self._save_is_due(step, reads) or validates or stops:
-            self._save(state)
+            self._save(state())
         if stops:
             self._checkpoints.wait()
             self._logs.info(preemption.SENTENCE)

@@ -1,5 +1,6 @@
 """The training: a frozen backbone, a tuner and a head, the logit-adjusted loss, SGD."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -29,11 +30,11 @@ class Hooks(Protocol):
         """Whether the training ends before its last step."""
         ...
 
-    def after_step(self, state: TrainState, metrics: StepMetrics, examples: int) -> None:
+    def after_step(self, state: Callable[[], TrainState], metrics: StepMetrics, examples: int) -> None:
         """Is called after every step.
 
         Args:
-            state: the state after the step, still being computed.
+            state: gives the state after the step, still being computed; to be asked before the call ends, if at all.
             metrics: those of the step, still being computed.
             examples: images of the step over all hosts, without padding.
         """
@@ -76,5 +77,5 @@ def fit(
             with jax.transfer_guard("disallow"):
                 state, metrics = update(state, frozen, batch, key, hyperparameters)
             feed.prepare()
-            hooks.after_step(state, metrics, examples)
+            hooks.after_step(lambda state=state: state, metrics, examples)
     return state

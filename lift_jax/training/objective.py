@@ -31,6 +31,7 @@ class Objective:
         num_epochs: epochs of the training.
         steps_per_epoch: steps of one epoch.
         ema: decay of the average of the trained parameters, which the results are of; 0 for none.
+        head_alone: whether the tuner stays as it is.
     """
 
     loss: Loss
@@ -40,6 +41,7 @@ class Objective:
     num_epochs: int
     steps_per_epoch: int
     ema: float = 0.0
+    head_alone: bool = False
 
     def learning_rate(self, step: Any, start: Any = None) -> Array:
         """Gives the learning rate of a step.
@@ -59,7 +61,7 @@ class Objective:
         """
         given = hyperparameters or self.hyperparameters
         schedule = functools.partial(self.learning_rate, start=given.lr)
-        return optimizer.make(schedule, given.momentum, given.weight_decay, self.ema)
+        return optimizer.make(schedule, given.momentum, given.weight_decay, self.ema, self.head_alone)
 
 
 def spec(config: ml_collections.FrozenConfigDict) -> LossSpec | MultilabelLossSpec:
@@ -89,6 +91,16 @@ def check(config: ml_collections.FrozenConfigDict) -> None:
         raise UserError(
             f"config.init_from is {config.init_from}, but config.method={config.method} computes its head anew from "
             "the training images; leave config.init_from out."
+        )
+    if config.head_alone and not config.init_from:
+        raise UserError(
+            "config.head_alone is set, but there is no run whose tuner stays as it is; name it with config.init_from, "
+            "or write config.method=head_only for the backbone as it is."
+        )
+    if config.head_alone and method.tunes_text:
+        raise UserError(
+            f"config.head_alone is set, but config.method={config.method} has no head, since its classes are those of "
+            "the text; leave config.head_alone out."
         )
     own_head = not (method.zero_shot or method.closed_form or method.tunes_text)
     given = config.head_scale != lift_config.default().head_scale
@@ -130,4 +142,5 @@ def make(
         num_epochs=config.num_epochs,
         steps_per_epoch=-(-num_images // config.batch_size),
         ema=config.ema,
+        head_alone=config.head_alone,
     )

@@ -36,7 +36,7 @@ def cosine(lr: float, num_epochs: int, steps_per_epoch: int, every: str = "cosin
 
 
 def make(
-    schedule: optax.ScalarOrSchedule, momentum: Any, weight_decay: Any, ema: float = 0.0
+    schedule: optax.ScalarOrSchedule, momentum: Any, weight_decay: Any, ema: float = 0.0, head_alone: bool = False
 ) -> optax.GradientTransformation:
     """Makes SGD with momentum and coupled weight decay on every trainable parameter, masked by part.
 
@@ -50,8 +50,10 @@ def make(
         momentum, weight_decay: see above.
         ema: decay of the average of the parameters that is kept in the state (`lift_jax.training.averaging`); 0 for
             none.
+        head_alone: whether the part `tuner` is not changed either.
     """
     sgd = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum=momentum))
-    parts: dict[Hashable, optax.GradientTransformation] = {TUNER: sgd, HEAD: sgd, FROZEN: optax.set_to_zero()}
+    none = optax.set_to_zero()
+    parts: dict[Hashable, optax.GradientTransformation] = {TUNER: none if head_alone else sgd, HEAD: sgd, FROZEN: none}
     tx = optax.partition(parts, lambda tree: {part: part for part in tree})
     return optax.chain(tx, average(ema)) if ema else tx

@@ -2,28 +2,22 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, PRNGKeyArray
 
-from lift_jax.classifier.network import Network
-from lift_jax.cluster import placement, preemption
+from lift_jax.cluster import memory, placement, preemption
 from lift_jax.data import TrainLoader
 from lift_jax.errors import DivergedError
-from lift_jax.models.partition import Tree
 from lift_jax.training import hyperparameters
 from lift_jax.training.feeding import Feed
 from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.loop import Hooks
+from lift_jax.training.members_step import MembersStep
 from lift_jax.training.state import TrainState
-from lift_jax.training.step import Batch, StepMetrics, TrainingStep
+from lift_jax.training.step import Batch, StepMetrics
 
 
 @dataclasses.dataclass(eq=False)
@@ -36,7 +30,7 @@ class Member:
         loader: its batches, at the step with which it begins. Members of equal seeds may share one.
         hooks: what happens around its steps.
         speaking: inside of the block that it opens, what is said goes to the member's logs.
-        state: its state, to begin with and after each step.
+        state: its state, to begin with, and after `fit` the one with which it has ended.
         diverged: why it ended early, if its loss is no longer a number.
     """
 
@@ -53,11 +47,11 @@ class Member:
         """Whether it has steps left to take."""
         return self.diverged is None and self.loader.step < self.loader.num_steps and not self.hooks.finished
 
-    def after_step(self, metrics: StepMetrics, examples: int) -> bool:
+    def after_step(self, state: Callable[[], TrainState], metrics: StepMetrics, examples: int) -> bool:
         """Logs and saves what is due; says whether the process was told to stop, in which case the member is saved."""
         with self.speaking():
             try:
-                self.hooks.after_step(self.state, metrics, examples)
+                self.hooks.after_step(state, metrics, examples)
             except DivergedError as error:
                 self.diverged = error
             except SystemExit:
@@ -65,48 +59,55 @@ class Member:
         return False
 
 
-def fit(network: Network, members: Sequence[Member], step: TrainingStep) -> None:
+def fit(members: Sequence[Member], step: MembersStep) -> None:
     """Trains all members to their ends; `lift_jax.training.loop.fit` is the same for one.
 
     Members that go on from different steps wait for the one that is the furthest behind. A member whose loss is no
     longer a number leaves, and its `diverged` says why; the others go on.
 
     Args:
-        network: the network of any member, because its frozen parameters are those of all.
         members: the trainings, whose `state` is what changes. They agree in everything but their own attributes.
-        step: a step of the objective.
+        step: a step of theirs.
 
     Raises:
-        UserError: if an image cannot be read.
+        UserError: if an image cannot be read, or the devices' memory does not suffice.
         SystemExit: with `preemption.EXIT_CODE`, once all members are saved, if the process was told to stop.
     """
-    everywhere = NamedSharding(step.mesh, PartitionSpec())
-    update = jax.jit(functools.partial(group_step, step), donate_argnums=0, out_shardings=everywhere)
-    keys = [placement.replicated_key(member.seed, step.mesh) for member in _in_order(members)]
-    feeds = {member.loader: Feed(member.loader, step.mesh) for member in members}
-    numbers = hyperparameters.stacked([member.hyperparameters for member in members], step.mesh)
+    count, mesh = len(members), step.mesh
+    own_batches = count_batches(members) > 1
+    keys = [placement.replicated_key(member.seed, mesh) for member in _in_order(members)]
+    feeds = {member.loader: Feed(member.loader, mesh) for member in members}
+    numbers = hyperparameters.stacked([member.hyperparameters for member in members], mesh)
+    fewer = f"write --members {count // 2}" if count > 1 else "write a smaller config.batch_size"
     with contextlib.ExitStack() as around:
         for member in members:
             around.enter_context(member.speaking())
             around.enter_context(member.hooks)
+        around.enter_context(memory.sufficing(f"A training step of {count} runs at once", fewer))
+        update = step.compiled(members[0].loader.image_shape, count, own_batches)
+        states = step.stacked([member.state for member in members], own_batches)
         while turn := _turn(members):
             taken = {loader: feeds[loader].take() for loader in dict.fromkeys(member.loader for member in turn)}
             rows = _rows(members, {loader: batch for loader, (batch, _) in taken.items()})
-            active = placement.replicate(np.array([member in turn for member in members]), step.mesh)
-            before = [member.state for member in members]
+            active = placement.replicate(np.array([member in turn for member in members]), mesh)
             with jax.transfer_guard("disallow"):
-                states, metrics = update(before, network.parts.frozen, rows, keys, numbers, active)
+                states, metrics = update(states, step.frozen, rows, keys, numbers, active)
             for loader in taken:
                 feeds[loader].prepare()
-            for member, state in zip(members, states, strict=True):
-                member.state = state
             told = [
-                member.after_step(measured, taken[member.loader][1])
-                for member, measured in zip(members, metrics, strict=True)
+                member.after_step(step.taking(states, index), metrics[index], taken[member.loader][1])
+                for index, member in enumerate(members)
                 if member in turn
             ]
             if any(told):
                 raise SystemExit(preemption.EXIT_CODE)
+        for index, member in enumerate(members):
+            member.state = step.taking(states, index)()
+
+
+def count_batches(members: Sequence[Member]) -> int:
+    """Gives how many batches a step of the members takes: one if all share it, else one for each."""
+    return len(_in_order(members))
 
 
 def _turn(members: Sequence[Member]) -> list[Member]:
@@ -125,35 +126,3 @@ def _rows(members: Sequence[Member], batches: Mapping[TrainLoader, Batch]) -> li
 def _in_order(members: Sequence[Member]) -> Sequence[Member]:
     """Gives the members whose batches and flips a step takes: the first one alone if all share its order."""
     return members[:1] if len({member.loader for member in members}) == 1 else members
-
-
-def group_step(
-    step: TrainingStep,
-    states: list[TrainState],
-    frozen: Tree,
-    batches: list[Batch],
-    keys: list[PRNGKeyArray],
-    numbers: Hyperparameters,
-    active: Bool[Array, " k"],
-) -> tuple[list[TrainState], list[StepMetrics]]:
-    """Takes one step of the active members, which are at the same step; the others' states stay as they are.
-
-    Batches and keys are one for each member, or a single one for all; the numbers are arrays [k].
-    """
-    state = _stacked(states)
-    common = TrainState(state.step[jnp.argmax(active)], state.trainable, state.opt_state)
-    batch = _stacked(batches) if len(batches) > 1 else batches[0]
-    key = jnp.stack(keys) if len(keys) > 1 else keys[0]
-    new, metrics = step.of_members(common, frozen, batch, key, numbers)
-    new = TrainState(jnp.broadcast_to(new.step, active.shape), new.trainable, new.opt_state)
-    new = jax.tree.map(lambda old, x: jax.vmap(jnp.where)(active, x, old), state, new)
-    count = range(len(states))
-    return [_member(new, index) for index in count], [_member(metrics, index) for index in count]
-
-
-def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
-
-
-def _member(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda array: array[index], tree)

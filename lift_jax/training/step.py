@@ -61,6 +61,8 @@ class TrainingStep:
         mirrored: whether images are mirrored at random.
         fsdp: whether the frozen arrays come in pieces over the mesh, as `placement.shard` cuts them. If the loss is a
             sum over the batch, they are then gathered layer by layer.
+        whole: whether a device that calls this takes the whole batch, because the program that it is a part of is
+            spread over the devices already.
     """
 
     classifier: Classifier
@@ -71,6 +73,7 @@ class TrainingStep:
     accumulate: int = 0
     mirrored: bool = False
     fsdp: bool = False
+    whole: bool = False
 
     def __call__(
         self, state: TrainState, frozen: Tree, batch: Batch, key: PRNGKeyArray, hyperparameters: Hyperparameters
@@ -102,7 +105,8 @@ class TrainingStep:
         """Takes one step of k trainings at once, which share the frozen parameters.
 
         What the members share is computed once: with one batch, key and step for all, that is everything before the
-        first trained parameter.
+        first trained parameter. On several devices either each takes some of the members, or all take a share of the
+        batch of every member (see `spreads`).
 
         Args:
             state: as for a lone step, with a leading axis for the members; `state.step` may lack it where all members
@@ -118,11 +122,25 @@ class TrainingStep:
         """
         batch = {name: batch[name] for name in ("image", "label", "mask")}
         state_axes = TrainState(0 if state.step.ndim else None, 0, 0)  # pyright: ignore[reportArgumentType]
-        axes = state_axes, None, 0 if batch["mask"].ndim == 2 else None, 0 if key.ndim else None, 0
-        if hyperparameters.lr.shape[0] > 1:
-            return jax.vmap(self, in_axes=axes, out_axes=(state_axes, 0))(state, frozen, batch, key, hyperparameters)
+        own_batches = batch["mask"].ndim == 2
+        axes = state_axes, None, 0 if own_batches else None, 0 if key.ndim else None, 0
+        if (count := hyperparameters.lr.shape[0]) > 1:
+            spreads = self.spreads(count, own_batches)
+            step = jax.vmap(dataclasses.replace(self, whole=spreads), in_axes=axes, out_axes=(state_axes, 0))
+            if spreads:
+                in_specs, out_specs = _specs(axes), _specs((state_axes, 0))
+                step = jax.shard_map(step, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+            return step(state, frozen, batch, key, hyperparameters)
         alone = _along(axes, lambda x: x[0], (state, frozen, batch, key, hyperparameters))
         return _along((state_axes, 0), lambda x: x[None], self(*alone))
+
+    def spreads(self, count: int, own_batches: bool) -> bool:
+        """Tells whether each device takes some of so many members, as a whole.
+
+        So it is if the devices divide them, and each has a batch of its own: nothing crosses the network but the
+        images. A batch that all members share is divided instead, because what they share is computed of it once.
+        """
+        return own_batches and self.mesh.size > 1 and count % self.mesh.size == 0
 
     def _forward(
         self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array
@@ -136,6 +154,8 @@ class TrainingStep:
 
     def _over_devices(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
         """Returns the gradient and the metrics of the whole batch."""
+        if self.whole:
+            return self._over_micro_batches(trainable, frozen, batch, normaliser)
         if not self.loss.additive:
             # The loss of a device's rows is no share of the batch's; XLA finds out what has to be summed and gathered.
             # XLA cuts the batch, but not the lengths that cuDNN's attention is given.
@@ -184,6 +204,15 @@ def _along(axes: Any, change: Callable[[Array], Array], trees: Any) -> Any:
         return tree if axis is None else jax.tree.map(change, tree)
 
     return jax.tree.map(each, axes, trees, is_leaf=lambda axis: axis is None)
+
+
+def _specs(axes: Any) -> Any:
+    """Gives how arrays lie on the devices whose axis for the members is spread over them."""
+
+    def spec(axis: int | None) -> PartitionSpec:
+        return PartitionSpec() if axis is None else PartitionSpec(placement.DATA)
+
+    return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)
 
 
 def make(config: ml_collections.FrozenConfigDict, network: Network, objective: Objective, mesh: Mesh) -> TrainingStep:

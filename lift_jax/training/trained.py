@@ -26,7 +26,7 @@ def restored(
     Raises:
         UserError: if the checkpoint is damaged, or belongs to another backbone or config.
     """
-    tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay, config.ema)
+    tx = optimizer.make(lambda step: 0.0 * step, config.momentum, config.weight_decay, config.ema, config.head_alone)
     identity = identify(config, backbone.name, backbone.hash, network.class_names, network.method.tunes_text)
     like = initial_state(network.parts, tx, placement.make_mesh())
     return network.with_results(checkpoints.restore(checkpoint, like, identity).state.result)

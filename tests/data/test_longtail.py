@@ -3,10 +3,11 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lift_jax.data import longtail
+from lift_jax import config as lift_config
+from lift_jax.data import load_run_data, longtail, splits
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 
@@ -56,3 +57,33 @@ def test_seeds_of_the_order_of_the_digits_have_a_range(seed):
     with pytest.raises(UserError, match=rf"data\.permute_classes is {seed}; it is a whole number from 0"):
         load_digits(10, seed)
     assert load_digits(10, 2**32 - 1)[0].class_counts.sum() == load_digits(10)[0].class_counts.sum()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_a_cap_leaves_so_many_of_each_class_and_a_smaller_one_a_part_of_them(classes, cap, seed):
+    labels = np.array(classes)
+    kept = splits.capped(labels, cap, seed)
+    np.testing.assert_array_equal(kept, np.unique(kept))
+    np.testing.assert_array_equal(
+        np.bincount(labels[kept], minlength=5), np.minimum(np.bincount(labels, minlength=5), cap)
+    )
+    assert set(splits.capped(labels, max(1, cap // 2), seed)) <= set(kept)
+
+
+def test_a_cap_holds_for_what_is_trained_on_and_leaves_what_is_held_out():
+    def data(**changes):
+        config = lift_config.default()
+        config.update_from_flattened_dict({"validation": "balanced:5", **changes})
+        return load_run_data(lift_config.resolve(config))
+
+    whole, capped, again = data(), data(**{"data.cap": 16}), data(**{"data.cap": 16})
+    np.testing.assert_array_equal(capped.train.class_counts, np.minimum(whole.train.class_counts, 16))
+    np.testing.assert_array_equal(capped.train_counts, whole.train_counts)
+    np.testing.assert_array_equal(capped.groups, whole.groups)
+    assert whole.validation is not None and capped.validation is not None
+    for index in 0, 7, len(whole.validation) - 1:
+        np.testing.assert_array_equal(capped.validation.source[index], whole.validation.source[index])
+    np.testing.assert_array_equal(capped.train.source[30], again.train.source[30])
+    other = data(**{"data.cap": 16, "seed": 3, "validation": ""}).train
+    assert any(np.any(other.source[index] != capped.train.source[index]) for index in range(16))

@@ -11,6 +11,8 @@ import ml_collections
 import numpy as np
 import pytest
 from etils import epath
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_runs import small_config
 
 import lift_jax
@@ -24,7 +26,8 @@ from lift_jax.models.heads import CosineHead, LinearHead, mean_head
 from lift_jax.models.partition import HEAD
 from lift_jax.run import run, run_together, source
 from lift_jax.run.alike import check_alike, check_judged, check_test_images, same_held_out
-from lift_jax.run.soup import choose, soup
+from lift_jax.run.soup import choose, merging_shares, soup
+from lift_jax.training import objective, optimizer
 from lift_jax.workdir.identity import identify
 from lift_jax.workdir.logs import Logs
 
@@ -90,6 +93,68 @@ def test_the_choice_goes_from_the_best_to_the_worst_and_takes_what_makes_nothing
     chosen, tried = choose(lambda some: {"mean_acc": float(scores[tuple(some)])}, 3)
     assert chosen == (1, 0)
     assert {members: values["mean_acc"] for members, values in tried.items()} == scores
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=8), st.floats(0.05, 0.95))
+def test_shares_are_those_of_merging_one_after_the_other_into_the_start(effects, keep):
+    merged = 0.0  # the start has no effect
+    for effect in effects:
+        merged = keep * merged + (1 - keep) * effect
+    shares, strength = merging_shares(len(effects), keep)
+    assert sum(shares) == pytest.approx(1)
+    assert strength * sum(s * x for s, x in zip(shares, effects, strict=True)) == pytest.approx(merged, abs=1e-9)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_tuner_is_left_as_it_is_where_the_head_is_trained_alone(alone):
+    params = {"tuner": np.ones(2, np.float32), "head": np.ones(2, np.float32)}
+    tx = optimizer.make(0.1, 0.9, 0.5, ema=0.9, head_alone=alone)
+    gradient: Any = jax.tree.map(np.ones_like, params)
+    updates: Any = tx.update(gradient, tx.init(params), params)[0]  # pyright: ignore[reportArgumentType]
+    np.testing.assert_allclose(updates["head"], -0.15, rtol=1e-6)
+    np.testing.assert_allclose(updates["tuner"], 0.0 if alone else -0.15, rtol=1e-6)
+
+
+def test_a_head_alone_needs_a_run_and_a_head(tiny_folder):
+    with pytest.raises(UserError, match=r"^config.head_alone is set, but there is no run .* config.init_from, or"):
+        objective.check(resolve(config_of(tiny_folder, head_alone=True)))
+    with pytest.raises(UserError, match=r"^config.head_alone is set, but config.method=coop has no head"):
+        objective.check(resolve(config_of(tiny_folder, head_alone=True, init_from="runs/a", method="coop")))
+    objective.check(resolve(config_of(tiny_folder, head_alone=True, init_from="runs/a")))
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"order": "lt", "keep": 1.0}, r"^--keep is 1.0; it is a share between 0 and 1, such as 0.7\.$"),
+        ({"order": "lt", "greedy": True}, r"^--greedy and --order lt are both given, .* keep one\.$"),
+    ],
+)
+def test_an_order_that_makes_no_sense(options, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        soup(["runs/a", "runs/b"], str(tmp_path / "out"), **options)
+
+
+@pytest.mark.slow
+def test_runs_of_capped_classes_are_merged_and_their_head_is_trained_on_all_images(tiny_folder, tmp_path):
+    folders = [epath.Path(tmp_path / f"cap={cap}") for cap in (4, 16)]
+    for folder, cap in zip(folders, (4, 16), strict=True):
+        config = config_of(tiny_folder)
+        config.data.cap = cap
+        run(config, folder)
+    merged = tmp_path / "merged"
+    soup([str(folder) for folder in folders], str(merged), order="lt", keep=1e-6)
+    np.testing.assert_allclose(confidences(merged), confidences(folders[-1]), rtol=0, atol=1e-4)
+    written = json.loads((merged / "config.json").read_text())
+    assert written["data"]["cap"] == 0 and written["tuner"]["dim"] == 2
+    assert "--config.head_alone=True --config.tuner.dim=2" in (merged / "console.log").read_text()
+    config = config_of(tiny_folder, init_from=str(merged), head_alone=True)
+    config.tuner.dim = 2
+    run(config, tmp_path / "lt")
+    parts = [lift_jax.load(folder).network.parts for folder in (merged, tmp_path / "lt")]
+    jax.tree.map(np.testing.assert_array_equal, parts[0].tuner, parts[1].tuner)
+    assert any((x != y).any() for x, y in zip(*(jax.tree.leaves(each.head) for each in parts), strict=True))
 
 
 def test_the_mean_of_heads_is_that_of_unit_vectors_where_lengths_do_not_count():
