@@ -118,6 +118,7 @@ def stream_files(
                 model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
             )
             batches = decide.rows(model, loader, logs, prior=prior, only=only)
+        rows: list[Any]  # logits; or probabilities, and energies where these are asked for
         for indices, *rows in batches:
             places = indices.tolist()
             best |= zip(places, decide([paths[int(place)] for place in places], *rows), strict=True)

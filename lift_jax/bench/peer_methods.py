@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
@@ -99,7 +100,8 @@ def _peft_lora(config: ml_collections.ConfigDict) -> tuple[Mapping[str, float], 
     labels, predicted = [], []
     for batch in data.plain_loader(image_input.resolution, data.test):
         real = batch["mask"]
-        predicted.append(trainer.predict(np.asarray(image_input.views(batch))[real]))
+        views = image_input.views({name: jnp.asarray(x) for name, x in batch.items()})
+        predicted.append(trainer.predict(np.asarray(views)[real]))
         labels.append(batch["label"][real])
     return _accuracies(data, np.concatenate(labels), np.concatenate(predicted)), trainer.num_trained
 

@@ -17,12 +17,16 @@ import importlib.util
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import config_flags
 
 from lift_jax import command_line
 from lift_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from lift_jax.bench import peer_methods
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/quickstart.py.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Trainings of each method.", lower_bound=1)

@@ -89,7 +89,8 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
             for run, training in zip(runs, trainings, strict=True)
         ]
         lone = step.make(job.config, job.network, job.objective, placement.make_mesh())
-        together = MembersStep(lone, job.network.parts.frozen, members[0].state)
+        labels = job.data.train.labels.shape[1:]
+        together = MembersStep(lone, job.network.parts.frozen, members[0].state, labels)
         names = {member: run.folder.path.name for member, run in zip(members, runs, strict=True)}
         if len(members) > 1:
             quiet.say(f"The training step of {len(members)} runs at once is compiled now, to see what memory it needs.")

@@ -29,11 +29,12 @@ class MembersStep:
         step: the step of one training.
         frozen: the frozen parameters of all, on the devices.
         state: the state of any of them, which says what the others' arrays are like.
+        label_shape: of the labels of one image: () for one, or (classes,) where images may have several.
     """
 
-    def __init__(self, step: TrainingStep, frozen: Tree, state: TrainState):
+    def __init__(self, step: TrainingStep, frozen: Tree, state: TrainState, label_shape: tuple[int, ...] = ()):
         self.mesh, self.frozen = step.mesh, frozen
-        self._step = step
+        self._step, self._label_shape = step, label_shape
         self._like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
         self._everywhere = NamedSharding(self.mesh, PartitionSpec())
         self._programs: dict[tuple[Any, ...], Compiled] = {}
@@ -104,7 +105,7 @@ class MembersStep:
         states = jax.tree.map(lambda x: on(lying, (count, *x.shape), x.dtype), self._like)
         batch = {
             "image": on(rows, images, np.uint8),
-            "label": on(rows, images[:1], np.int32),
+            "label": on(rows, (*images[:1], *self._label_shape), np.bool_ if self._label_shape else np.int32),
             "mask": on(rows, images[:1], np.bool_),
         }
         batches = count if own_batches else 1

@@ -148,11 +148,11 @@ def test_a_part_that_is_held_out_leaves_an_image_of_each_class(seed, count, grou
 
 def test_shares_of_classes_and_of_images_without_labels_are_kept(root):
     generator = np.random.default_rng(0)
-    labels = generator.random((4000, 4)) < [0.5, 0.2, 0.1, 0.02]
+    labels = generator.random((4000, 4)) < np.array([0.5, 0.2, 0.1, 0.02])
     _, held_out = hold_out(labels, 0.25, 0)
     shares = labels[held_out].sum(axis=0) / labels.sum(axis=0)
     np.testing.assert_allclose(shares, 0.25, atol=0.02)
-    none = ~labels.any(axis=1)
+    none = np.logical_not(labels.any(axis=1))
     assert none[held_out].sum() / none.sum() == pytest.approx(0.25, abs=0.02)
 
 

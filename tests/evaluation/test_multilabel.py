@@ -51,7 +51,7 @@ def test_no_threshold_has_a_larger_f1(seed, digits):
 
     def f1(threshold: float) -> float:
         said = scores >= threshold
-        return 2 * (said & labels).sum() / (said.sum() + labels.sum())
+        return 2 * np.logical_and(said, labels).sum() / (said.sum() + labels.sum())
 
     assert f1(best_threshold(labels, scores)) >= max(map(f1, scores)) - 1e-12
 
@@ -96,8 +96,8 @@ def test_metrics_are_those_of_scikit_learn(seed):
     said = scores >= thresholds.values
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        macro = f1_score(labels[:, tested], said[:, tested], average="macro", zero_division=0)
-        micro = f1_score(labels, said, average="micro", zero_division=0)
+        macro = f1_score(labels[:, tested], said[:, tested], average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
+        micro = f1_score(labels, said, average="micro", zero_division=0)  # pyright: ignore[reportArgumentType]
     assert found["macro_f1"] == pytest.approx(100 * macro)
     assert found["micro_f1"] == pytest.approx(100 * micro)
     assert found["num_examples"] == 60

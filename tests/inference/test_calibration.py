@@ -226,6 +226,7 @@ class TestThresholds:
         files = [str(tmp_path / f"{i}.png") for i in range(4)]
         probabilities = model.predict(files)
         lowest = probabilities[0].max()
+        assert model.calibration is not None
         held_out = model.calibration.held_out
         assert sum(map(len, held_out.confidences)) == sum(held_out.counts)
         assert [len(own) for own in held_out.true_probabilities] == [79, 12, 4]
@@ -295,6 +296,7 @@ class TestThresholds:
 
     def test_shares(self, model):
         model = by_probability(model)
+        assert model.calibration is not None
         for ask, flag in (model.calibration.unknown, "--unknown"), (model.calibration.sets, "--coverage"):
             for share in 0.0, 1.0, -1.0, float("nan"):
                 with pytest.raises(UserError, match=rf"{flag} is .*between 0 and 1"):
@@ -532,6 +534,7 @@ def test_a_service_of_a_calibrated_run_says_what_is_unknown_and_gives_sets(model
     decide = answers.answers(model, **server.thresholds(model, None, None))
     found = batching.predict(model, decide, [batching.NamedImage("a", content) for content in contents], tte=None)
     probabilities = model.predict(contents)
+    assert model.calibration is not None
     assert [each.unknown for each in found] == model.calibration.unknown(0.05).unknown(probabilities).tolist()
     inside = model.calibration.sets(0.9).sets(probabilities)
     assert [set(each.members or []) for each in found] == [set(np.flatnonzero(row)) for row in inside]
