@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from lift_jax.__main__ import COMMANDS
+from lift_jax.commands import COMMANDS
 from lift_jax.dispatch import Command
 from lift_jax.errors import exit_status
 

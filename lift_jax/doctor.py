@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 import lift_jax
-from lift_jax import quiet
 from lift_jax.errors import exit_status
+from lift_jax.workdir import quiet
 
 
 def main(argv: Sequence[str] | None = None) -> int:

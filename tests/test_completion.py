@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lift_jax.__main__ import COMMANDS
+from lift_jax.commands import COMMANDS
 from lift_jax.completion import script
 from lift_jax.dispatch import Command
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lift_jax import config as lift_config
-from lift_jax.__main__ import COMMANDS as COMMANDS_OF_ONE
+from lift_jax.commands import COMMANDS as COMMANDS_OF_ONE
 from lift_jax.main import flags  # those of the main program
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from started_commands import start
 
-from lift_jax import quiet
-from lift_jax.quiet import What
+from lift_jax.workdir import quiet
 from lift_jax.workdir.logs import Logs
+from lift_jax.workdir.quiet import What
 
 
 @pytest.fixture(autouse=True)

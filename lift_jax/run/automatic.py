@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from lift_jax import quiet, tuners
+from lift_jax import tuners
 from lift_jax.data import RunData, validation
 from lift_jax.data.shown import some
 from lift_jax.data.validation import HeldOut
@@ -22,6 +22,7 @@ from lift_jax.run.candidates import Judged, candidates, choose, has_width
 from lift_jax.run.halving import CutData, Search
 from lift_jax.run.several import MEMBERS, programs_compiled_once
 from lift_jax.tuners.rules import bottleneck_dim
+from lift_jax.workdir import quiet
 from lift_jax.workdir.logs import Logs
 
 FOLDS = 3

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lift_jax import quiet
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import memory, placement, preemption
 from lift_jax.data import TrainLoader
@@ -24,6 +23,7 @@ from lift_jax.training.members_step import MembersStep
 from lift_jax.training.state import TrainState, initial_state
 from lift_jax.training.validation import Validation
 from lift_jax.workdir import checkpoints as ckpt
+from lift_jax.workdir import quiet
 from lift_jax.workdir.checkpoints import Saved
 
 
