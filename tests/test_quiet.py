@@ -75,8 +75,8 @@ def test_a_quiet_command_says_its_result_alone():
 
 
 def test_ctrl_c_ends_with_a_line_and_130(tmp_path):
-    program = "import time; from lift_jax.errors import exit_status\nprint('on', flush=True)\n"
-    program += "raise SystemExit(exit_status(lambda: time.sleep(60)))"
+    program = "import time; from lift_jax.errors import exit_status\n"
+    program += "raise SystemExit(exit_status(lambda: (print('on', flush=True), time.sleep(60))))"
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -9,6 +9,7 @@ are used, however unequal largest and smallest value are, as after an activation
 W = v diag(t) + 1 m', what comes to diag(s) (q v) diag(t) has rank one: z (1' v) diag(t) + (x 1) m'.
 """
 
+import functools
 from typing import Any, Literal
 
 import flax.struct
@@ -123,14 +124,20 @@ _matmul.defvjp(_forward, _backward)
 
 
 def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int, dtype: Any) -> Float[Array, "*b m"]:
-    """Returns the product of x with one axis of the kernel, in float32.
+    """Returns the product of x with one axis of the kernel, in float32; it is summed in int32 or float32.
 
-    It is summed exactly in int32, or else in float32 and then rounded to a dtype: the activations get that dtype at
-    last in any case, and an array of half the bytes is written and read again.
+    cuBLAS sums fp8 in float32 and writes it in the activations' dtype, which the result gets at last in any case: half
+    of the bytes are written and read again. Other compilers would sum in that dtype as well.
     """
-    kept = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else dtype
     numbers = (((x.ndim - 1,), (axis,)), ((), ()))
-    return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=kept).astype(jnp.float32)
+
+    def product(x: Array, kernel: Array, kept: Any) -> Array:
+        return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=kept).astype(jnp.float32)
+
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return product(x, kernel, jnp.int32)
+    written, exact = (functools.partial(product, kept=kept) for kept in (dtype, jnp.float32))
+    return jax.lax.platform_dependent(x, kernel, cuda=written, default=exact)
 
 
 def _sum(values: Shaped[Array, "..."], axis: int) -> Float[Array, "..."]:
