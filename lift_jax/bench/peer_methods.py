@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import math
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from lift_jax.evaluation import metrics
 from lift_jax.evaluation.features import Features, extract_features
 from lift_jax.models.image_input import ImageInput
 from lift_jax.run import check, run
+from lift_jax.text import aligned
 from lift_jax.weights.source import find
 from lift_jax.workdir import record
 from lift_jax.workdir.logs import Logs
@@ -67,6 +70,23 @@ def measure(name: str, config: dict[str, Any], seed: int) -> Outcome:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         found, trained = METHODS[name](chosen)
     return Outcome(found, trained, time.perf_counter() - start, peak())
+
+
+def table(found: Mapping[str, Sequence[Outcome]]) -> str:
+    """Formats a line a method: means over its trainings with standard errors, mean seconds and the largest memory."""
+    rows = [["", *metrics.COLUMNS, "trained", "seconds", "memory"]]
+    for name, outcomes in found.items():
+        figures = [_mean([each.metrics[metric] for each in outcomes]) for metric in metrics.COLUMNS.values()]
+        seconds, memory = statistics.fmean(each.seconds for each in outcomes), max(each.peak for each in outcomes)
+        rows.append([name, *figures, f"{outcomes[0].trained:,}", f"{seconds:.0f}", f"{memory / 1e9:.2f} GB"])
+    return aligned(rows)
+
+
+def _mean(values: Sequence[float]) -> str:
+    if any(math.isnan(value) for value in values):
+        return "-"
+    mean = f"{statistics.fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.1f}"
 
 
 def _own(method: str, config: ml_collections.ConfigDict) -> tuple[Mapping[str, float], int]:

@@ -14,19 +14,13 @@ and PyTorch are needed for peft_lora alone, which is left out, and said so, wher
 """
 
 import importlib.util
-import math
-import statistics
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
 
 from lift_jax import command_line
 from lift_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from lift_jax.bench import peer_methods
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, such as configs/quickstart.py.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Trainings of each method.", lower_bound=1)
@@ -58,27 +52,7 @@ def main(argv: Sequence[str]) -> None:
             outcome = apart(peer_methods.measure, name, _CONFIG.value.to_dict(), seed)
             found.setdefault(name, []).append(outcome)
             print(f"{name}, seed {seed}: {outcome.metrics['accuracy']:.1f} %, {outcome.seconds:.0f} s", flush=True)
-    print(table(found))
-
-
-def table(found: "Mapping[str, Sequence[peer_methods.Outcome]]") -> str:
-    """Formats a line a method: means over its trainings with standard errors, mean seconds and the largest memory."""
-    from lift_jax.evaluation.metrics import COLUMNS
-    from lift_jax.text import aligned
-
-    rows = [["", *COLUMNS, "trained", "seconds", "memory"]]
-    for name, outcomes in found.items():
-        figures = [_mean([each.metrics[metric] for each in outcomes]) for metric in COLUMNS.values()]
-        seconds, memory = statistics.fmean(each.seconds for each in outcomes), max(each.peak for each in outcomes)
-        rows.append([name, *figures, f"{outcomes[0].trained:,}", f"{seconds:.0f}", f"{memory / 1e9:.2f} GB"])
-    return aligned(rows)
-
-
-def _mean(values: Sequence[float]) -> str:
-    if any(math.isnan(value) for value in values):
-        return "-"
-    mean = f"{statistics.fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.1f}"
+    print(peer_methods.table(found))
 
 
 def entry_point() -> None:

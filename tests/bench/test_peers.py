@@ -7,8 +7,7 @@ import pytest
 from started_commands import start
 
 from lift_jax import config as lift_config
-from lift_jax.bench import peers
-from lift_jax.bench.peer_methods import Outcome, measure
+from lift_jax.bench.peer_methods import Outcome, measure, table
 from lift_jax.evaluation.metrics import COLUMNS
 
 
@@ -19,7 +18,7 @@ def outcome(accuracy: float, seconds: float, peak: int, few: float = 50.0) -> Ou
 
 def test_a_line_has_means_standard_errors_and_the_largest_memory():
     found = {"lift": [outcome(80.0, 3, 10**9), outcome(82.0, 5, 2 * 10**9), outcome(84.0, 7, 10**9)]}
-    head, line = (re.split(r"\s{2,}", each.strip()) for each in peers.table(found).splitlines())
+    head, line = (re.split(r"\s{2,}", each.strip()) for each in table(found).splitlines())
     assert head == [*COLUMNS, "trained", "seconds", "memory"]
     # The sample's standard deviation is 2, and 2 / sqrt(3) = 1.155.
     assert line == [
@@ -36,7 +35,7 @@ def test_a_line_has_means_standard_errors_and_the_largest_memory():
 
 
 def test_one_training_has_no_error_and_an_empty_group_no_number():
-    line = peers.table({"peer": [outcome(80.0, 3, 10**9, few=float("nan"))]}).splitlines()[1]
+    line = table({"peer": [outcome(80.0, 3, 10**9, few=float("nan"))]}).splitlines()[1]
     assert re.fullmatch(r"peer(\s+80\.0){4}\s+-\s+1,234\s+3\s+1\.00 GB", line)
 
 
