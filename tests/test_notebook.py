@@ -17,7 +17,7 @@ def test_it_goes_from_images_to_a_report(tmp_path, monkeypatch):
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not kept: a run makes them"
     for cell in notebook.cells:  # a short training
         cell.source = cell.source.replace("num_epochs = 15", "num_epochs = 2")
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
     shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("image/png" in data for data in shown) == 4
     assert (tmp_path / "runs" / "photos" / "report.html").stat().st_size > 10_000
