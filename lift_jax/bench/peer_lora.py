@@ -46,7 +46,9 @@ class Lora:
 
     def __init__(self, folder: Any, num_classes: int, seed: int, rank: int, lr: float):
         set_seed(seed)
-        model = AutoModelForImageClassification.from_pretrained(str(folder), num_labels=num_classes)
+        model = AutoModelForImageClassification.from_pretrained(
+            str(folder), num_labels=num_classes, dtype=torch.float32
+        )  # and not in that of the file, in which half precision would be trained
         adapted = LoraConfig(
             r=rank, lora_alpha=16, target_modules=_TARGETS, lora_dropout=0.1, modules_to_save=["classifier"]
         )
