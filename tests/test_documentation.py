@@ -54,7 +54,11 @@ def words_of(line: str) -> list[str]:
 
 
 def help_of(module: str, monkeypatch, capsys, *subcommand: str) -> str:
-    if module in ("lift_jax.bench.aot", "lift_jax.bench.peers", "lift_jax.features"):  # whose flags and main's cannot be in one process
+    if module in (
+        "lift_jax.bench.aot",
+        "lift_jax.bench.peers",
+        "lift_jax.features",
+    ):  # whose flags and main's cannot be in one process
         return subprocess.run(
             [sys.executable, "-m", module, "--help"], check=True, capture_output=True, text=True
         ).stdout

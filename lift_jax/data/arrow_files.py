@@ -44,8 +44,11 @@ class Rows(NamedTuple):
     columns: dict[str, list[Any]]
 
 
-def require() -> None:
-    """Sees to it that the package that reads these files is there.
+def require(asks: str) -> None:
+    """Sees to it that the package that reads and writes these files is there.
+
+    Args:
+        asks: the flag or key that needs it, for the message.
 
     Raises:
         UserError: if it is not.
@@ -54,8 +57,7 @@ def require() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "config.data.format=parquet needs the package pyarrow, which is not installed; "
-            "pip install 'lift-jax[parquet]'."
+            f"{asks} needs the package pyarrow, which is not installed; pip install 'lift-jax[parquet]'."
         ) from error
 
 

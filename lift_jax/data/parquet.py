@@ -74,7 +74,7 @@ def load_parquet(
     Raises:
         UserError: there are no such files, one is damaged, a column is missing, or an image has no label.
     """
-    arrow_files.require()
+    arrow_files.require("config.data.format=parquet")
     found = shards.find(root, (PARQUET, ARROW), train_split, test_split)
     wanted = label_column, group_column
     train = _read(found, found.names[0], found.train, wanted)

@@ -50,7 +50,9 @@ def check(given: argparse.Namespace) -> None:
     if given.part_rows is not None and given.part_rows < 1:
         raise UserError(f"--part_rows is {given.part_rows}; it is a whole number of at least 1, such as {parts.ROWS}.")
     _shard(given)
-    parts.require()
+    from lift_jax.data import arrow_files  # here, because --help does not wait for the data's packages
+
+    arrow_files.require("--parts")
 
 
 def write(

@@ -32,20 +32,6 @@ _AT_A_TIME = 4096
 """Images whose predictions are in memory."""
 
 
-def require() -> None:
-    """Sees to it that the package that writes Parquet is there.
-
-    Raises:
-        UserError: if it is not.
-    """
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "--parts needs the package pyarrow, which is not installed; pip install 'lift-jax[parquet]'."
-        ) from error
-
-
 def parse_shard(text: str) -> tuple[int, int]:
     """Reads the share of the work that a command has: "2/8" is the third of eight.
 

@@ -10,9 +10,18 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from lift_jax.data import data_defaults
+
 CLASSES = ("cat", "hen")
 PATHS = [f"{split}/{name}/{name}{i}.jpg" for split in ("train", "test") for name in CLASSES for i in range(4)]
 """Images of a folder, by which the layouts are made."""
+
+
+def data(root: Path, **changes: Any) -> Any:
+    """The config.data of images at a place, with what a test changes of it."""
+    config = data_defaults()
+    config.update({"name": "own", "format": "folder", "root": str(root), **changes})
+    return config
 
 
 def of_split(split: str) -> list[str]:

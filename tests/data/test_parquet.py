@@ -7,11 +7,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hub_layouts import CLASS_LABEL, CLASSES, IMAGE, PATHS, features, label, of_split, table, write_arrow, write_parquet
+from hub_layouts import (
+    CLASS_LABEL,
+    CLASSES,
+    IMAGE,
+    PATHS,
+    data,
+    features,
+    label,
+    of_split,
+    table,
+    write_arrow,
+    write_parquet,
+)
 from pictures import write_images
 from pyarrow import parquet
 
-from lift_jax.data import data_defaults, load, local_copies, train_loader
+from lift_jax.data import load, local_copies, train_loader
 from lift_jax.errors import UserError
 
 HUB = {f"data/{split}-0000{i}-of-00002.parquet": of_split(split)[i::2] for split in ("train", "test") for i in (0, 1)}
@@ -27,12 +39,6 @@ def copies(tmp_path, monkeypatch) -> Path:
 def photos(tmp_path) -> Path:
     write_images(tmp_path / "photos", PATHS)
     return tmp_path / "photos"
-
-
-def data(root, **changes):
-    config = data_defaults()
-    config.update({"name": "own", "format": "folder", "root": str(root), **changes})
-    return config
 
 
 def check_as_folder(root, photos: Path, **changes) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hub_layouts import CLASSES, PATHS, label, of_split, write_tar
+from hub_layouts import CLASSES, PATHS, data, label, of_split, write_tar
 from pictures import write_images
 
-from lift_jax.data import data_defaults, load, train_loader
+from lift_jax.data import load, train_loader
 from lift_jax.errors import UserError
 
 
@@ -17,12 +17,6 @@ from lift_jax.errors import UserError
 def photos(tmp_path) -> Path:
     write_images(tmp_path / "photos", PATHS)
     return tmp_path / "photos"
-
-
-def data(root, **changes):
-    config = data_defaults()
-    config.update({"name": "own", "format": "folder", "root": str(root), **changes})
-    return config
 
 
 def samples(photos: Path, paths: list[str], ending: str = ".cls", text: str = "{label}") -> dict[str, bytes]:
