@@ -107,7 +107,7 @@ def stop_on(problems: list[str], skip: bool) -> None:
         UserError: there is a problem and `skip` is False.
     """
     if problems and not skip:
-        more = f" {len(problems) - 1} more images nearby have problems too." if len(problems) > 1 else ""
+        more = f" {len(problems)} images nearby have problems." if len(problems) > 1 else ""
         raise UserError(
             f"{problems[0]}{more} Replace the file, or set config.data.skip_bad_images=True to leave it out."
         )
