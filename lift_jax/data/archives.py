@@ -1,6 +1,7 @@
 """Zip and tar archives as folders, whose files are read where they lie: `photos.zip/cat/1.jpg`.
 
-Nothing is unpacked. Links, and members whose paths lead out of the archive, are left out with a warning.
+Nothing is unpacked; an archive in a bucket is fetched once, as a whole. Links, and members whose paths lead out of the
+archive, are left out with a warning.
 """
 
 import functools
@@ -15,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lift_jax.data import remote_copies
 from lift_jax.data.spans import DEFLATED, STORED, Span
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.text import printable
@@ -59,12 +61,25 @@ class _Member(NamedTuple):
 
 
 def divide(path: str) -> Place | None:
-    """Divides a path into that of an archive on the disk and the one within it; None if it leads through none."""
+    """Divides a path into that of an archive on the disk and the one within it; None if it leads through none.
+
+    Of an archive in a bucket, it is the path of its copy.
+
+    Raises:
+        UserError: if the archive is in a bucket that cannot be read.
+    """
     for found in _ENDING.finditer(path):
-        if os.path.isfile(path[: found.end()]):
+        archive = _on_disk(path[: found.end()])
+        if archive is not None:
             inside = posixpath.normpath(path[found.end() :].lstrip("/"))
-            return Place(path[: found.end()], "" if inside == "." else inside)
+            return Place(archive, "" if inside == "." else inside)
     return None
+
+
+def _on_disk(archive: str) -> str | None:
+    if "://" in archive:
+        return remote_copies.fetch_archive(archive)
+    return archive if os.path.isfile(archive) else None
 
 
 def open_archive(file: str) -> Archive:

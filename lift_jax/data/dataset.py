@@ -37,20 +37,26 @@ class FileSource:
     Args:
         root: folder that the paths are relative to; anything that etils.epath opens (a local path, gs://, s3://).
         paths: one relative path an image.
+        copies: the files on the disk that are read instead, one an image; none if the paths are read themselves.
     """
 
     root: str
     paths: Sequence[str]
+    copies: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> bytes:
-        return read_bytes(self.path(index))
+        return read_bytes(self.file(index))
 
     def path(self, index: int) -> str:
-        """Gives the full path of the image's file."""
+        """Gives the full path of the image, by which messages and corrections call it."""
         return os.path.join(self.root, self.paths[index])
+
+    def file(self, index: int) -> str:
+        """Gives the full path of the file that is read for the image."""
+        return self.copies[index] if self.copies else self.path(index)
 
 
 def file_source(root: str, paths: Sequence[str]) -> Source:
@@ -60,7 +66,7 @@ def file_source(root: str, paths: Sequence[str]) -> Source:
         root: folder that the paths are relative to.
         paths: one relative path an image.
     """
-    if "://" not in root and (place := archives.divide(root)):
+    if place := archives.divide(root):
         members = archives.open_archive(place.archive).members
         inside = [posixpath.normpath(posixpath.join(place.inside, path)) for path in paths]
         if all(each in members for each in inside):  # a list may name a file beside the archive by its whole path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lift_jax.data import arrow_files, labelled, shards
+from lift_jax.data import arrow_files, labelled, remote_copies, shards
 from lift_jax.data.arrow_files import ARROW, PARQUET
 from lift_jax.data.dataset import Dataset, source_path
 from lift_jax.data.image_groups import warn_of_divided
@@ -104,12 +104,15 @@ def _read(found: shards.Shards, split: str, files: Sequence[str], wanted: tuple[
     """Reads the files of a split."""
     paths = [os.path.join(found.root, file) for file in files]
     where = f"{printable(found.root or os.curdir)} (split {split})"
-    columns = [find_columns(arrow_files.read_schema(path), path, *wanted) for path in paths]
+    local = remote_copies.fetch(paths)
+    columns = [
+        find_columns(arrow_files.read_schema(file), path, *wanted) for file, path in zip(local, paths, strict=True)
+    ]
     if different := [path for path, each in zip(paths, columns, strict=True) if each != columns[0]]:
         raise UserError(
             f"{printable(different[0])} has other columns or classes than {printable(paths[0])}; take one of them out."
         )
-    rows = [arrow_files.read_rows(path, columns[0].image, columns[0].others) for path in paths]
+    rows = [arrow_files.read_rows(file, columns[0].image, columns[0].others) for file in local]
     names, row = [], 0
     for path, each in zip(paths, rows, strict=True):
         names += [posixpath.join(path, f"{row + i:08d}", file).rstrip("/") for i, file in enumerate(each.names)]

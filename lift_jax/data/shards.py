@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lift_jax.data.image_files import walk
-from lift_jax.data.reading import printable
+from lift_jax.data.reading import is_file, printable
 from lift_jax.data.shown import some
 from lift_jax.data.split_folders import TEST, TRAIN, usual
 from lift_jax.errors import UserError
@@ -51,7 +51,7 @@ def find(root: str, endings: Sequence[str], train: str, test: str) -> Shards:
         UserError: there are no such files, no such split, no training split among several, or a split is in several
             folders.
     """
-    is_one = os.path.isfile(root)  # which an archive is, too
+    is_one = is_file(root)  # which an archive is, too
     files, root = ([os.path.basename(root)], os.path.dirname(root)) if is_one else (walk(root).files, root)
     alike = ([file for file in files if _is_data(file, ending)] for ending in endings)
     found = next(filter(None, alike), [])
