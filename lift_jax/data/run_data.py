@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.evaluation_loader import TestLoader, test_loader
+from lift_jax.data.fetched_images import fetched
 from lift_jax.data.groups import class_groups
 from lift_jax.data.loader import TrainLoader, train_loader
 from lift_jax.data.randaugment import RandAugment
@@ -84,6 +85,9 @@ def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
     train = train if held_out is None else held_out.train
     if config.data.cap:
         train = train.subset(capped(train.labels, config.data.cap, config.seed))
+        train, test = fetched(train, test)
+        if held_out is not None:
+            held_out = dataclasses.replace(held_out, validation=next(fetched(held_out.validation)))
     return RunData(config, train, test, groups, counts, held_out)
 
 
