@@ -22,7 +22,7 @@ from lift_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
-CROP, VIEWS, AUGMENT = 1, 2, 3
+CROP, VIEWS, AUGMENT, MIRROR, CHOICE = 1, 2, 3, 4, 5
 """One stream of random numbers for each purpose; the order of an epoch is stream 0."""
 
 _SHARED_MEMORY_FROM = 1 << 16

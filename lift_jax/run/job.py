@@ -13,7 +13,7 @@ from lift_jax import tuners
 from lift_jax.classifier.network import Network
 from lift_jax.data import RunData, groups, validation
 from lift_jax.files import write_json
-from lift_jax.run import task_check
+from lift_jax.run import cached_views, task_check
 from lift_jax.training import head_start, objective
 from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.objective import Objective
@@ -60,6 +60,7 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     resolved = lift_config.resolve(config)
     task_check.check(resolved)
     objective.check(resolved)
+    cached_views.check(resolved)
     head_start.check(resolved.head_init)
     groups.check(resolved.class_groups)
     validation.check(resolved.validation, resolved.patience)
@@ -71,9 +72,9 @@ def program_key(config: ml_collections.FrozenConfigDict) -> Hashable:
     """Gives what runs have in common that can train as one program: the same value of a resolved config.
 
     It is the config without `MEMBERS_OWN`. Several processes, or a backbone in pieces over the devices, hold one run,
-    and a run that takes no steps is in no group.
+    and a run that takes no steps is in no group, nor is one that trains on features.
     """
     values = lift_config.flatten(config)
     method = tuners.resolve(config.method, config.tuner)
-    alone = jax.process_count() > 1 or config.fsdp or method.zero_shot or method.closed_form
+    alone = jax.process_count() > 1 or config.fsdp or config.cache_views or method.zero_shot or method.closed_form
     return object() if alone else tuple((key, str(value)) for key, value in values.items() if key not in MEMBERS_OWN)

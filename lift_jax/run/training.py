@@ -13,6 +13,7 @@ from lift_jax.cluster import memory, placement, preemption
 from lift_jax.data import TrainLoader
 from lift_jax.errors import DivergedError
 from lift_jax.evaluation.tasks import TASKS
+from lift_jax.run import cached_views
 from lift_jax.run.job import Job, program_key
 from lift_jax.run.opening import Opened
 from lift_jax.run.results import validate
@@ -129,7 +130,11 @@ def one_program(runs: Sequence[Opened]) -> bool:
 
 def _loader(run: Opened) -> TrainLoader:
     """Makes the loader of a run's training images, at the step with which it goes on."""
-    loader = run.job.data.train_loader(run.job.network.input.resolution)
+    job = run.job
+    if job.config.cache_views:
+        loader = cached_views.loader(job.data, job.network, job.record.backbone["hash"], run.folder.local, run.logs)
+    else:
+        loader = job.data.train_loader(job.network.input.resolution)
     if run.saved is not None:
         loader.set_state(run.saved.iterator)
         run.logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")
