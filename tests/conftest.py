@@ -22,6 +22,7 @@ from tokenizers import models, pre_tokenizers, processors
 
 from lift_jax import tuners
 from lift_jax.classifier.initialise import complete
+from lift_jax.data import remote_copies
 from lift_jax.models import partition
 from lift_jax.models.clip import CLIP
 from lift_jax.models.heads import Classifier, CosineHead, Head
@@ -192,14 +193,21 @@ class Bucket(MemoryFileSystem):
     def __init__(self, finalize_on_close: bool = False, **options):
         super().__init__(**options)
 
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.partition("://")[2] if "://" in path else path)
+
 
 @pytest.fixture
-def bucket() -> epath.Path:
-    """A folder that is not there yet, in an empty bucket."""
+def bucket(tmp_path_factory, monkeypatch) -> epath.Path:
+    """A folder that is not there yet, in an empty bucket of which nothing was fetched."""
+    monkeypatch.setenv("LIFT_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
     if importlib.util.find_spec("tensorflow") is not None:
         pytest.skip("With TensorFlow, epath reads gs:// by it.")
-    fsspec.register_implementation("gcs", Bucket, clobber=True)
+    for scheme in Bucket.protocol:
+        fsspec.register_implementation(scheme, Bucket, clobber=True)
     backend.fsspec_backend._get_filesystem.cache_clear()
+    remote_copies.fetch_archive.cache_clear()
     Bucket.store.clear()
     Bucket.pseudo_dirs[:] = [""]
     return epath.Path("gs://bucket/folder")

@@ -1,12 +1,12 @@
 """What a person writes in short, as the flags that it stands for."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lift_jax.data import layouts
-from lift_jax.data.hub_datasets import is_address, located
+from lift_jax.data.hub_datasets import located
+from lift_jax.data.reading import is_file, is_folder
 from lift_jax.errors import UserError
 
 _FOLDER = "configs/folder.py"
@@ -51,8 +51,8 @@ def expand(words: Sequence[str]) -> Words:
 
 def _images(folder: str, flags: list[str]) -> Words:
     """Adds the flags for a folder of images, or what else holds them, to those that are given."""
-    where = located(folder, "The folder of your images") if is_address(folder) else folder
-    if not os.path.exists(where):
+    where = located(folder, "The folder of your images")
+    if not (is_folder(where) or is_file(where)):
         raise UserError(
             f"There is no folder {folder!r}; name that of your images, which has a folder for each class, or a config "
             "with --config FILE."

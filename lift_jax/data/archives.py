@@ -1,9 +1,11 @@
 """Zip and tar archives as folders, whose files are read where they lie: `photos.zip/cat/1.jpg`.
 
-Nothing is unpacked. Links, and members whose paths lead out of the archive, are left out with a warning.
+Nothing is unpacked; an archive in a bucket is fetched once, as a whole. Links, and members whose paths lead out of the
+archive, are left out with a warning.
 """
 
 import functools
+import logging
 import os
 import posixpath
 import re
@@ -14,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from absl import logging
-
+from lift_jax.data import remote_copies
 from lift_jax.data.spans import DEFLATED, STORED, Span
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.text import printable
+
+_LOGGER = logging.getLogger(__name__)
 
 _ENDING = re.compile(r"\.(?:zip|tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz|zst))(?=/|$)", re.IGNORECASE)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
@@ -58,12 +61,25 @@ class _Member(NamedTuple):
 
 
 def divide(path: str) -> Place | None:
-    """Divides a path into that of an archive on the disk and the one within it; None if it leads through none."""
+    """Divides a path into that of an archive on the disk and the one within it; None if it leads through none.
+
+    Of an archive in a bucket, it is the path of its copy.
+
+    Raises:
+        UserError: if the archive is in a bucket that cannot be read.
+    """
     for found in _ENDING.finditer(path):
-        if os.path.isfile(path[: found.end()]):
+        archive = _on_disk(path[: found.end()])
+        if archive is not None:
             inside = posixpath.normpath(path[found.end() :].lstrip("/"))
-            return Place(path[: found.end()], "" if inside == "." else inside)
+            return Place(archive, "" if inside == "." else inside)
     return None
+
+
+def _on_disk(archive: str) -> str | None:
+    if "://" in archive:
+        return remote_copies.fetch_archive(archive)
+    return archive if os.path.isfile(archive) else None
 
 
 def open_archive(file: str) -> Archive:
@@ -125,7 +141,7 @@ def _read(file: str, _changed: int, _size: int) -> Archive:
     if left_out:
         counted = ((len(names), kind[len(names) > 1], names[0]) for kind, names in left_out.items())
         said = ", ".join(f"{count} {what} such as {printable(first)}" for count, what, first in counted)
-        logging.warning("%s: left out: %s.", named, said)
+        _LOGGER.warning("%s: left out: %s.", named, said)
     if not archive.members:
         raise UserError(f"The archive {named} holds no file; name one that has images in it.")
     return archive

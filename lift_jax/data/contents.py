@@ -74,7 +74,7 @@ def _stamp(source: Source, index: int) -> bytes | None:
         source, index = source.source, int(source.indices[index])
     if not isinstance(source, FileSource):
         return None
-    path = os.path.abspath(source.path(index))
+    path = os.path.abspath(source.file(index))
     try:
         status = os.stat(path)
     except (OSError, ValueError):

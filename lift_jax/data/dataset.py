@@ -1,13 +1,13 @@
 """A labelled set of images with random access, and what is checked about one before anything is trained on it."""
 
 import dataclasses
+import logging
 import os
 import posixpath
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from absl import logging
 from jaxtyping import Bool, Int, UInt8
 
 from lift_jax.data import archives, spans
@@ -15,6 +15,8 @@ from lift_jax.data.reading import printable, read_bytes
 from lift_jax.data.shown import some
 from lift_jax.data.spans import SpanSource
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -35,20 +37,26 @@ class FileSource:
     Args:
         root: folder that the paths are relative to; anything that etils.epath opens (a local path, gs://, s3://).
         paths: one relative path an image.
+        copies: the files on the disk that are read instead, one an image; none if the paths are read themselves.
     """
 
     root: str
     paths: Sequence[str]
+    copies: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> bytes:
-        return read_bytes(self.path(index))
+        return read_bytes(self.file(index))
 
     def path(self, index: int) -> str:
-        """Gives the full path of the image's file."""
+        """Gives the full path of the image, by which messages and corrections call it."""
         return os.path.join(self.root, self.paths[index])
+
+    def file(self, index: int) -> str:
+        """Gives the full path of the file that is read for the image."""
+        return self.copies[index] if self.copies else self.path(index)
 
 
 def file_source(root: str, paths: Sequence[str]) -> Source:
@@ -58,7 +66,7 @@ def file_source(root: str, paths: Sequence[str]) -> Source:
         root: folder that the paths are relative to.
         paths: one relative path an image.
     """
-    if "://" not in root and (place := archives.divide(root)):
+    if place := archives.divide(root):
         members = archives.open_archive(place.archive).members
         inside = [posixpath.normpath(posixpath.join(place.inside, path)) for path in paths]
         if all(each in members for each in inside):  # a list may name a file beside the archive by its whole path
@@ -242,7 +250,7 @@ def check_splits(train: Dataset, test: Dataset) -> None:
     trained = {source_path(train.source, i) for i in range(len(train))}
     both = {path for i in range(len(test)) if (path := source_path(test.source, i)) is not None and path in trained}
     if both:
-        logging.warning(
+        _LOGGER.warning(
             "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
             len(both), train.name, test.name, printable(min(both)),
         )  # fmt: skip

@@ -15,11 +15,6 @@ _UNREAD = ("*.bin", "*.gguf", "*.h5", "*.pt", "*.pth", "*.pkl", "*.safetensors",
 """What a repository may have besides images, and is not fetched."""
 
 
-def is_address(path: str) -> bool:
-    """Tells whether a path is meant to be on the hub."""
-    return path.lower().startswith("hf://")
-
-
 def located(path: str, what: str) -> str:
     """Gives the path on the disk, or in a bucket, of data that a person names.
 
@@ -31,7 +26,7 @@ def located(path: str, what: str) -> str:
     Raises:
         UserError: if it is no such path or address, or the hub does not give the data set.
     """
-    return _fetch(path, what) if is_address(path) else expand(path, what)
+    return _fetch(path, what) if path.lower().startswith("hf://") else expand(path, what)
 
 
 def _fetch(address: str, what: str) -> str:

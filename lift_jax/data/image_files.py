@@ -14,7 +14,7 @@ from etils import epath
 
 from lift_jax.data import archives
 from lift_jax.data.image_kinds import HEAD, kind_of
-from lift_jax.data.reading import entries_of, is_folder, is_remote, list_folder, printable, read_bytes
+from lift_jax.data.reading import ask_bucket, entries_of, is_remote, list_folder, printable, read_bytes
 from lift_jax.errors import UserError, reason
 
 SUFFIXES = frozenset(
@@ -142,12 +142,14 @@ def sub_folders(folder: str) -> list[str]:
 
 def entries(folder: str) -> list[tuple[str, _Entry]]:
     """Lists what is in a folder except for hidden files and litter, each name with what it is."""
-    if is_remote(folder):
-        return [(name, _what_remote(os.path.join(folder, name))) for name in list_folder(folder) if not _ignored(name)]
+    remote = is_remote(folder)
     try:
         if place := archives.divide(folder):
             found = entries_of(place).items()
             return [(name, "folder" if is_one else "file") for name, is_one in found if not _ignored(name)]
+        if remote:
+            names = list_folder(folder)
+            return [(name, _what_remote(os.path.join(folder, name))) for name in names if not _ignored(name)]
         with os.scandir(folder or ".") as found:
             return [(entry.name, _what(entry)) for entry in found if not _ignored(entry.name)]
     except OSError as error:
@@ -156,7 +158,7 @@ def entries(folder: str) -> list[tuple[str, _Entry]]:
 
 def _what_remote(path: str) -> _Entry:
     # An image's ending is trusted, for to ask for each file takes time.
-    return "folder" if _suffix(path) not in SUFFIXES and is_folder(path) else "file"
+    return "folder" if _suffix(path) not in SUFFIXES and ask_bucket(path, lambda place: place.is_dir()) else "file"
 
 
 def _what(entry: os.DirEntry[str]) -> _Entry:

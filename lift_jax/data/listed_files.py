@@ -64,10 +64,10 @@ class _Folders:
 
 def _files_in(folder: str) -> set[str]:
     """Returns the names of what lies in a folder and is none itself; in a bucket, where asking is slow, all names."""
-    if "://" in folder:
-        return list_folder(folder)
     if place := archives.divide(folder):
         return {name for name, is_one in entries_of(place).items() if not is_one} if is_folder(folder) else set()
+    if "://" in folder:
+        return list_folder(folder)
     if not os.path.exists(folder or "."):
         return set()
     try:

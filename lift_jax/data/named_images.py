@@ -2,16 +2,17 @@
 
 import fnmatch
 import glob
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
-from absl import logging
-
+from lift_jax.data import hub_datasets, remote_copies
 from lift_jax.data.image_files import list_images, walk
-from lift_jax.data.reading import is_folder, is_remote, printable
+from lift_jax.data.reading import is_file, is_folder, is_remote, printable
 from lift_jax.errors import UserError
-from lift_jax.files import expand
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
@@ -32,8 +33,8 @@ def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str
         path = located(path)
         if is_folder(path):
             found += _images_below(path)
-        elif glob.has_magic(path) and not is_remote(path) and not os.path.lexists(path):
-            matches = _matches(path)
+        elif glob.has_magic(path) and not (is_file(path) or os.path.lexists(path)):
+            matches = remote_copies.matches(path) if is_remote(path) else _matches(path)
             if not matches:
                 raise UserError(f"No file matches {printable(path)}.")
             found += matches
@@ -50,19 +51,19 @@ def _images_below(folder: str) -> list[str]:
         more = f", but {left_out}" if left_out else ""
         raise UserError(f"The folder {printable(folder)} has no images in it{more}; name a folder with images.")
     if left_out:
-        logging.warning("%s: left out: %s.", printable(folder), left_out)
+        _LOGGER.warning("%s: left out: %s.", printable(folder), left_out)
     return [os.path.join(folder, path) for path in images]
 
 
 def located(path: str, what: str = "The path of an image") -> str:
-    """Expands the path of a file as a person writes it (see `files.expand`); one that exists as it is written stays so.
+    """Expands the path of a file as a person writes it; one that exists as it is written stays so.
 
     Raises:
-        UserError: the path is empty, or see `files.expand`.
+        UserError: the path is empty, or see `hub_datasets.located`.
     """
     if not path:
         raise UserError(f"{what} is empty; write the name of a file.")
-    return path if "\0" not in path and os.path.lexists(path) else expand(path, what)
+    return path if "\0" not in path and os.path.lexists(path) else hub_datasets.located(path, what)
 
 
 def _lines(listed: IO[str] | None) -> Iterator[str]:

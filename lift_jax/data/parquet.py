@@ -1,14 +1,14 @@
 """Data sets of the Hugging Face hub as they lie on a disk: Parquet files, or what `save_to_disk` has written."""
 
+import logging
 import os
 import posixpath
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from absl import logging
 
-from lift_jax.data import arrow_files, labelled, shards
+from lift_jax.data import arrow_files, labelled, remote_copies, shards
 from lift_jax.data.arrow_files import ARROW, PARQUET
 from lift_jax.data.dataset import Dataset, source_path
 from lift_jax.data.image_groups import warn_of_divided
@@ -22,6 +22,8 @@ from lift_jax.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_LOGGER = logging.getLogger(__name__)
 
 _IMAGE = ("image", "img", "picture", "photo", "jpg", "png", "webp")
 _LABEL = tuple(name for name in LABEL if name != "text")  # which is a caption where images are columns
@@ -84,7 +86,7 @@ def load_parquet(
         if not _is_unlabelled(test):
             _check_labelled(test)
             break
-        logging.warning("%s has no labels (all are -1).", test.where)
+        _LOGGER.warning("%s has no labels (all are -1).", test.where)
     else:
         test = None
     if tested and test is None:
@@ -102,12 +104,15 @@ def _read(found: shards.Shards, split: str, files: Sequence[str], wanted: tuple[
     """Reads the files of a split."""
     paths = [os.path.join(found.root, file) for file in files]
     where = f"{printable(found.root or os.curdir)} (split {split})"
-    columns = [find_columns(arrow_files.read_schema(path), path, *wanted) for path in paths]
+    local = remote_copies.fetch(paths)
+    columns = [
+        find_columns(arrow_files.read_schema(file), path, *wanted) for file, path in zip(local, paths, strict=True)
+    ]
     if different := [path for path, each in zip(paths, columns, strict=True) if each != columns[0]]:
         raise UserError(
             f"{printable(different[0])} has other columns or classes than {printable(paths[0])}; take one of them out."
         )
-    rows = [arrow_files.read_rows(path, columns[0].image, columns[0].others) for path in paths]
+    rows = [arrow_files.read_rows(file, columns[0].image, columns[0].others) for file in local]
     names, row = [], 0
     for path, each in zip(paths, rows, strict=True):
         names += [posixpath.join(path, f"{row + i:08d}", file).rstrip("/") for i, file in enumerate(each.names)]

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Callable
 
 from etils import epath
 
@@ -38,10 +39,11 @@ def read_bytes(path: str) -> bytes:
         UserError: the file cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
     """
     try:
-        if is_remote(path):
-            return epath.Path(path).read_bytes()
+        remote = is_remote(path)
         if (place := archives.divide(path)) and place.inside:
             return _read_member(path, place)
+        if remote:
+            return epath.Path(path).read_bytes()
         status = os.stat(path)  # Before it is opened: to open a pipe is to wait for who writes into it.
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{printable(path)} is {special(status.st_mode)}, not a file; name a file.")
@@ -79,10 +81,11 @@ def list_folder(folder: str) -> set[str]:
         UserError: the folder does not exist, is none, or cannot be read.
     """
     try:
-        if is_remote(folder):
-            return {child.name for child in epath.Path(folder).iterdir()}
+        remote = is_remote(folder)
         if place := archives.divide(folder):
             return set(entries_of(place))
+        if remote:
+            return {child.name for child in epath.Path(folder).iterdir()}
         return set(os.listdir(folder or "."))
     except UserError:
         raise
@@ -109,18 +112,31 @@ def is_folder(path: str) -> bool:
     Raises:
         UserError: the bucket cannot be asked, or the archive cannot be read.
     """
-    if not is_remote(path):
-        place = archives.divide(path)
-        return os.path.isdir(path) if place is None else place.inside in archives.open_archive(place.archive).folders
-    try:
-        return epath.Path(path).is_dir()
-    except Exception as error:  # As above.
-        raise UserError(f"{printable(path)} cannot be read: {reason(error)}.") from error
+    remote = is_remote(path)
+    if place := archives.divide(path):
+        return place.inside in archives.open_archive(place.archive).folders
+    return ask_bucket(path, lambda place: place.is_dir()) if remote else os.path.isdir(path)
 
 
 def is_file(path: str) -> bool:
-    """Tells whether there is a file of this path, on a disk or in an archive."""
-    place = None if "://" in path else archives.divide(path)
-    if place is None or not place.inside:
-        return os.path.isfile(path)
-    return place.inside in archives.open_archive(place.archive).members
+    """Tells whether there is a file of this path, on a disk, in a bucket, or in an archive; an archive is one too.
+
+    Raises:
+        UserError: see `is_folder`.
+    """
+    remote = is_remote(path)
+    if place := archives.divide(path):
+        return not place.inside or place.inside in archives.open_archive(place.archive).members
+    return ask_bucket(path, lambda place: place.is_file()) if remote else os.path.isfile(path)
+
+
+def ask_bucket(path: str, question: Callable[[epath.Path], bool]) -> bool:
+    """Asks a bucket whether something is true of a path, which may lead to an archive: that is a file here.
+
+    Raises:
+        UserError: the bucket cannot be asked.
+    """
+    try:
+        return question(epath.Path(path))
+    except Exception as error:  # As above.
+        raise UserError(f"{printable(path)} cannot be read: {reason(error)}.") from error

@@ -10,13 +10,14 @@ from jaxtyping import Int
 
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.evaluation_loader import TestLoader, test_loader
+from lift_jax.data.fetched_images import fetched
 from lift_jax.data.groups import class_groups
 from lift_jax.data.loader import TrainLoader, train_loader
 from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.sources import load
 from lift_jax.data.splits import capped
 from lift_jax.data.transforms import RandomResizedCrop, SquareCrop
-from lift_jax.data.validation import HeldOut, hold_out
+from lift_jax.data.validation import HeldOut, hold_out, is_drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,16 @@ def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
     train = train if held_out is None else held_out.train
     if config.data.cap:
         train = train.subset(capped(train.labels, config.data.cap, config.seed))
+        train, test = fetched(train, test)
+        if held_out is not None:
+            held_out = dataclasses.replace(held_out, validation=next(fetched(held_out.validation)))
     return RunData(config, train, test, groups, counts, held_out)
+
+
+def drawn_by(config: ml_collections.FrozenConfigDict) -> int | None:
+    """Gives the seed of a run if it chooses which images are in the splits; None where these are those of any seed."""
+    draws = config.data.val_fraction > 0 or config.data.cap > 0 or is_drawn(config.validation)
+    return config.seed if draws else None
 
 
 def evaluation_loader(

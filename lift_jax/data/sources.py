@@ -7,6 +7,7 @@ from typing import Any
 from lift_jax.data import archives, corrections, layouts, longtail, text
 from lift_jax.data.dataset import Dataset, canonical_order, check_splits
 from lift_jax.data.digits import load_digits
+from lift_jax.data.fetched_images import fetched
 from lift_jax.data.folder import load_folder
 from lift_jax.data.hub_datasets import located
 from lift_jax.data.inaturalist import load_inaturalist
@@ -59,6 +60,8 @@ def load(data_config: Any, seed: int = 0, task: str = "multiclass") -> tuple[Dat
         train = train.subset(kept)
     if data_config.format == "tfds":
         train, test = in_memory(train), in_memory(test)
+    if not data_config.cap:  # of which a part is taken later
+        train, test = fetched(train, test)
     for label, name in enumerate(train.class_names):
         text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
@@ -113,8 +116,10 @@ def _check_columns(data: Any, form: str) -> None:
 
 def _found(path: str, root: str) -> str:
     """Gives the path of a file that is named from the root, where the current folder has none of that name."""
+    if not path or "://" in path or os.path.exists(path):
+        return path
     below = os.path.join(root, path)
-    return below if path and not os.path.exists(path) and is_file(below) else path
+    return below if is_file(below) else path
 
 
 def _check_unused(form: str, **paths: str) -> None:

@@ -3,6 +3,7 @@
 The images are read where they lie.
 """
 
+import logging
 import os
 import posixpath
 from collections import defaultdict
@@ -10,9 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
-from lift_jax.data import archives, labelled, shards, spans
+from lift_jax.data import archives, labelled, remote_copies, shards, spans
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.image_files import SUFFIXES
 from lift_jax.data.labelled import Labelled
@@ -23,6 +23,8 @@ from lift_jax.data.spans import Span, SpanSource
 from lift_jax.data.tables import LABEL
 from lift_jax.errors import UserError
 from lift_jax.files import parse_json
+
+_LOGGER = logging.getLogger(__name__)
 
 SHARD = ".tar"
 _LABELS = (".cls", ".json", ".txt")
@@ -79,10 +81,11 @@ def _read(found: shards.Shards, split: str, files: Sequence[str], label_key: str
     """Reads the shards of a split."""
     where = f"{printable(found.root or os.curdir)} (split {split})"
     paths = [os.path.join(found.root, file) for file in files]
+    local = remote_copies.fetch(paths)
     which, places, names, labels = [], [], [], []
-    for number, path in enumerate(paths):
+    for number, (file, path) in enumerate(zip(local, paths, strict=True)):
         lonely = []
-        for key, sample in _samples(path).items():
+        for key, sample in _samples(file).items():
             ending = _image(sample, posixpath.join(path, key))
             if not ending:
                 lonely.append(key)
@@ -90,12 +93,12 @@ def _read(found: shards.Shards, split: str, files: Sequence[str], label_key: str
             which.append(number)
             places.append(sample[ending])
             names.append(posixpath.join(path, key + ending))
-            labels.append(_label(sample, path, key, ending, label_key))
+            labels.append(_label(sample, file, posixpath.join(path, key), ending, label_key))
         if lonely:
-            logging.warning("%s: left out: samples without an image: %s.", printable(path), some(lonely))
+            _LOGGER.warning("%s: left out: samples without an image: %s.", printable(path), some(lonely))
     if not names:
         raise UserError(f"{where} has no images in its shards; each sample is an image and a label of the same name.")
-    source = SpanSource(paths, np.array(which, np.int32), spans.as_array(places), names)
+    source = SpanSource(local, np.array(which, np.int32), spans.as_array(places), names)
     return Labelled(where, source, number_or_name(labels, [printable(each) for each in names]))
 
 
@@ -125,16 +128,15 @@ def _image(sample: Sample, where: str) -> str:
     return found[0] if found else ""
 
 
-def _label(sample: Mapping[str, Span], path: str, key: str, image: str, label_key: str) -> str:
-    """Reads the label of a sample, as it is written."""
-    where = posixpath.join(path, key)
+def _label(sample: Mapping[str, Span], file: str, where: str, image: str, label_key: str) -> str:
+    """Reads the label of a sample in a shard, as it is written; messages call the sample as `where` says."""
     ending = next((each for each in _LABELS if each in sample), "")
     if not ending:
         raise UserError(
-            f"{printable(where + image)} has no label beside it; add {printable(key)}{_LABELS[0]} (or "
-            f"{' or '.join(_LABELS[1:])}), or take it out."
+            f"{printable(where + image)} has no label beside it; add "
+            f"{printable(posixpath.basename(where))}{_LABELS[0]} (or {' or '.join(_LABELS[1:])}), or take it out."
         )
-    content = spans.read(path, sample[ending], where + ending)
+    content = spans.read(file, sample[ending], where + ending)
     if ending == ".json":
         return _of_json(content, where + ending, label_key)
     text = content.decode("utf-8", "replace").strip()

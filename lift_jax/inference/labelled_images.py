@@ -8,13 +8,13 @@ import numpy as np
 from lift_jax.data import Dataset, named_classes, tables
 from lift_jax.data.dataset import FileSource, check_labels
 from lift_jax.data.folder import scan
+from lift_jax.data.hub_datasets import located
 from lift_jax.data.labels import number_or_name
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.lists import read_list
 from lift_jax.data.reading import is_folder, is_remote
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
-from lift_jax.files import expand
 
 
 def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
@@ -31,7 +31,7 @@ def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
     Raises:
         UserError: if there is no such folder or file, an image is missing, or a class is not one of the run.
     """
-    path = expand(path, "--images")
+    path = located(path, "--images")
     if is_folder(path):
         found = scan(path, "")
         folders = sorted(set(found.folders))

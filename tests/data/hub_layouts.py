@@ -1,6 +1,7 @@
 """The same images in the layouts of other programs, for the tests."""
 
 import json
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -17,10 +18,10 @@ PATHS = [f"{split}/{name}/{name}{i}.jpg" for split in ("train", "test") for name
 """Images of a folder, by which the layouts are made."""
 
 
-def data(root: Path, **changes: Any) -> Any:
+def data(root: os.PathLike[str], **changes: Any) -> Any:
     """The config.data of images at a place, with what a test changes of it."""
     config = data_defaults()
-    config.update({"name": "own", "format": "folder", "root": str(root), **changes})
+    config.update({"name": "own", "format": "folder", "root": os.fspath(root), **changes})
     return config
 
 
