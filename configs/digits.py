@@ -21,6 +21,7 @@ def get_config():
     config.tte.expand = 4
     config.batch_size = 32  # of 314 images; the paper's 128 and 0.01 are for much larger sets
     config.num_epochs = 15
+    config.checkpoint_every = 50  # steps; an epoch has ten of them, and takes less time than a checkpoint
     config.lr = 0.03
     config.sweep = "method=zero_shot,head_only,lift,full_tuning seed=0,1,2"
     return config

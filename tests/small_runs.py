@@ -1,5 +1,6 @@
 """A run that takes seconds, and its parts."""
 
+import collections
 import dataclasses
 from typing import Any
 
@@ -11,7 +12,8 @@ from lift_jax import tuners, weights
 from lift_jax.classifier import network as networks
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
-from lift_jax.data import RunData, load_run_data
+from lift_jax.data import Dataset, RunData, load_run_data
+from lift_jax.run import Loaded
 from lift_jax.training import objective
 from lift_jax.training.objective import Objective
 from lift_jax.training.state import TrainState, initial_state
@@ -63,3 +65,38 @@ def build(config: ml_collections.ConfigDict) -> Built:
     mesh = placement.make_mesh()
     network = networks.build(resolved, method, backbone, data.train.class_names).placed(mesh)
     return Built(resolved, data, backbone, network, objective.make(resolved, data.train.class_counts), mesh)
+
+
+class CountingLoaded(Loaded):
+    """Loads data of which it counts how often each test and held-out image is read.
+
+    `reads` has the counts by the name of the split and the seed of the run that reads.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: dict[tuple[str, int], collections.Counter] = collections.defaultdict(collections.Counter)
+
+    def data(self, config: ml_collections.FrozenConfigDict) -> RunData:
+        found = super().data(config)
+        if found.held_out is not None:
+            validation = self._counted(found.held_out.validation, "held-out", config.seed)
+            found = dataclasses.replace(found, held_out=dataclasses.replace(found.held_out, validation=validation))
+        return dataclasses.replace(found, test=self._counted(found.test, "test", config.seed))
+
+    def _counted(self, dataset: Dataset, split: str, seed: int) -> Dataset:
+        return dataclasses.replace(dataset, source=_Counted(dataset.source, self.reads[split, seed]))
+
+
+class _Counted:
+    """The images of a data set, each of which is counted when it is read."""
+
+    def __init__(self, source: Any, reads: collections.Counter):
+        self._source, self._reads = source, reads
+
+    def __getitem__(self, index: int) -> Any:
+        self._reads[index] += 1
+        return self._source[index]
+
+    def __len__(self) -> int:
+        return len(self._source)

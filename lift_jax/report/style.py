@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from lift_jax.files import replacing
@@ -51,7 +52,7 @@ _SETTINGS: dict[Any, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
-    "savefig.dpi": 220,
+    "figure.dpi": 220,
 }
 
 
@@ -85,10 +86,15 @@ def shorten(name: str, length: int = 24) -> str:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Draws the figure for a page: as wide as its place, with the page's variables as its colours."""
+    """Draws the figure for a page: as wide as its place, with the page's variables as its colours, and no ground.
+
+    It comes after `to_png`, which puts everything into its place.
+    """
+    file = io.StringIO()
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -101,9 +107,9 @@ def to_svg(figure: Figure, name: str) -> str:
 
 def to_png(figure: Figure, file: Path | epath.Path) -> np.ndarray:
     """Writes the figure on white, and returns it as uint8 [height, width, 3]."""
-    with replacing(file) as part, part.open("wb") as opened:
-        figure.savefig(opened, format="png")
-    figure.set_layout_engine("none")  # everything has its place now; to find it again for the SVG takes time
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
+    with replacing(file) as part, part.open("wb") as opened:
+        canvas.print_png(opened)  # `Figure.savefig` would draw twice
+    figure.set_layout_engine("none")  # everything has its place now; to find it again for the SVG takes time
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -17,7 +17,7 @@ from lift_jax.run.job import check, program_key
 from lift_jax.run.opening import Mode, Opened, opened
 from lift_jax.run.reading import Evaluated, shares_test_images
 from lift_jax.run.results import Results, evaluate
-from lift_jax.run.training import one_program, train, train_one_of_several, train_together
+from lift_jax.run.training import one_program, takes_steps, train, train_one_of_several, train_together
 
 __all__ = ["Loaded", "Mode", "Results", "check", "default_workdir", "program_key", "run", "run_together"]
 
@@ -94,7 +94,8 @@ def run_together(
             for end, (workdir, config) in zip(ends, plan.items(), strict=True)
         ]
         at_once = one_program(runs)
-        trained = train_together(runs) if at_once else [train_one_of_several(each) for each in runs]
+        stacked = at_once and takes_steps(runs[0])
+        trained = train_together(runs) if stacked else [train_one_of_several(each) for each in runs]
         results = _results(runs, trained, at_once)
         for end, result in reversed(list(zip(ends, results, strict=True))):
             with contextlib.suppress(DivergedError), end:  # a workdir without a checkpoint is taken away again

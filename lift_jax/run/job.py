@@ -9,7 +9,6 @@ import ml_collections
 from etils import epath
 
 from lift_jax import config as lift_config
-from lift_jax import tuners
 from lift_jax.classifier.network import Network
 from lift_jax.data import RunData, groups, validation
 from lift_jax.files import write_json
@@ -69,12 +68,11 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
 
 
 def program_key(config: ml_collections.FrozenConfigDict) -> Hashable:
-    """Gives what runs have in common that can train as one program: the same value of a resolved config.
+    """Gives what runs have in common that one program can train and evaluate: the same value of a resolved config.
 
     It is the config without `MEMBERS_OWN`. Several processes, or a backbone in pieces over the devices, hold one run,
-    and a run that takes no steps is in no group, nor is one that trains on features.
+    and one that trains on features is in no group.
     """
     values = lift_config.flatten(config)
-    method = tuners.resolve(config.method, config.tuner)
-    alone = jax.process_count() > 1 or config.fsdp or config.cache_views or method.zero_shot or method.closed_form
+    alone = jax.process_count() > 1 or config.fsdp or config.cache_views
     return object() if alone else tuple((key, str(value)) for key, value in values.items() if key not in MEMBERS_OWN)

@@ -120,7 +120,7 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
 
 
 def one_program(runs: Sequence[Opened]) -> bool:
-    """Tells whether runs can train as one program, on one frozen backbone."""
+    """Tells whether one program can train and evaluate runs, on one frozen backbone."""
     first = runs[0].job
 
     def fits(job: Job) -> bool:
@@ -128,15 +128,18 @@ def one_program(runs: Sequence[Opened]) -> bool:
             jax.tree.leaves(job.network.parts.frozen), jax.tree.leaves(first.network.parts.frozen), strict=True
         )
         return (
-            job.trains
-            and not job.network.method.closed_form
-            and program_key(job.config) == program_key(first.config)
+            program_key(job.config) == program_key(first.config)
             and job.network.class_names == first.network.class_names
             and np.array_equal(job.data.train.class_counts, first.data.train.class_counts)
             and all(array is other for array, other in frozen)
         )
 
     return all(fits(run.job) for run in runs)
+
+
+def takes_steps(run: Opened) -> bool:
+    """Tells whether a run has a training that takes steps."""
+    return run.job.trains and not run.job.network.method.closed_form
 
 
 def _loader(run: Opened) -> TrainLoader:

@@ -1,18 +1,15 @@
 """Several runs at once with held-out images, which are read once for all that hold out the same ones."""
 
-import collections
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from etils import epath
-from small_runs import small_config
+from small_runs import CountingLoaded, small_config
 
 from lift_jax import config as lift_config
 from lift_jax.data.run_data import drawn_by
-from lift_jax.run import Loaded, run, run_together
+from lift_jax.run import run, run_together
 from lift_jax.workdir import checkpoints
 
 EPOCHS, STEPS, HELD_OUT = 4, 3, 35
@@ -24,35 +21,6 @@ def config_of(folder: str, **changes):
     config.tte.enabled = False
     config.update(num_epochs=EPOCHS, checkpoint_every=STEPS, keep=EPOCHS, **changes)
     return config
-
-
-class Counted:
-    """The images of a data set, each of which is counted when it is read."""
-
-    def __init__(self, source: Any, reads: collections.Counter):
-        self._source, self._reads = source, reads
-
-    def __getitem__(self, index: int) -> Any:
-        self._reads[index] += 1
-        return self._source[index]
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-
-class CountingLoaded(Loaded):
-    """Loads data of which it counts how often the held-out images of each seed are read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads = collections.defaultdict(collections.Counter)
-
-    def data(self, config):
-        found = super().data(config)
-        assert found.held_out is not None
-        images = found.held_out.validation
-        counted = dataclasses.replace(images, source=Counted(images.source, self.reads[config.seed]))
-        return dataclasses.replace(found, held_out=dataclasses.replace(found.held_out, validation=counted))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +62,7 @@ def test_held_out_images_are_read_once_for_all_members_that_hold_them_out(group)
     epochs = {name: len(validation_lines(root / name)) for name in ("moves", "rests", "other")}
     assert epochs["rests"] == 2 < epochs["moves"]
     for seed, longest in (0, "moves"), (1, "other"):
-        reads = loaded.reads[seed]
+        reads = loaded.reads["held-out", seed]
         assert len(reads) == HELD_OUT
         assert set(reads.values()) == {epochs[longest] + 1}  # after each epoch, and at the end
 
@@ -104,6 +72,17 @@ def test_each_log_tells_of_its_own_evaluations_alone(group):
     for name in "moves", "rests", "other":
         log = (root / name / "console.log").read_text()
         assert log.count("evaluation, validation: 35/35 images in") == len(validation_lines(root / name)) + 1
+
+
+def test_runs_without_steps_are_evaluated_on_one_reading(tiny_folder, tmp_path):
+    plan = {epath.Path(tmp_path / f"{seed}"): config_of(tiny_folder, seed=seed) for seed in (0, 1)}
+    for config in plan.values():
+        config.update(method="zero_shot", validation="", patience=0)
+    loaded = CountingLoaded()
+    results = run_together(plan, loaded)
+    assert len(loaded.reads["test", 0]) == 600 and set(loaded.reads["test", 0].values()) == {1}
+    assert not loaded.reads["test", 1]
+    assert results == [run(plan[epath.Path(tmp_path / "1")], tmp_path / "alone")] * 2
 
 
 @pytest.mark.parametrize(

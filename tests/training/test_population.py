@@ -131,7 +131,7 @@ def test_groups_of_a_sweep_are_those_that_one_program_holds(configs):
     for index, changes in enumerate([{}, {"seed": 3}, {"batch_size": 64}, {"lr": 0.2}, {"seed": 4}, *alone]):
         plan[index] = configs["a"].copy_and_resolve_references()
         plan[index].update(changes)
-    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6], [7], [8]]
+    assert [list(group) for group in sweep.groups(plan, 3)] == [[0, 1, 3], [4], [2], [5], [6], [7, 8]]
     assert [list(group) for group in sweep.groups(plan, 1)] == [[0], [1], [3], [4], [2], [5], [6], [7], [8]]
 
 
