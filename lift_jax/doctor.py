@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 
 import lift_jax
-from lift_jax.errors import exit_status
-from lift_jax.workdir import quiet
+from lift_jax.errors import exit_status, quiet
+from lift_jax.errors.arguments import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(argv)
