@@ -5,13 +5,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lift_jax.version import __version__
+
 if TYPE_CHECKING:
     from lift_jax.inference.load import load
     from lift_jax.inference.model import Model
 
 __all__ = ["Model", "__version__", "load"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

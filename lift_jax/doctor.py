@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import lift_jax
 from lift_jax.errors import exit_status, quiet
 from lift_jax.errors.arguments import Parser
+from lift_jax.version import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _look() -> int:
     from lift_jax.bench import checks  # `--help` does not wait for JAX
 
-    print(f"lift_jax {lift_jax.__version__}")
+    print(f"lift_jax {__version__}")
     remedies: list[tuple[str, str]] = []
     wrong = 0
     for name, found in checks.run_all():

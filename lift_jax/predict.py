@@ -101,14 +101,13 @@ def stream_files(
         sets: thresholds of the classes that an image may be of.
         num_workers: processes that decode images; 0 uses threads of this one.
     """
-    from absl import logging
-
+    from lift_jax.data import workers
     from lift_jax.data.dataset import FileSource
     from lift_jax.inference import answers
     from lift_jax.workdir.logs import Logs
 
-    with Logs(None, to_stderr=True) as logs:
-        logging.set_verbosity(logging.ERROR)  # unreadable files are reported by the caller, with their reasons
+    # Unreadable files are reported by the caller, with their reasons.
+    with workers.silent(), Logs(None, to_stderr=True) as logs:
         loader = model.loader(model.dataset(FileSource("", paths), "the images"), tte=tte, num_workers=num_workers)
         best: dict[int, Prediction] = {}
         following = 0

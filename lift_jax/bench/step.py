@@ -9,7 +9,8 @@ transformers' CLIPVisionModel (see `lift_jax.bench.torch_step`), without gradien
 process of its own, and they take turns: a round is one training step and one evaluated batch of each. The peak is the
 fastest large matrix product of either side in the same run.
 
-With `--members`, the package's training step alone, of 1, 2, 4 and 8 members of a group, each with images of its own.
+With `--members`, the package's training step alone, of 1, 2, 4 and 8 members of a group, each with images of its own:
+images a second over all members, and how long a step takes over so many steps of one, compilation apart.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from lift_jax import weights
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.data import RunData, load_run_data
+from lift_jax.data.run_data import drawn_by
 from lift_jax.models.partition import Tree
 from lift_jax.weights import Backbone
 
@@ -61,9 +62,7 @@ class Loaded:
 
 def _images(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
     """Returns what the images and their groups depend on."""
-    # The seed draws what is held out, and what a cap leaves.
-    seed = config.seed if config.validation or config.data.val_fraction or config.data.cap else None
-    return config.data.to_json(), config.task, config.class_groups, config.validation, seed
+    return config.data.to_json(), config.task, config.class_groups, config.validation, drawn_by(config)
 
 
 def _backbone(config: ml_collections.FrozenConfigDict) -> tuple[str, int | None, str]:

@@ -5,6 +5,7 @@ archive, are left out with a warning.
 """
 
 import functools
+import logging
 import os
 import posixpath
 import re
@@ -15,12 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from absl import logging
-
 from lift_jax.data import remote_copies
 from lift_jax.data.spans import DEFLATED, STORED, Span
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.text import printable
+
+_LOGGER = logging.getLogger(__name__)
 
 _ENDING = re.compile(r"\.(?:zip|tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz|zst))(?=/|$)", re.IGNORECASE)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
@@ -140,7 +141,7 @@ def _read(file: str, _changed: int, _size: int) -> Archive:
     if left_out:
         counted = ((len(names), kind[len(names) > 1], names[0]) for kind, names in left_out.items())
         said = ", ".join(f"{count} {what} such as {printable(first)}" for count, what, first in counted)
-        logging.warning("%s: left out: %s.", named, said)
+        _LOGGER.warning("%s: left out: %s.", named, said)
     if not archive.members:
         raise UserError(f"The archive {named} holds no file; name one that has images in it.")
     return archive

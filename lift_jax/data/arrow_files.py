@@ -5,13 +5,13 @@ A Parquet file is compressed by groups of rows, so it is unpacked once into an A
 """
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from tqdm import tqdm
 
 from lift_jax.data import local_copies, spans
@@ -22,6 +22,8 @@ from lift_jax.files import parse_json, replacing, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_LOGGER = logging.getLogger(__name__)
 
 PARQUET, ARROW = ".parquet", ".arrow"
 _ROWS = 256
@@ -176,7 +178,7 @@ def _unpack(file: str, columns: Sequence[str]) -> str:
                 raise UserError(f"{printable(file)} has no rows; name files that have images.")
         own.replace(target)
     taken = time.perf_counter() - start
-    logging.info(
+    _LOGGER.info(
         "%s was unpacked into %s: %d images, %.0f a second.", printable(file), target.parent, count, count / taken
     )
     return str(target)

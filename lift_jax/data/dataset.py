@@ -1,13 +1,13 @@
 """A labelled set of images with random access, and what is checked about one before anything is trained on it."""
 
 import dataclasses
+import logging
 import os
 import posixpath
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from absl import logging
 from jaxtyping import Bool, Int, UInt8
 
 from lift_jax.data import archives, spans
@@ -15,6 +15,8 @@ from lift_jax.data.reading import printable, read_bytes
 from lift_jax.data.shown import some
 from lift_jax.data.spans import SpanSource
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -248,7 +250,7 @@ def check_splits(train: Dataset, test: Dataset) -> None:
     trained = {source_path(train.source, i) for i in range(len(train))}
     both = {path for i in range(len(test)) if (path := source_path(test.source, i)) is not None and path in trained}
     if both:
-        logging.warning(
+        _LOGGER.warning(
             "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
             len(both), train.name, test.name, printable(min(both)),
         )  # fmt: skip

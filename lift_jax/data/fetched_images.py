@@ -1,13 +1,14 @@
 """Data sets of images in buckets, which are fetched before they are trained on."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator
-
-from absl import logging
 
 from lift_jax.data import archives, remote_copies
 from lift_jax.data.dataset import Dataset, FileSource, SubsetSource
 from lift_jax.data.reading import is_remote
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def fetched(*datasets: Dataset) -> Iterator[Dataset]:
@@ -26,7 +27,7 @@ def fetched(*datasets: Dataset) -> Iterator[Dataset]:
     try:
         copies = iter(remote_copies.fetch([path for each in paths for path in each]))
     except remote_copies.FullError as error:
-        logging.warning("%s Until then each epoch reads the images from where they are.", error)
+        _LOGGER.warning("%s Until then each epoch reads the images from where they are.", error)
         yield from datasets
         return
     for dataset, each in zip(datasets, paths, strict=True):

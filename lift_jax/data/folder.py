@@ -1,10 +1,9 @@
 """A folder per class."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from absl import logging
 
 from lift_jax.data import duplicates
 from lift_jax.data.dataset import Dataset, source_path
@@ -14,6 +13,8 @@ from lift_jax.data.reading import is_remote, printable
 from lift_jax.data.split_folders import find_splits
 from lift_jax.data.splits import hold_out
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
@@ -55,7 +56,7 @@ def load_folder(
         raise UserError("config.data.root is empty; config.data.format=folder needs the folder of the images.")
     train_folder, test_folder = find_splits(root, train_folder, test_folder)
     if test_folder and val_fraction:
-        logging.warning("config.data.val_fraction=%g is not used: the test split is %s.", val_fraction, test_folder)
+        _LOGGER.warning("config.data.val_fraction=%g is not used: the test split is %s.", val_fraction, test_folder)
     train = scan(root, train_folder)
     if len(set(train.folders)) == 1:
         raise _one_class(train.where, train.folders[0])
@@ -99,7 +100,7 @@ def scan(root: str, split: str) -> Split:
         listing.left_out,
     ]
     if any(left_out):
-        logging.warning("%s: left out: %s.", printable(where), ", ".join(filter(None, left_out)))
+        _LOGGER.warning("%s: left out: %s.", printable(where), ", ".join(filter(None, left_out)))
     return Split(where, [os.path.join(split, *parts) for parts in inside], folders)
 
 
@@ -119,7 +120,7 @@ def _warn_of_copies(train: Dataset, test: Dataset) -> None:
     )
     if pairs:
         first = min(pairs)
-        logging.warning(
+        _LOGGER.warning(
             "%s%d images of %s have the same content as images of %s, for example %s and %s; the test accuracy is too "
             "high by them.", "" if complete else "At least ", len(pairs), test.name, train.name, printable(first),
             printable(pairs[first]),

@@ -1,14 +1,16 @@
 """Images that belong together, such as those of one patient or camera: no split and no fold divides them."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 from jaxtyping import Bool, Int
 
 from lift_jax.data.dataset import label_counts
 from lift_jax.data.shown import shown
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class ImageGroup(NamedTuple):
@@ -115,7 +117,7 @@ def warn_of_divided(train: Iterable[str], test: Iterable[str], column: str) -> N
         column: the column that says them.
     """
     if both := set(train) & set(test):
-        logging.warning(
+        _LOGGER.warning(
             "%d of config.data.group_column=%s are in the training and the test split, for example %s; the test "
             "accuracy is too high by them.", len(both), column, shown(min(both)),
         )  # fmt: skip

@@ -1,9 +1,11 @@
 """Readable names for ImageNet's WordNet ids."""
 
+import logging
 import re
 from collections.abc import Sequence
 
-from absl import logging
+_LOGGER = logging.getLogger(__name__)
+
 
 _FIRST, _LAST, _COUNT = "n01440764", "n15075141", 1000
 
@@ -26,7 +28,7 @@ def readable(names: Sequence[str]) -> list[str]:
             return list(IMAGENET_CLASSNAMES)
         except ImportError:
             pass
-    logging.warning(
+    _LOGGER.warning(
         "The class names are WordNet ids such as %s, which say nothing to a text tower; set config.data.class_names to "
         "a file of `wnid name` lines, or, for ImageNet's 1,000 classes, pip install open_clip_torch.", names[0],
     )  # fmt: skip

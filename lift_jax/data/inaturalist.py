@@ -1,8 +1,7 @@
 """iNaturalist's JSON annotations (2017 to 2021), at any level of the taxonomy."""
 
+import logging
 from typing import Any
-
-from absl import logging
 
 from lift_jax.data import text
 from lift_jax.data.dataset import Dataset
@@ -11,6 +10,8 @@ from lift_jax.data.lists import from_paths
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
 from lift_jax.files import parse_json
+
+_LOGGER = logging.getLogger(__name__)
 
 LEVELS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 
@@ -109,12 +110,12 @@ def _examples(content: Any, numbers: dict[int, int], where: str) -> tuple[list[s
             )
     without = [file for image_id, file in files.items() if image_id not in categories]
     if without:
-        logging.warning(
+        _LOGGER.warning(
             "%s has %d images without annotation, for example %s, which are left out.",
             where, len(without), shown(without[0]),
         )  # fmt: skip
     if len(categories) < len(annotations):
-        logging.warning(
+        _LOGGER.warning(
             "%s has %d images with several annotations of the same category, each of which is taken once.",
             where, len(annotations) - len(categories),
         )  # fmt: skip

@@ -2,15 +2,16 @@
 
 import ast
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-from absl import logging
 
 from lift_jax.data.shown import shown, some
 from lift_jax.data.tables import Columns, file_column_of, label_columns_of, text_or_number
 from lift_jax.errors import UserError
 from lift_jax.files import parse_json
+
+_LOGGER = logging.getLogger(__name__)
 
 SEPARATORS = "|;,"
 _YES_NO = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
@@ -48,7 +49,7 @@ def read(columns: Columns, ignored: str, path: str) -> LabelSets:
     classes = [name for name in others if _is_class(columns.cells[name])]
     if lists:
         if classes:
-            logging.warning(
+            _LOGGER.warning(
                 "%s has its labels in the column %s; its columns of 0 and 1 are left out: %s.",
                 path, columns.spelt[lists[0]], some([columns.spelt[name] for name in classes]),
             )  # fmt: skip
@@ -92,7 +93,7 @@ def _check_classes(columns: Columns, others: Sequence[str], classes: Sequence[st
         )
     if others:
         left_out = some([columns.spelt[name] for name in others])
-        logging.info("%s: columns that have others than 0 and 1 are no classes: %s.", path, left_out)
+        _LOGGER.info("%s: columns that have others than 0 and 1 are no classes: %s.", path, left_out)
 
 
 def _of_cells(columns: Columns, name: str, path: str) -> list[list[str]]:
@@ -124,7 +125,7 @@ def _separator(cells: Mapping[int, str], name: str, path: str) -> str:
     if first:
         return next(iter(first))
     if cells:
-        logging.info("%s: no cell of the column %s has a |, ; or , in it, so each is one label.", path, name)
+        _LOGGER.info("%s: no cell of the column %s has a |, ; or , in it, so each is one label.", path, name)
     return ""
 
 

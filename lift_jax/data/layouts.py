@@ -1,14 +1,15 @@
 """How the images of a folder are kept that a person names without saying it."""
 
+import logging
 import os
 from collections.abc import Iterator
-
-from absl import logging
 
 from lift_jax.data import archives, arrow_files, shards, webdataset
 from lift_jax.data.image_files import SUFFIXES, entries
 from lift_jax.data.reading import is_folder, printable
 from lift_jax.data.split_folders import find_splits
+
+_LOGGER = logging.getLogger(__name__)
 
 _FOLDERS = 64
 """How many folders are looked into."""
@@ -28,7 +29,7 @@ def detect(root: str) -> str:
     """
     found = _of_archive(root) if archives.divide(root) else _of_folder(root)
     if found != "folder":
-        logging.info("%s is read with config.data.format=%s.", printable(root), found)
+        _LOGGER.info("%s is read with config.data.format=%s.", printable(root), found)
     return found
 
 

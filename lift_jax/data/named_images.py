@@ -2,16 +2,17 @@
 
 import fnmatch
 import glob
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
-
-from absl import logging
 
 from lift_jax.data import hub_datasets, remote_copies
 from lift_jax.data.image_files import list_images, walk
 from lift_jax.data.reading import is_file, is_folder, is_remote, printable
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
@@ -50,7 +51,7 @@ def _images_below(folder: str) -> list[str]:
         more = f", but {left_out}" if left_out else ""
         raise UserError(f"The folder {printable(folder)} has no images in it{more}; name a folder with images.")
     if left_out:
-        logging.warning("%s: left out: %s.", printable(folder), left_out)
+        _LOGGER.warning("%s: left out: %s.", printable(folder), left_out)
     return [os.path.join(folder, path) for path in images]
 
 

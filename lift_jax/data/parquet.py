@@ -1,12 +1,12 @@
 """Data sets of the Hugging Face hub as they lie on a disk: Parquet files, or what `save_to_disk` has written."""
 
+import logging
 import os
 import posixpath
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from absl import logging
 
 from lift_jax.data import arrow_files, labelled, remote_copies, shards
 from lift_jax.data.arrow_files import ARROW, PARQUET
@@ -22,6 +22,8 @@ from lift_jax.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_LOGGER = logging.getLogger(__name__)
 
 _IMAGE = ("image", "img", "picture", "photo", "jpg", "png", "webp")
 _LABEL = tuple(name for name in LABEL if name != "text")  # which is a caption where images are columns
@@ -84,7 +86,7 @@ def load_parquet(
         if not _is_unlabelled(test):
             _check_labelled(test)
             break
-        logging.warning("%s has no labels (all are -1).", test.where)
+        _LOGGER.warning("%s has no labels (all are -1).", test.where)
     else:
         test = None
     if tested and test is None:

@@ -1,17 +1,18 @@
 """Class names as sentences for the text tower."""
 
+import logging
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
-
-from absl import logging
 
 from lift_jax import files
 from lift_jax.data import text
 from lift_jax.data.matching import fold
 from lift_jax.data.shown import shown, some
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 DEFAULT = "a photo of a {}."
 
@@ -141,7 +142,7 @@ def _warn(names: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
     """Warns of names that say nothing to a text tower, and of classes whose sentences it cannot tell apart."""
     vague = [name for name in names if _VAGUE.fullmatch(name) or not any(map(str.isalnum, name))]
     if vague:
-        logging.warning(
+        _LOGGER.warning(
             "%d of %d class names say nothing to a text tower: %s; set config.data.class_names to a file of names.",
             len(vague), len(names), some(vague),
         )  # fmt: skip
@@ -150,7 +151,7 @@ def _warn(names: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
         same[tuple(unicodedata.normalize("NFC", sentence.lower()) for sentence in group)].append(label)
     repeated = [" and ".join(f"{label} ({names[label]})" for label in each) for each in same.values() if len(each) > 1]
     if repeated:
-        logging.warning(
+        _LOGGER.warning(
             "These classes have the same prompt, so that a text tower cannot tell them apart: %s; give them different "
             "names in config.data.class_names.", some(repeated),
         )  # fmt: skip

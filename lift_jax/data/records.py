@@ -2,11 +2,11 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 from typing import Any
 
 import numpy as np
-from absl import logging
 from etils import epath
 from jaxtyping import Int
 from tqdm import tqdm
@@ -18,6 +18,8 @@ from lift_jax.data.lists import from_paths, read_list
 from lift_jax.data.shown import some
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError, reason
+
+_LOGGER = logging.getLogger(__name__)
 
 FINISHED = "features.json"
 """The file that a folder of records has once all the others are there."""
@@ -196,7 +198,7 @@ def read_index(builder: Any, split: str) -> tuple[Int[np.ndarray, " images"], np
             np.savez(stream, labels=labels, names=np.array(names))
         part.replace(file)
     except OSError as error:
-        logging.warning("%s cannot be written (%s); the labels are read from the records each time.", file, error)
+        _LOGGER.warning("%s cannot be written (%s); the labels are read from the records each time.", file, error)
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
     return labels, np.array(names)

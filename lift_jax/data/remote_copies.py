@@ -6,6 +6,7 @@ A copy is there whole or not at all. What was fetched before a command was kille
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import posixpath
 import re
@@ -17,13 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import logging
 from tqdm import tqdm
 
 from lift_jax.data import local_copies
 from lift_jax.errors import NO_ROOM, UserError, reason
 from lift_jax.files import require_room, writing
 from lift_jax.text import printable
+
+_LOGGER = logging.getLogger(__name__)
 
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 _THREADS = 32
@@ -173,7 +175,7 @@ def _fetch(files: Sequence[_File]) -> None:
     """Fetches files into their places, with a line before and one after."""
     total, count = sum(file.size for file in files), f"{len(files):,} file{'' if len(files) == 1 else 's'}"
     first, folder = printable(files[0].address, None), _folder()
-    logging.info(
+    _LOGGER.info(
         "%s of %s, such as %s, %s copied into %s.",
         count, _bytes(total), first, "is" if len(files) == 1 else "are", folder,
     )  # fmt: skip
@@ -187,7 +189,7 @@ def _fetch(files: Sequence[_File]) -> None:
         with shown as progress:
             _at_once(lambda file: _fetch_one(file, parts, progress), files)
     taken = time.perf_counter() - start
-    logging.info("%s came in %.0f s, %s a second.", count, taken, _bytes(total / taken))
+    _LOGGER.info("%s came in %.0f s, %s a second.", count, taken, _bytes(total / taken))
 
 
 def _fetch_one(file: _File, parts: Path, progress: tqdm) -> None:

@@ -17,7 +17,7 @@ from lift_jax.data.randaugment import RandAugment
 from lift_jax.data.sources import load
 from lift_jax.data.splits import capped
 from lift_jax.data.transforms import RandomResizedCrop, SquareCrop
-from lift_jax.data.validation import HeldOut, hold_out
+from lift_jax.data.validation import HeldOut, hold_out, is_drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +89,12 @@ def load_run_data(config: ml_collections.FrozenConfigDict) -> RunData:
         if held_out is not None:
             held_out = dataclasses.replace(held_out, validation=next(fetched(held_out.validation)))
     return RunData(config, train, test, groups, counts, held_out)
+
+
+def drawn_by(config: ml_collections.FrozenConfigDict) -> int | None:
+    """Gives the seed of a run if it chooses which images are in the splits; None where these are those of any seed."""
+    draws = config.data.val_fraction > 0 or config.data.cap > 0 or is_drawn(config.validation)
+    return config.seed if draws else None
 
 
 def evaluation_loader(

@@ -1,18 +1,19 @@
 """Which split the files of a data set are of that holds many images in each: by their names."""
 
+import logging
 import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from absl import logging
-
 from lift_jax.data.image_files import walk
 from lift_jax.data.reading import is_file, printable
 from lift_jax.data.shown import some
 from lift_jax.data.split_folders import TEST, TRAIN, usual
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 _SHARD = re.compile(r"(.+?)[-_.]\d+-of-\d+")
 """The name of one file of several, without its ending."""
@@ -113,7 +114,7 @@ def _chosen(root: str, splits: Mapping[str, Sequence[str]], train: str, test: st
     others = [name for name in splits if name != train]
     test = test or usual(TEST, others)
     if unread := [name for name in others if name != test]:
-        logging.warning(
+        _LOGGER.warning(
             "%s: not read are the splits %s; the splits are %s, and config.data.train_list and config.data.test_list "
             "name others.", printable(root), some(unread), " and ".join(filter(None, (train, test))),
         )  # fmt: skip

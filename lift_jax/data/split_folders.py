@@ -1,15 +1,16 @@
 """Which folders of a data set are its splits."""
 
 import itertools
+import logging
 import os
 from collections.abc import Iterable, Sequence
-
-from absl import logging
 
 from lift_jax.data.image_files import sub_folders
 from lift_jax.data.reading import is_folder, is_remote, printable
 from lift_jax.errors import UserError
 from lift_jax.files import expand
+
+_LOGGER = logging.getLogger(__name__)
 
 TRAIN = ("train", "training")
 TEST = ("test", "val", "validation", "valid", "testing", "eval", "evaluation")
@@ -46,7 +47,7 @@ def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
         return "", test
     unread = [each for each in folders if each not in (train.split(os.sep)[0], test.split(os.sep)[0], os.curdir)]
     if unread and train != os.curdir:
-        logging.warning(
+        _LOGGER.warning(
             "%s: not read are %s; the splits are %s, and config.data.train_list and config.data.test_list name others.",
             printable(root), _named(unread), printable(" and ".join(filter(None, (train, test)))),
         )  # fmt: skip

@@ -1,15 +1,17 @@
 """Text files in the encodings that people's programs write."""
 
 import codecs
+import logging
 import re
 
 import charset_normalizer
-from absl import logging
 from etils import epath
 
 from lift_jax.data.reading import read_bytes
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -81,7 +83,7 @@ def decode(content: bytes, where: str, keep_bytes: bool = False) -> str:
     if "\0" in text:
         raise UserError(f"{where} is no text: it has NUL characters, first at character {text.index(chr(0)) + 1}.")
     if encoding not in (None, "utf-8", "utf-8-sig"):
-        logging.warning("%s is not UTF-8 and is read as %s.", where, _SPOKEN.get(encoding, "Windows-1252 (Latin-1)"))
+        _LOGGER.warning("%s is not UTF-8 and is read as %s.", where, _SPOKEN.get(encoding, "Windows-1252 (Latin-1)"))
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -67,6 +67,11 @@ fraction:0.1, or leave config.patience out."
         )
 
 
+def is_drawn(rule: str) -> bool:
+    """Tells whether a seed chooses the images that a `config.validation` holds out; a list file names them."""
+    return bool(rule) and _parse(rule) is not None
+
+
 def hold_out(rule: str, train: Dataset, seed: int) -> HeldOut:
     """Holds out a part of the training images. Every class keeps at least one image, and no group is divided.
 

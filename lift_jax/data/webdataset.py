@@ -3,6 +3,7 @@
 The images are read where they lie.
 """
 
+import logging
 import os
 import posixpath
 from collections import defaultdict
@@ -10,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from lift_jax.data import archives, labelled, remote_copies, shards, spans
 from lift_jax.data.dataset import Dataset
@@ -23,6 +23,8 @@ from lift_jax.data.spans import Span, SpanSource
 from lift_jax.data.tables import LABEL
 from lift_jax.errors import UserError
 from lift_jax.files import parse_json
+
+_LOGGER = logging.getLogger(__name__)
 
 SHARD = ".tar"
 _LABELS = (".cls", ".json", ".txt")
@@ -93,7 +95,7 @@ def _read(found: shards.Shards, split: str, files: Sequence[str], label_key: str
             names.append(posixpath.join(path, key + ending))
             labels.append(_label(sample, file, posixpath.join(path, key), ending, label_key))
         if lonely:
-            logging.warning("%s: left out: samples without an image: %s.", printable(path), some(lonely))
+            _LOGGER.warning("%s: left out: samples without an image: %s.", printable(path), some(lonely))
     if not names:
         raise UserError(f"{where} has no images in its shards; each sample is an image and a label of the same name.")
     source = SpanSource(local, np.array(which, np.int32), spans.as_array(places), names)

@@ -1,24 +1,28 @@
 """What the training and the test loader share: worker processes, decoding, and images that cannot be decoded."""
 
 import atexit
+import contextlib
 import gc
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grain
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from jaxtyping import UInt8
 
 from lift_jax.data import images
 from lift_jax.data.dataset import Dataset
 from lift_jax.data.reading import printable
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
@@ -100,6 +104,17 @@ def own(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Lets no warning name images that cannot be decoded inside the block, whose caller names them."""
+    before = _LOGGER.level
+    _LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        _LOGGER.setLevel(before)
+
+
 def stop_on(problems: list[str], skip: bool) -> None:
     """Raises the first problem of a batch's images, with how many there are, unless they are to be skipped.
 
@@ -107,7 +122,7 @@ def stop_on(problems: list[str], skip: bool) -> None:
         UserError: there is a problem and `skip` is False.
     """
     if problems and not skip:
-        more = f" {len(problems) - 1} more images nearby have problems too." if len(problems) > 1 else ""
+        more = f" {len(problems)} images nearby have problems." if len(problems) > 1 else ""
         raise UserError(
             f"{problems[0]}{more} Replace the file, or set config.data.skip_bad_images=True to leave it out."
         )
@@ -164,12 +179,12 @@ class Skipped:
         """
         if self._new:
             count, more = len(self._new), len(self._new) - 10
-            logging.warning(
+            _LOGGER.warning(
                 "%s%s of %s could not be decoded and %s skipped: %s%s",
                 when, "1 image" if count == 1 else f"{count} images", self._dataset.name,
                 "was" if count == 1 else "were", " ".join(self._new[:10]), f" And {more} more." if more > 0 else "",
             )  # fmt: skip
         if self._again:
             again = "1 image" if self._again == 1 else f"{self._again} images"
-            logging.warning("%sskipped again: %s of %s, named above.", when, again, self._dataset.name)
+            _LOGGER.warning("%sskipped again: %s of %s, named above.", when, again, self._dataset.name)
         self._new, self._again = [], 0

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, UInt8
 
 from lift_jax.export.preprocessing import to_square
 from lift_jax.inference.calibration import Calibration
-from lift_jax.inference.model import Classified, Model
+from lift_jax.inference.frozen_classifiers import Classified
+from lift_jax.inference.model import Model
 from lift_jax.models.device import suited_to
 
 

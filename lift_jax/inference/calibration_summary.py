@@ -15,14 +15,15 @@ _NAMES = {
     "tau": "strength of the prior: accuracy",
     "temperatures": "temperature: log-likelihood",
 }
-_VERDICT = {True: "kept", False: "no gain beyond its standard error"}
+_NO_GAIN = "no gain beyond its standard error"
+_NO_GAINS = {"mix": f"{_NO_GAIN} over the run or zero-shot alone"}
 
 
 def describe(made: Calibration) -> str:
     """Writes what a calibration has chosen and what that brings."""
     header = ["", "value", "all classes", *GROUP_NAMES, ""]
     tried = [
-        [_NAMES[step.name], _value(step), *(_gain(step.name, each) for each in step.gains), _VERDICT[step.kept]]
+        [_NAMES[step.name], _value(step), *(_gain(step.name, each) for each in step.gains), _verdict(step)]
         for step in made.steps
     ]
     measured = [["", "all classes", *GROUP_NAMES]]
@@ -78,6 +79,10 @@ def _value(step: Tried) -> str:
     if step.name in ("mix", "pretraining_prior"):
         return f"mix {step.tried.mix:g}" if step.tried.run else "zero-shot alone"
     return f"{getattr(step.tried, step.name):g}"
+
+
+def _verdict(step: Tried) -> str:
+    return "kept" if step.kept else _NO_GAINS.get(step.name, _NO_GAIN)
 
 
 def _gain(name: str, gain: Estimated) -> str:

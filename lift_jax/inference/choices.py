@@ -23,6 +23,8 @@ _MIXES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _GAUSSIANS = (0.0, *(2.0**power for power in range(-7, 2)))
 _TAUS = tuple(round(0.1 * step, 1) for step in sorted(range(-15, 16), key=abs))
 """The factors that are tried; of equally good ones, the first is chosen."""
+_ALONE = {"run": 0.0, "mix": 1.0}
+"""The factors of the zero-shot classifier without the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +120,13 @@ def _likelihood(rows: Rows, adjustment: Adjustment) -> Float[np.ndarray, " n"]:
     return np.take_along_axis(rows.log_probabilities(adjustment), rows.labels[:, None], axis=1)[:, 0]
 
 
+def _zero_shot_alone(rows: Rows, known: Adjustment) -> Adjustment:
+    return known.model_copy(update=_ALONE)
+
+
 def _fit_mix(rows: Rows, known: Adjustment) -> Adjustment:
-    """Finds the factor of the zero-shot logits; the last that is tried is zero-shot alone."""
-    tried = [{"mix": mix} for mix in _MIXES]
-    return _most_accurate(rows, known, [*tried, {"run": 0.0, "mix": 1.0}])
+    """Finds the factor of the zero-shot logits beside those of the run."""
+    return _most_accurate(rows, known, [{"mix": mix} for mix in _MIXES])
 
 
 def _fit_pretraining_prior(rows: Rows, known: Adjustment) -> Adjustment:
@@ -129,7 +134,7 @@ def _fit_pretraining_prior(rows: Rows, known: Adjustment) -> Adjustment:
     assert rows.zero_shot is not None
     alike = np.isin(rows.groups, scarce(rows.groups[rows.labels]))
     prior = pretraining_prior.fit(rows.zero_shot, rows.labels, alike).tolist()
-    factors = [*({"run": 1.0, "mix": mix} for mix in _MIXES if mix), {"run": 0.0, "mix": 1.0}]
+    factors = [*({"run": 1.0, "mix": mix} for mix in _MIXES if mix), _ALONE]
     return _most_accurate(rows, known, [{}, *({**each, "pretraining_prior": prior} for each in factors)])
 
 
@@ -168,21 +173,22 @@ class Choice(NamedTuple):
     Attributes:
         name: what it is called.
         needs: the rows that it is chosen by besides the logits of the run; "" for none.
-        fit: chooses it, given what is chosen already.
+        fits: functions that choose it, given what is chosen already; the simplest is the first. What one of them
+            chooses must be better than what was chosen already and than what those before it choose.
         score: what the choice is meant to raise, of each image.
     """
 
     name: str
     needs: str
-    fit: Callable[[Rows, Adjustment], Adjustment]
+    fits: Sequence[Callable[[Rows, Adjustment], Adjustment]]
     score: Callable[[Rows, Adjustment], Float[np.ndarray, " n"]]
 
 
 CHOICES = (
-    Choice("mix", "zero_shot", _fit_mix, _right),
-    Choice("pretraining_prior", "zero_shot", _fit_pretraining_prior, _right),
-    Choice("gaussians", "gaussians", _fit_gaussians, _right),
-    Choice("tau", "", _fit_tau, _right),
-    Choice("temperatures", "", _fit_temperatures, _likelihood),
+    Choice("mix", "zero_shot", (_zero_shot_alone, _fit_mix), _right),
+    Choice("pretraining_prior", "zero_shot", (_fit_pretraining_prior,), _right),
+    Choice("gaussians", "gaussians", (_fit_gaussians,), _right),
+    Choice("tau", "", (_fit_tau,), _right),
+    Choice("temperatures", "", (_fit_temperatures,), _likelihood),
 )
 """What is chosen, in this order."""

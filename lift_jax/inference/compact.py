@@ -15,7 +15,8 @@ from lift_jax.classifier.network import Network
 from lift_jax.errors import UserError, first_line, reason
 from lift_jax.files import parse_json, replacing
 from lift_jax.inference import calibration, gaussian_file
-from lift_jax.inference.model import Model, assemble
+from lift_jax.inference.assembling import assemble
+from lift_jax.inference.model import Model
 from lift_jax.models.partition import merge
 from lift_jax.weights import Backbone, safetensors_files
 from lift_jax.workdir import config_file, record, schema

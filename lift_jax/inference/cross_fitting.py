@@ -4,12 +4,18 @@ Up to five things are chosen, one after the other (see `lift_jax.inference.choic
 are mixed in, the pre-training prior that is taken out of them, how strongly the logits of Gaussians are mixed in, the
 strength of the training prior, and the temperature. The images are divided into folds; what is chosen on all folds but
 one is measured on that one, so that a gain is never measured on images that chose anything. What does not gain more
-than its standard error is left as it was.
+than its standard error is left as it was. A mix with zero-shot must gain so much over zero-shot alone, too.
+
+No answer is therefore worse than the run or zero-shot alone by more than the standard error of the difference. After
+the first choice this is plain, and the others keep to it: the error of a sum of differences is at most the sum of their
+errors, so that a gain above its own error makes up for whatever it adds to that of the whole.
 
 Every class counts the same, however many images it has: this is the mean class accuracy, and the uniform prior that
 answers assume.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +25,7 @@ from lift_jax.data.image_groups import folds
 from lift_jax.evaluation.estimates import class_mean
 from lift_jax.evaluation.metrics import NUM_BINS
 from lift_jax.inference.adjustment import Adjustment
-from lift_jax.inference.choices import CHOICES, LEAST, Rows, predicted_groups, scarce
+from lift_jax.inference.choices import CHOICES, LEAST, Choice, Rows, predicted_groups, scarce
 
 FOLDS = 5
 
@@ -38,7 +44,8 @@ class Step(NamedTuple):
         name: of a choice in `lift_jax.inference.choices.CHOICES`.
         tried: the adjustment that all images together would choose.
         gains: by how much the measure gets better, for all classes and for those of each group: the mean class accuracy
-            in percentage points, or of temperatures the negative log-likelihood in nats.
+            in percentage points, or of temperatures the negative log-likelihood in nats. They are over what was chosen
+            before or, of what is not kept, over the simpler answer that it does not beat.
         kept: whether the gain over all classes is larger than its standard error.
     """
 
@@ -46,6 +53,21 @@ class Step(NamedTuple):
     tried: Adjustment
     gains: list[Estimate]
     kept: bool
+
+
+class _Fitted(NamedTuple):
+    """An adjustment that all images choose, and for each fold the one that the other folds choose."""
+
+    whole: Adjustment
+    by_fold: list[Adjustment]
+
+
+class _Part(NamedTuple):
+    """A fold: its images, their rows, and the rows of all other images."""
+
+    own: Int[np.ndarray, " own"]
+    rows: Rows
+    others: Rows
 
 
 class Chosen(NamedTuple):
@@ -76,29 +98,48 @@ def choose(rows: Rows, seed: int = 0) -> Chosen:
         seed: divides the images into folds.
     """
     fold = folds(rows.labels, FOLDS, seed, rows.image_groups)
-    parts = [(rows.subset(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
-    whole, by_fold = Adjustment(), [Adjustment()] * FOLDS
+    parts = [_Part(np.flatnonzero(fold == k), rows.subset(fold == k), rows.subset(fold != k)) for k in range(FOLDS)]
+    known = _Fitted(Adjustment(), [Adjustment()] * FOLDS)
     steps = []
-    for name, needs, fit, score in CHOICES:
-        if needs and getattr(rows, needs) is None:
-            continue
-        tried = [fit(others, known) for (others, _), known in zip(parts, by_fold, strict=True)]
-        gains = np.empty(len(rows.labels))
-        for (_, own), before, after in zip(parts, by_fold, tried, strict=True):
-            held_out = rows.subset(own)
-            gains[own] = score(held_out, after) - score(held_out, before)
-        estimated = estimates(gains, rows.labels, rows.groups)
-        fitted, overall = fit(rows, whole), estimated[0]
-        kept = overall.mean is not None and overall.error is not None and overall.mean > overall.error
-        steps.append(Step(name, fitted, estimated, kept))
-        if kept:
-            whole, by_fold = fitted, tried
+    for choice in CHOICES:
+        if not choice.needs or getattr(rows, choice.needs) is not None:
+            step, known = _decide(choice, rows, parts, known)
+            steps.append(step)
     after = np.empty(rows.logits.shape)
-    chosen = [(own, adjustment) for (_, own), adjustment in zip(parts, by_fold, strict=True)]
-    for own, adjustment in chosen:
-        after[own] = rows.subset(own).log_probabilities(adjustment)
-    shared, before = scarce(predicted_groups(rows, whole)), rows.log_probabilities(Adjustment())
-    return Chosen(whole, shared, steps, before, after, chosen)
+    for part, adjustment in zip(parts, known.by_fold, strict=True):
+        after[part.own] = part.rows.log_probabilities(adjustment)
+    chosen = [(part.own, adjustment) for part, adjustment in zip(parts, known.by_fold, strict=True)]
+    shared, before = scarce(predicted_groups(rows, known.whole)), rows.log_probabilities(Adjustment())
+    return Chosen(known.whole, shared, steps, before, after, chosen)
+
+
+def _decide(choice: Choice, rows: Rows, parts: Sequence[_Part], known: _Fitted) -> tuple[Step, _Fitted]:
+    """Tries what may be chosen, and says what is known then."""
+
+    def scores(fitted: _Fitted) -> Float[np.ndarray, " n"]:
+        """Scores each image by what the folds that it is not in have chosen."""
+        values = np.empty(len(rows.labels))
+        for part, adjustment in zip(parts, fitted.by_fold, strict=True):
+            values[part.own] = choice.score(part.rows, adjustment)
+        return values
+
+    kept, simpler = None, [scores(known)]
+    tried, gains = known, []
+    for fit in choice.fits:
+        by_fold = [fit(part.others, before) for part, before in zip(parts, known.by_fold, strict=True)]
+        tried = _Fitted(fit(rows, known.whole), by_fold)
+        values = scores(tried)
+        gains = [estimates(values - each, rows.labels, rows.groups) for each in simpler]
+        if min(map(_margin, gains)) > 0:
+            kept = Step(choice.name, tried.whole, gains[0], True), tried
+        simpler.append(values)
+    return kept or (Step(choice.name, tried.whole, min(gains, key=_margin), False), known)
+
+
+def _margin(gains: list[Estimate]) -> float:
+    """Says by how much a gain over all classes is larger than its standard error."""
+    overall = gains[0]
+    return -math.inf if overall.mean is None or overall.error is None else overall.mean - overall.error
 
 
 def estimates(

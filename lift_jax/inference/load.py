@@ -12,7 +12,8 @@ from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.files import place
 from lift_jax.inference import calibration, compact, gaussian_file, hub, threshold_file
-from lift_jax.inference.model import Model, assemble
+from lift_jax.inference.assembling import assemble
+from lift_jax.inference.model import Model
 from lift_jax.training.trained import restored
 from lift_jax.weights import Backbone, reference
 from lift_jax.workdir import checkpoints, config_file, given_checkpoint, record

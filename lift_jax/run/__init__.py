@@ -15,7 +15,8 @@ from lift_jax.errors import DivergedError, UserError
 from lift_jax.evaluation.tasks import AnyEvaluator
 from lift_jax.run.job import check, program_key
 from lift_jax.run.opening import Mode, Opened, opened
-from lift_jax.run.results import Evaluated, Results, evaluate, shares_test_images
+from lift_jax.run.reading import Evaluated, shares_test_images
+from lift_jax.run.results import Results, evaluate
 from lift_jax.run.training import one_program, train, train_one_of_several, train_together
 
 __all__ = ["Loaded", "Mode", "Results", "check", "default_workdir", "program_key", "run", "run_together"]

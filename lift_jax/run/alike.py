@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from lift_jax import tuners
-from lift_jax.data import RunData
+from lift_jax.data import RunData, validation
 from lift_jax.errors import UserError
 from lift_jax.run.source import Source
 from lift_jax.training import losses
@@ -75,7 +75,7 @@ def same_held_out(sources: Sequence[Source]) -> bool:
     """Tells whether all runs have held out the same images."""
 
     def rule(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
-        seed = config.seed if ":" in config.validation else None
+        seed = config.seed if validation.is_drawn(config.validation) else None
         # A cap leaves out some of the images that are not held out.
         return config.validation, seed, {key: value for key, value in config.data.items() if key != "cap"}
 

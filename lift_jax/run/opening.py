@@ -12,7 +12,6 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import tuners
 from lift_jax.classifier import frozen
@@ -29,6 +28,7 @@ from lift_jax.run import source
 from lift_jax.run.job import Job
 from lift_jax.training import head_start, objective, zero_shot
 from lift_jax.training.state import initial_state
+from lift_jax.version import __version__
 from lift_jax.weights import Backbone, reference
 from lift_jax.workdir import changes, config_file, record, storage
 from lift_jax.workdir import checkpoints as ckpt
@@ -205,7 +205,7 @@ def _record(network: Network, data: RunData, backbone: Backbone, workdir: Path, 
     return record.Record(
         # A run that is merely evaluated again was made by the command that trained it.
         command=(record.known_command(workdir) if mode == "eval" else None) or record.command_line(),
-        versions={"lift_jax": lift_jax.__version__, "jax": jax.__version__},
+        versions={"lift_jax": __version__, "jax": jax.__version__},
         devices=record.devices(),
         backbone={
             "name": backbone.name,

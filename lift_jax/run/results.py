@@ -1,24 +1,21 @@
 """Evaluates a run, and writes down its results."""
 
-import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lift_jax.classifier import untuned
-from lift_jax.classifier.network import Network
 from lift_jax.cluster import processes
-from lift_jax.data import Dataset, Examples, groups
+from lift_jax.data import groups
 from lift_jax.evaluation import metrics, per_class
-from lift_jax.evaluation.features import examples, place_of
 from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
 from lift_jax.files import replacing_together, write_json
 from lift_jax.inference import threshold_file
 from lift_jax.run import calibrated, thresholds
 from lift_jax.run.job import Job
+from lift_jax.run.reading import Evaluated, validate, with_one_view
 from lift_jax.run.thresholds import Chosen
 from lift_jax.training import zero_shot
 from lift_jax.workdir import config_file, record
@@ -29,25 +26,6 @@ Results = dict[str, dict[str, float]]
 
 VALIDATION = "validation"
 """The section of eval.json, and the split of metrics.jsonl, that tell of the held-out images."""
-
-
-class Evaluated(NamedTuple):
-    """A run that is evaluated: what it is, the network that its results are of, its folder, and its logs."""
-
-    job: Job
-    network: Network
-    workdir: Path
-    logs: Logs
-
-
-def shares_test_images(jobs: Sequence[Job]) -> bool:
-    """Tells whether runs that differ in nothing but members' own keys are tested on the same views of the same images.
-
-    The seed chooses the views of the mode "random", and what becomes the test split of a data set that has none.
-    """
-    config = jobs[0].config
-    draws = config.data.val_fraction > 0 or (config.tte.enabled and config.tte.mode == "random")
-    return not draws or len({job.config.seed for job in jobs}) == 1
 
 
 def evaluate(runs: Sequence[Evaluated], evaluator: AnyEvaluator) -> list[Results]:
@@ -63,11 +41,12 @@ def evaluate(runs: Sequence[Evaluated], evaluator: AnyEvaluator) -> list[Results
     modes = {"plain": "plain"} | ({"tte": config.tte.mode} if config.tte.enabled else {})
     results: list[Results] = [{} for _ in runs]
     predictions: list[dict[str, Any]] = [{} for _ in runs]
-    task, chosen = TASKS[config.task], [_thresholds(each, evaluator) for each in runs]
+    held_out = validate(runs, evaluator) if runs[0].job.data.held_out is not None else None
+    task, chosen = TASKS[config.task], thresholds.chosen(runs, held_out, evaluator)
     began = time.monotonic()
     for section, mode in modes.items():
         if section == "plain":
-            loader = _examples(runs[0].job, runs[0].network, runs[0].job.data.test, runs[0].logs)
+            loader = with_one_view(runs[0].job, runs[0].network, runs[0].job.data.test, runs[0].logs)
         else:
             loader = runs[0].job.data.test_loader(resolution, mode)
         if section == "tte":
@@ -89,16 +68,11 @@ def evaluate(runs: Sequence[Evaluated], evaluator: AnyEvaluator) -> list[Results
             f"{section}: {views} an image from {loader.bytes_per_image:,.0f} bytes an image, "
             f"{share:.1%} of what float32 views would take.",
         )
-    for each, own, rows, by in zip(runs, results, predictions, chosen, strict=True):
+    validated = [each for each, _ in held_out] if held_out is not None else [None] * len(runs)
+    for each, own, rows, by, found in zip(runs, results, predictions, chosen, validated, strict=True):
         with each.logs.speaking():
-            _finish(each, own, rows, by, evaluator)
+            _finish(each, own, rows, by, found)
     return results
-
-
-def _thresholds(run: Evaluated, evaluator: AnyEvaluator) -> Chosen | None:
-    job, network, _, logs = run
-    with logs.speaking():
-        return thresholds.chosen(job, network, evaluator, lambda images: _examples(job, network, images, logs), logs)
 
 
 def _say(runs: Sequence[Evaluated], sentence: str) -> None:
@@ -108,9 +82,13 @@ def _say(runs: Sequence[Evaluated], sentence: str) -> None:
 
 
 def _finish(
-    run: Evaluated, results: Results, predictions: dict[str, Any], chosen: Chosen | None, evaluator: AnyEvaluator
+    run: Evaluated,
+    results: Results,
+    predictions: dict[str, Any],
+    chosen: Chosen | None,
+    validated: dict[str, float] | None,
 ) -> None:
-    """Evaluates a run on its held-out images if it has any, and writes down all results together."""
+    """Adds what is known of the held-out images and of a calibration, and writes down all results together."""
     job, network, workdir, logs = run
     config, resolution = job.config, network.input.resolution
     task, modes = TASKS[config.task], list(results)
@@ -121,8 +99,8 @@ def _finish(
     if not job.trains:  # then these results take the place of earlier ones
         logs.resume(steps, without={*modes, calibrated.SECTION})
     logs.scalars(steps, {f"{s}/{key}": value for s, result in results.items() for key, value in result.items()})
-    if job.data.held_out is not None:  # metrics.jsonl has the curve of its own
-        results[VALIDATION] = validate(job, network, evaluator, logs)
+    if validated is not None:  # metrics.jsonl has the curve of its own
+        results[VALIDATION] = validated
     before = None if network.method.zero_shot else job.record.zero_shot
     logs.result(metrics.table({**({"zero_shot": before} if before else {}), **results}, columns=task.columns))
     has_steps = not network.method.closed_form
@@ -135,23 +113,6 @@ def _finish(
         _write_results(job, workdir, {**results, **reliability}, predictions, chosen)
         if config.report:
             _report(job, workdir, logs)
-
-
-def validate(job: Job, network: Network, evaluator: AnyEvaluator, logs: Logs) -> dict[str, float]:
-    """Evaluates a network on the held-out images."""
-    assert job.data.validation is not None
-    loader = _examples(job, network, job.data.validation, logs)
-    measured, _ = evaluator(network.params, loader, logs, "evaluation, validation")
-    return TASKS[job.config.task].summarize(measured, job.data.groups, None)
-
-
-def _examples(job: Job, network: Network, images: Dataset, logs: Logs) -> Examples:
-    """Gives images with one view each, or their features where these are kept and the run has not changed them."""
-    make_loader = functools.partial(job.data.plain_loader, network.input.resolution)
-    tower = untuned.of_frozen(job.config, network, job.record.backbone["hash"])
-    if tower is None:
-        return make_loader(images)
-    return examples(tower, images, make_loader, logs, f"features, {images.name}", place_of(job.config))
 
 
 def _report(job: Job, workdir: Path, logs: Logs) -> None:

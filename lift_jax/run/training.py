@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +15,13 @@ from lift_jax.errors import DivergedError, quiet
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run.job import Job, program_key
 from lift_jax.run.opening import Opened
-from lift_jax.run.results import validate
+from lift_jax.run.reading import Evaluated, validate
 from lift_jax.training import fitting, population, step
 from lift_jax.training.hooks import RunHooks
 from lift_jax.training.loop import fit
 from lift_jax.training.members_step import MembersStep
 from lift_jax.training.state import TrainState, initial_state
-from lift_jax.training.validation import Validation
+from lift_jax.training.validation import JointMeasure, Measure, Validation
 from lift_jax.workdir import checkpoints as ckpt
 from lift_jax.workdir.checkpoints import Saved
 
@@ -42,7 +42,11 @@ def train(run: Opened) -> Network:
         _save_start(run)
         return job.network
     remedy = "write a smaller config.batch_size, or a larger config.accumulate"
-    with _begun(run, _loader(run)) as training, memory.sufficing("A training step", remedy):
+
+    def measure(state: TrainState) -> dict[str, float]:
+        return _judged([run], {0: lambda: state})[0]
+
+    with _begun(run, _loader(run), measure) as training, memory.sufficing("A training step", remedy):
         state = fit(
             job.network,
             job.objective,
@@ -68,14 +72,16 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
     """Trains runs of one program at once; gives for each what `train` gives, or why it ended early."""
     job = runs[0].job
     loaders: dict[tuple[int, int], TrainLoader] = {}
+    judging = JointMeasure(functools.partial(_judged, runs))
     with contextlib.ExitStack() as begun, preemption.watching() as told:
         watching = functools.lru_cache(maxsize=1)(told)  # all members get the same answer after a step
         trainings: list[_Training] = []
-        for run in runs:
+        for place, run in enumerate(runs):
             begun.enter_context(run.logs.speaking())
             loader = _loader(run)
             loader = loaders.setdefault((run.job.config.seed, loader.step), loader)
-            trainings.append(begun.enter_context(_begun(run, loader, lambda: contextlib.nullcontext(watching))))
+            begins = _begun(run, loader, judging.of(place), lambda: contextlib.nullcontext(watching))
+            trainings.append(begun.enter_context(begins))
         members = [
             population.Member(
                 seed=run.job.config.seed,
@@ -90,7 +96,11 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
         lone = step.make(job.config, job.network, job.objective, placement.make_mesh())
         labels = job.data.train.labels.shape[1:]
         together = MembersStep(lone, job.network.parts.frozen, members[0].state, labels)
-        names = {member: run.folder.path.name for member, run in zip(members, runs, strict=True)}
+        places = {member: place for place, member in enumerate(members)}
+
+        def stepped(reached: population.Reached) -> None:
+            judging.stepped({places[member]: state for member, state in reached.items()})
+
         if len(members) > 1:
             quiet.say(f"The training step of {len(members)} runs at once is compiled now, to see what memory it needs.")
         parts, sentence = fitting.divided(members, together)
@@ -98,8 +108,9 @@ def train_together(runs: Sequence[Opened]) -> list[Network | DivergedError]:
             quiet.say(sentence)
         for part in parts:
             if len(part) > 1:
-                quiet.say(f"{len(part)} runs train at once: {', '.join(names[member] for member in part)}")
-            population.fit(part, together)
+                names = [runs[places[member]].folder.path.name for member in part]
+                quiet.say(f"{len(part)} runs train at once: {', '.join(names)}")
+            population.fit(part, together, stepped)
     return [
         member.diverged or _chosen(run, training, member.state)
         for run, training, member in zip(runs, trainings, members, strict=True)
@@ -150,11 +161,14 @@ def _save_start(run: Opened) -> None:
 
 
 @contextlib.contextmanager
-def _begun(run: Opened, loader: TrainLoader, watching: Any = preemption.watching) -> Iterator[_Training]:
-    """Opens the checkpoints of a training, and makes its hooks."""
+def _begun(
+    run: Opened, loader: TrainLoader, measure: Measure, watching: Any = preemption.watching
+) -> Iterator[_Training]:
+    """Opens the checkpoints of a training, and makes its hooks; `measure` is asked if images are held out."""
     job, saved = run.job, run.saved
-    judge = _judge(run) if job.data.held_out is not None else None
-    unread = saved.unread if saved is not None else ()
+    unread, scores = (saved.unread, saved.scores) if saved is not None else ((), ())
+    judges = job.data.held_out is not None
+    judge = Validation(measure, job.config.patience, scores, TASKS[job.config.task]) if judges else None
     with ckpt.Checkpoints(run.folder.path, job.identity, job.config.keep, loader.step) as checkpoints:
         hooks = RunHooks(job.config, job.objective, loader, run.logs, checkpoints, unread, judge, watching)
         yield _Training(loader, checkpoints, judge, hooks)
@@ -174,12 +188,11 @@ def _chosen(run: Opened, training: _Training, state: TrainState) -> Network:
         return network.with_results(chosen.state.result)
 
 
-def _judge(run: Opened) -> Validation:
-    """Makes what looks at the held-out images in the training."""
-    job = run.job
-
-    def measure(state: TrainState) -> dict[str, float]:
-        return validate(job, job.network.with_results(state.result), run.evaluator, run.logs)
-
-    scores = run.saved.scores if run.saved is not None else ()
-    return Validation(measure, job.config.patience, scores, TASKS[job.config.task])
+def _judged(runs: Sequence[Opened], reached: Mapping[int, Callable[[], TrainState]]) -> Mapping[int, dict[str, float]]:
+    """Evaluates those runs on their held-out images that have reached a state, by their places in the sequence."""
+    evaluated = []
+    for place, state in reached.items():
+        run, result = runs[place], state().result
+        evaluated.append(Evaluated(run.job, run.job.network.with_results(result), run.folder.local, run.logs))
+    measured = validate(evaluated, runs[0].evaluator)  # compiled once for all
+    return {place: metrics for place, (metrics, _) in zip(reached, measured, strict=True)}

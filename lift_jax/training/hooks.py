@@ -80,35 +80,52 @@ class RunHooks:
         """Whether the patience with the held-out images is at its end."""
         return self._validation is not None and self._validation.exhausted
 
-    def after_step(self, state: Callable[[], TrainState], metrics: StepMetrics, examples: int) -> None:
-        """Logs and saves what is due; the arguments are those of `lift_jax.training.loop.Hooks`.
+    def log(self, metrics: StepMetrics, examples: int) -> None:
+        """Logs what is due after a step; the arguments are those of `lift_jax.training.loop.Hooks`.
 
         Raises:
-            SystemExit: with `preemption.EXIT_CODE`, once a checkpoint is written, if the process was told to stop.
+            DivergedError: if the loss is no longer a number.
         """
-        step, ends_epoch = self._loader.step, self._loader.step % self._loader.steps_per_epoch == 0
+        step = self._loader.step
         self._running.add(metrics)
         if step == self._first:
             jax.block_until_ready(metrics)
             self._logs.started()
-        reads = ends_epoch or step % self._config.log_every == 0
-        if reads:
+        if self._reads:
             self._log(step, examples)
         else:
             self._bar.update(1, images=examples, running=step != self._first)
-        validates = ends_epoch and self._validation is not None
+        if self._ends_epoch:
+            self._bar.close()
+
+    def save(self, state: Callable[[], TrainState]) -> None:
+        """Judges and saves what is due after a step that was logged; the arguments are those of `Hooks`.
+
+        Raises:
+            SystemExit: with `preemption.EXIT_CODE`, once a checkpoint is written, if the process was told to stop.
+        """
+        step = self._loader.step
+        validates = self._ends_epoch and self._validation is not None
         if validates:
             self._validate(step, state())
         stops = self._told_to_stop(step)
-        if self._save_is_due(step, reads) or validates or stops:
+        if self._save_is_due(step) or validates or stops:
             self._save(state())
         if stops:
             self._checkpoints.wait()
             self._logs.info(preemption.SENTENCE)
             raise SystemExit(preemption.EXIT_CODE)
-        if ends_epoch:
-            self._bar.close()
+        if self._ends_epoch:
             self._open_bar()
+
+    @property
+    def _ends_epoch(self) -> bool:
+        return self._loader.step % self._loader.steps_per_epoch == 0
+
+    @property
+    def _reads(self) -> bool:
+        """Whether loss and accuracy are fetched from the devices after this step."""
+        return self._ends_epoch or self._loader.step % self._config.log_every == 0
 
     def _open_bar(self) -> None:
         epoch, done = divmod(self._loader.step, self._loader.steps_per_epoch)
@@ -126,7 +143,6 @@ class RunHooks:
 
     def _validate(self, step: int, state: TrainState) -> None:
         assert self._validation is not None
-        self._bar.close()  # that of the evaluation takes its place
         values = self._validation(step, state)
         epoch = step // self._loader.steps_per_epoch
         self._logs.scalars(step, {f"validation/{key}": value for key, value in values.items()}, epoch=epoch)
@@ -134,9 +150,9 @@ class RunHooks:
         of_what = "of the held-out images" if task.measure == "accuracy" else f"{task.measure} on the held-out images"
         self._logs.info(f"Epoch {epoch}: {values[task.score]:.1f} % {of_what}, on average over classes.")
         if self.finished and step < self._loader.num_steps:
-            self._logs.info(
-                f"The training ends here: {self._config.patience} epochs have brought no gain (config.patience)."
-            )
+            patience = self._config.patience
+            epochs = "1 epoch has" if patience == 1 else f"{patience} epochs have"
+            self._logs.info(f"The training ends here: {epochs} brought no gain (config.patience).")
 
     def _check_finite(self, loss: float, step: int) -> None:
         """Stops a training that has diverged, before it is saved."""
@@ -146,10 +162,10 @@ class RunHooks:
                 f"write a lower config.lr than {self._config.lr:g} and another --workdir."
             )
 
-    def _save_is_due(self, step: int, reads: bool) -> bool:
+    def _save_is_due(self, step: int) -> bool:
         if step % self._every == 0 or step == self._loader.num_steps:
             return True
-        if not reads or not self._config.checkpoint_minutes:
+        if not self._reads or not self._config.checkpoint_minutes:
             return False
         # Clocks differ, but all processes save at the same step.
         return processes.first_says(time.monotonic() - self._saved_at > 60 * self._config.checkpoint_minutes)

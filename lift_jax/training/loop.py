@@ -30,13 +30,20 @@ class Hooks(Protocol):
         """Whether the training ends before its last step."""
         ...
 
-    def after_step(self, state: Callable[[], TrainState], metrics: StepMetrics, examples: int) -> None:
+    def log(self, metrics: StepMetrics, examples: int) -> None:
         """Is called after every step.
 
         Args:
-            state: gives the state after the step, still being computed; to be asked before the call ends, if at all.
             metrics: those of the step, still being computed.
             examples: images of the step over all hosts, without padding.
+        """
+        ...
+
+    def save(self, state: Callable[[], TrainState]) -> None:
+        """Is called after every step, once it was logged.
+
+        Args:
+            state: gives the state after the step, still being computed; to be asked before the call ends, if at all.
         """
         ...
 
@@ -77,5 +84,6 @@ def fit(
             with jax.transfer_guard("disallow"):
                 state, metrics = update(state, frozen, batch, key, hyperparameters)
             feed.prepare()
-            hooks.after_step(lambda state=state: state, metrics, examples)
+            hooks.log(metrics, examples)
+            hooks.save(lambda state=state: state)
     return state

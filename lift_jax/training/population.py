@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import jax
@@ -47,19 +47,36 @@ class Member:
         """Whether it has steps left to take."""
         return self.diverged is None and self.loader.step < self.loader.num_steps and not self.hooks.finished
 
-    def after_step(self, state: Callable[[], TrainState], metrics: StepMetrics, examples: int) -> bool:
-        """Logs and saves what is due; says whether the process was told to stop, in which case the member is saved."""
-        with self.speaking():
+    def log(self, metrics: StepMetrics, examples: int) -> None:
+        """Logs what is due after a step; `diverged` then says whether the member goes on."""
+        with self.speaking(), self._ending():
+            self.hooks.log(metrics, examples)
+
+    def save(self, state: Callable[[], TrainState]) -> bool:
+        """Saves what is due; says whether the process was told to stop, in which case the member is saved."""
+        with self.speaking(), self._ending():
             try:
-                self.hooks.after_step(state, metrics, examples)
-            except DivergedError as error:
-                self.diverged = error
+                self.hooks.save(state)
             except SystemExit:
                 return True
         return False
 
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Notes what ends this training alone."""
+        try:
+            yield
+        except DivergedError as error:
+            self.diverged = error
 
-def fit(members: Sequence[Member], step: MembersStep) -> None:
+
+Reached = Mapping[Member, Callable[[], TrainState]]
+"""Members that have taken a step, each with what gives its state after it."""
+
+
+def fit(
+    members: Sequence[Member], step: MembersStep, stepped: Callable[[Reached], None] = lambda reached: None
+) -> None:
     """Trains all members to their ends; `lift_jax.training.loop.fit` is the same for one.
 
     Members that go on from different steps wait for the one that is the furthest behind. A member whose loss is no
@@ -68,6 +85,7 @@ def fit(members: Sequence[Member], step: MembersStep) -> None:
     Args:
         members: the trainings, whose `state` is what changes. They agree in everything but their own attributes.
         step: a step of theirs.
+        stepped: is told after each step, before anything is saved, which members have taken it.
 
     Raises:
         UserError: if an image cannot be read, or the devices' memory does not suffice.
@@ -75,6 +93,7 @@ def fit(members: Sequence[Member], step: MembersStep) -> None:
     """
     count, mesh = len(members), step.mesh
     own_batches = count_batches(members) > 1
+    place = {member: index for index, member in enumerate(members)}
     keys = [placement.replicated_key(member.seed, mesh) for member in _in_order(members)]
     feeds = {member.loader: Feed(member.loader, mesh) for member in members}
     numbers = hyperparameters.stacked([member.hyperparameters for member in members], mesh)
@@ -94,15 +113,15 @@ def fit(members: Sequence[Member], step: MembersStep) -> None:
                 states, metrics = update(states, step.frozen, rows, keys, numbers, active)
             for loader in taken:
                 feeds[loader].prepare()
-            told = [
-                member.after_step(step.taking(states, index), metrics[index], taken[member.loader][1])
-                for index, member in enumerate(members)
-                if member in turn
-            ]
+            for member in turn:
+                member.log(metrics[place[member]], taken[member.loader][1])
+            reached = {member: step.taking(states, place[member]) for member in turn if member.diverged is None}
+            stepped(reached)
+            told = [member.save(state) for member, state in reached.items()]
             if any(told):
                 raise SystemExit(preemption.EXIT_CODE)
-        for index, member in enumerate(members):
-            member.state = step.taking(states, index)()
+        for member in members:
+            member.state = step.taking(states, place[member])()
 
 
 def count_batches(members: Sequence[Member]) -> int:

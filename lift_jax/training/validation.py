@@ -1,6 +1,6 @@
 """How good a training is on the held-out images, at the end of each epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lift_jax.evaluation.tasks import TASKS, Task
 from lift_jax.training.state import TrainState
@@ -42,3 +42,30 @@ class Validation:
         steps = [step for step, _ in self.scores]
         best = checkpoints.best(self.scores, steps)
         return bool(self._patience) and best is not None and len(steps) - 1 - steps.index(best) >= self._patience
+
+
+class JointMeasure:
+    """Measures several trainings together: when the first of them asks after a step, all that have taken this step.
+
+    Args:
+        measure: gives the metrics of some of the trainings, by their places; it is given what gives their states.
+    """
+
+    def __init__(self, measure: Callable[[Mapping[int, Callable[[], TrainState]]], Mapping[int, dict[str, float]]]):
+        self._measure = measure
+        self._reached: Mapping[int, Callable[[], TrainState]] = {}
+        self._found: Mapping[int, dict[str, float]] = {}
+
+    def stepped(self, reached: Mapping[int, Callable[[], TrainState]]) -> None:
+        """Is told after each step which trainings have taken it, and what gives their states."""
+        self._reached, self._found = reached, {}
+
+    def of(self, place: int) -> Measure:
+        """Gives the measure of the training at a place, which is to be asked about the state after its newest step."""
+
+        def measure(state: TrainState) -> dict[str, float]:
+            if not self._found:
+                self._found = self._measure(self._reached)
+            return self._found[place]
+
+        return measure

@@ -1,4 +1,5 @@
-"""timm's ViTs: a folder of the hub, such as timm/vit_base_patch16_224.augreg_in21k, or a .pth file of arrays alone.
+"""timm's ViTs and ConvNeXts: a folder of the hub, such as timm/vit_base_patch16_224.augreg_in21k, or a .pth file of a
+ViT's arrays alone.
 
 The .pth files of DINOv2's authors have nearly the same names and are read here, too.
 """
@@ -7,11 +8,12 @@ import difflib
 import logging
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lift_jax.errors import UserError
-from lift_jax.weights import activations, names, preprocessing, timm_vit
+from lift_jax.weights import activations, names, preprocessing, timm_convnext, timm_vit
 from lift_jax.weights.arrays import Foreign
 from lift_jax.weights.assembly import assemble, named_arrays
 from lift_jax.weights.backbone import Backbone
@@ -24,39 +26,43 @@ _log = logging.getLogger(__name__)
 _DINO_NAMES = ((r"^register_tokens$", "reg_token"), (r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2."))
 """What DINOv2's authors call arrays otherwise than timm."""
 
-_RESULTS = {"token": "a class token", "avg": "the mean of its tokens", "map": "attention pooling"}
+_RESULTS = {"token": "a class token", "avg": "the mean of its tokens or positions", "map": "attention pooling"}
 """What timm's words for the pooling mean."""
 
 
 def load(folder: Path) -> Backbone:
-    """Loads a ViT of a family in `lift_jax.weights.timm_vit`.
+    """Loads a ViT of a family in `lift_jax.weights.timm_vit`, or a ConvNeXt.
 
     A classification head, or a CLIP's projection, is left out.
 
     Raises:
         UserError: if a file cannot be read, or the architecture is another.
     """
-    architecture(read_json(folder, "config.json"))  # what is not known is said before the weights are looked for
+    config = read_json(folder, "config.json")
+    if not _is_convnext(config):
+        architecture(config)  # what is not known is said before the weights are looked for
     return from_arrays(folder, *named_arrays(folder, aligned))
 
 
 def aligned(foreign: Foreign, source: str) -> Foreign | None:
-    """Returns the arrays by timm's names, whatever prefix they have; None if they are not those of a ViT.
+    """Returns the arrays by timm's names, whatever prefix they have; None if they are neither a ViT's nor a ConvNeXt's.
 
     Args:
         foreign: the arrays of a file.
         source: what to call the file in a message.
 
     Raises:
-        UserError: if the file holds several models, or the ViT is one half of a CLIP of open_clip's.
+        UserError: if the file holds several models, or the tower is one half of a CLIP of open_clip's.
     """
     if any("visual.trunk." in name for name in foreign):
         raise UserError(
             f"{source} holds a CLIP of open_clip's with an image tower of timm's (visual.trunk), of which nothing "
             "tells the sizes; put the model's open_clip_config.json beside the file."
         )
-    named = names.aligned(foreign, timm_vit.FIRST_WEIGHT, "", source)
-    return named and {_timm_name(name): array for name, array in named.items()}
+    for first in timm_vit.FIRST_WEIGHT, timm_convnext.FIRST_WEIGHT:
+        if named := names.aligned(foreign, first, "", source):
+            return {_timm_name(name): array for name, array in named.items()}
+    return None
 
 
 def _timm_name(name: str) -> str:
@@ -66,7 +72,7 @@ def _timm_name(name: str) -> str:
 
 
 def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
-    """Makes a ViT from its arrays and the config.json of its folder.
+    """Makes a ViT or a ConvNeXt from its arrays and the config.json of its folder.
 
     Args:
         folder: the folder with the config.json.
@@ -80,7 +86,7 @@ def from_arrays(folder: Path, foreign: Foreign, source: str) -> Backbone:
 
 
 def layout(folder: Path, foreign: Foreign, source: str) -> Layout:
-    """Returns the layout of a folder's ViT.
+    """Returns the layout of a folder's ViT or ConvNeXt.
 
     Args:
         folder, foreign, source: as of `from_arrays`.
@@ -89,16 +95,20 @@ def layout(folder: Path, foreign: Foreign, source: str) -> Layout:
         UserError: as `load` does.
     """
     config = read_json(folder, "config.json")
-    name, family, pool = architecture(config)
     pretrained = config.section("pretrained_cfg")
     settings = Settings({**config, **pretrained}, config.place, dict(input_size=[3, 224, 224]))
+    resolution = _side(settings)
+    normalisation = preprocessing.of_keys(settings, "mean", "std", HALF, HALF)
+    if _is_convnext(config):
+        _pool(config, "ConvNeXt", ("avg",), timm_convnext.EXAMPLE)
+        convnext = timm_convnext.network(config["architecture"], foreign, None, source)
+        return Layout(convnext, None, resolution, timm_convnext.table(convnext), *normalisation)
+    name, family, pool = architecture(config)
     options = config.section("model_args")
     num_heads = options.whole("num_heads") if options.get("num_heads") is not None else None
     quick = "quickgelu" in name or _was_quick(name, pretrained, config.place)
     activation = "quick_gelu" if quick else family.activation
     vision = timm_vit.network(foreign, family, pool, num_heads, activation, source)
-    resolution = _side(settings)
-    normalisation = preprocessing.of_keys(settings, "mean", "std", HALF, HALF)
     return Layout(vision, None, resolution, timm_vit.table(vision, resolution, foreign, family), *normalisation)
 
 
@@ -113,10 +123,15 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
         activation: `config.backbone_activation`.
 
     Raises:
-        UserError: if they are of another ViT, or of a CLIP of which neither `activation` nor the file's name tells the
-            activation.
+        UserError: if they are of another ViT, of a ConvNeXt, or of a CLIP of which neither `activation` nor the file's
+            name tells the activation.
     """
     source = str(file)
+    if timm_convnext.FIRST_WEIGHT in foreign:
+        raise UserError(
+            f"{source} holds a ConvNeXt by timm's names, of which config.json tells the size of its images; put the "
+            f"model's config.json into {file.parent}."
+        )
     is_clip = "norm_pre.weight" in foreign
     known = activations.from_place(file) if is_clip else "gelu"
     if not (known or activation):
@@ -144,16 +159,25 @@ def architecture(config: Settings) -> tuple[str, timm_vit.Family, str]:
     """
     name = config.get("architecture")
     family = known_family(name, f"The architecture in {config.place}")
-    pool = family.pools[0]
+    return str(name), family, _pool(config, "ViT", family.pools, family.example)
+
+
+def _pool(config: Settings, kind: str, pools: Sequence[str], example: str) -> str:
+    """Returns what a model of timm's pools, in timm's words: one of `pools`, of which the first is the usual one."""
+    pool = pools[0]
     for section in config, config.section("model_args"):
         pool = section.get("global_pool", pool)
-        if pool not in family.pools:
+        if pool not in pools:
             how = "averages its tokens" if pool == "avg" else "has another result than the models of its family"
             raise UserError(
-                f"global_pool in {section.place} is {shown(pool)}, so the ViT {how}, which is not known here; take one "
-                f"with {_RESULTS[family.pools[0]]}, such as {family.example}."
+                f"global_pool in {section.place} is {shown(pool)}, so the {kind} {how}, which is not known here; take "
+                f"one with {_RESULTS[pools[0]]}, such as {example}."
             )
-    return str(name), family, pool
+    return pool
+
+
+def _is_convnext(config: Settings) -> bool:
+    return timm_convnext.is_known(config.get("architecture"))
 
 
 def known_family(name: Any, what: str) -> timm_vit.Family:
@@ -168,11 +192,11 @@ def known_family(name: Any, what: str) -> timm_vit.Family:
     """
     family = timm_vit.family_of(name) if isinstance(name, str) else None
     if family is None:
-        examples = [known.example for known in timm_vit.FAMILIES]
+        examples = [*(known.example for known in timm_vit.FAMILIES), timm_convnext.EXAMPLE]
         near = difflib.get_close_matches(str(name), examples, 1, 0.0)[0]
         raise UserError(
-            f"{what} is {shown(name)}, which is not known; of timm's models those are that are vision transformers of "
-            f"the families in docs/backbones.md, the nearest such as {near}."
+            f"{what} is {shown(name)}, which is not known; of timm's models those of the families in "
+            f"docs/backbones.md are, the nearest such as {near}."
         )
     return family
 

@@ -1,4 +1,4 @@
-"""timm's ConvNeXts, as image towers of OpenCLIP's CLIPs: the network of a file's arrays, and the arrays' places."""
+"""timm's ConvNeXts, alone and as image towers of OpenCLIP's CLIPs: the network of a file's arrays, and their places."""
 
 import re
 
@@ -20,7 +20,7 @@ FIRST_WEIGHT = "stem.0.weight"
 
 EXAMPLE = "convnext_base"
 
-_NAMES = re.compile(r"convnext_(tiny|small|base|large|xlarge|xxlarge)")
+_NAMES = re.compile(r"convnext_(tiny|small|base|large|large_mlp|xlarge|xxlarge)")
 _EPSILON = {"convnext_xxlarge": 1e-5}
 
 

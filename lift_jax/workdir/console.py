@@ -27,6 +27,8 @@ class LogFile(logging.FileHandler):
 class Console(logging.Handler):
     """A handler that prints on standard output, or standard error, without tearing a progress bar.
 
+    A warning is said once, however often it is given; what it warns of may be met on several ways.
+
     Args:
         to_stderr: prints on standard error.
         name: what stands before each sentence; "" for nothing.
@@ -36,6 +38,7 @@ class Console(logging.Handler):
         super().__init__()
         self._to_stderr = to_stderr
         self._name = f"{name}: " if name else ""
+        self._warned: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a record, if such a thing is said now (see `lift_jax.errors.quiet`)."""
@@ -43,6 +46,10 @@ class Console(logging.Handler):
             return
         try:
             prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
+            if record.levelno == logging.WARNING:
+                if record.getMessage() in self._warned:
+                    return
+                self._warned.add(record.getMessage())
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
             tqdm.write(_encodable(prefix + self._name + record.getMessage(), stream), file=stream)
             stream.flush()

@@ -188,7 +188,7 @@ class TestFindImages:
 
     def test_what_a_folder_lacks_is_said(self, photos, caplog):
         write(photos, {"photos/notes.txt": b"x", "words/notes.txt": b"x"})
-        with caplog.at_level(logging.WARNING, "absl"):
+        with caplog.at_level(logging.WARNING, "lift_jax"):
             assert len(find_images(["photos"])) == 4
         assert "photos: left out: 1 .txt file such as notes.txt." in caplog.text
         with pytest.raises(UserError, match=r"folder words has no images in it, but 1 \.txt file such as notes\.txt"):

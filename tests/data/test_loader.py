@@ -167,7 +167,7 @@ def test_an_image_that_cannot_be_decoded_stops_the_run_and_is_named(workers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_images_are_left_out_on_request_and_reported_once(caplog, workers):
     batches = loader(broken_dataset(), skip_bad_images=True, num_workers=workers)
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         seen = [batch["index"][batch["mask"]] for batch in itertools.islice(batches, batches.num_steps)]
     assert sorted(np.concatenate(seen).tolist()) == sorted([0, 1, 2, 4, 5, 6, 8, 9] * 3)
     assert sorted(batches.skipped) == ["pictures/3.jpg", "pictures/7.jpg"]

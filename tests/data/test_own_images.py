@@ -331,7 +331,7 @@ def test_images_without_annotation_or_with_two_are_said(tmp_path, caplog):
         content["images"].append({"id": 7, "file_name": "train_val2018/5.jpg"})
         content["annotations"].append(dict(content["annotations"][0]))
 
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         train, _ = load(spoilt(tmp_path, "train.json", change))
     assert train.class_counts.tolist() == [1, 1, 1, 1]
     assert "1 images without annotation, for example train_val2018/5.jpg, which are left out" in caplog.text
@@ -341,7 +341,7 @@ def test_images_without_annotation_or_with_two_are_said(tmp_path, caplog):
 def test_same_pixels_from_arrays_are_no_duplicates(tmp_path, caplog):
     data = data_defaults()
     data.update(imbalance=10)
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         load(data)
     assert "both" not in caplog.text
 

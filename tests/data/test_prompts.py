@@ -58,7 +58,7 @@ def test_paths_of_folders_are_read_from_their_end():
 
 @pytest.mark.parametrize("name", ["class 7", "7", "class_07", "Label-3", "id 5", "-1", "?"])
 def test_names_that_say_nothing_are_warned_about(caplog, name):
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         assert len(prompts.build([name, "hen"])) == 2
     assert "1 of 2 class names say nothing to a text tower: " + name.replace("_", " ") in caplog.text
     assert "config.data.class_names" in caplog.text
@@ -66,13 +66,13 @@ def test_names_that_say_nothing_are_warned_about(caplog, name):
 
 @pytest.mark.parametrize("names", [["hen", "boeing 747", "7 spot ladybird", "route 66"], ["zero", "one"]])
 def test_names_with_numbers_that_say_something_are_not_warned_about(caplog, names):
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         prompts.build(names)
     assert not caplog.text
 
 
 def test_classes_with_the_same_prompt_are_warned_about_by_name(caplog):
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         sentences = prompts.build(["crane", "hen", "Crane", "hot_dog", "hot dog"])
     assert sentences[0] == ["a photo of a crane."] and sentences[4] == ["a photo of a hot dog."]
     assert "have the same prompt" in caplog.text
@@ -104,7 +104,7 @@ def test_template_without_a_place_for_the_name(template):
 
 
 def test_wordnet_ids_that_are_not_imagenets_are_warned_about(caplog):
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         assert imagenet.readable(["n01440764", "n02119789"]) == ["n01440764", "n02119789"]
     assert "The class names are WordNet ids such as n01440764" in caplog.text
     assert imagenet.readable(["tench", "kit fox"]) == ["tench", "kit fox"]

@@ -114,7 +114,7 @@ def test_named_classes_without_training_images(config, tmp_path):
 def test_images_in_both_splits_are_counted(tmp_path, caplog):
     write_images(tmp_path, TRAIN + TEST)
     data = lists(tmp_path, TRAIN, LABELS, TEST + TRAIN[:2], [0, 1, 2, 0, 0])
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         load(data)
     assert "2 images are in both animals train and animals test" in caplog.text
 

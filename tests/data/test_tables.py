@@ -239,7 +239,7 @@ def test_lists_with_other_separators(root, caplog):
         train, _ = load(data)
         assert [train.path(i) for i in range(12)] == [str(root / file) for file in FILES], form
         np.testing.assert_array_equal(train.labels, [int(file[4]) for file in FILES])
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         (root / "list.txt").write_bytes(plain.encode("utf-16"))
         assert len(load(data)[0]) == 12
     assert "list.txt is not UTF-8 and is read as UTF-16" in caplog.text

@@ -30,7 +30,7 @@ WORDS = "Käfer\nAmeise\nGrün-Specht\n"
 def test_encodings_and_newlines(tmp_path, caplog, encoding, said, newline):
     file = tmp_path / "names.txt"
     file.write_bytes(WORDS.replace("\n", newline).encode(encoding))
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "lift_jax"):
         assert text.read(str(file)) == WORDS
     assert caplog.text.count(f"names.txt is not UTF-8 and is read as {said}.") == bool(said) == bool(caplog.text)
 

@@ -8,7 +8,7 @@ import pytest
 from small_runs import Built, build, small_config
 
 from lift_jax.evaluation.evaluator import Evaluator
-from lift_jax.run import job, results
+from lift_jax.run import job, reading
 from lift_jax.workdir.logs import Logs
 
 
@@ -60,8 +60,8 @@ def test_members_of_other_seeds_share_images_unless_the_seed_chooses_them(tiny_f
         config = small_config(tiny_folder, seed=seed)
         config.update_from_flattened_dict(changes)
         jobs.append(OnlyConfig(job.check(config)))
-    assert results.shares_test_images(jobs) == shared
-    assert results.shares_test_images(jobs[:1] * 2)
+    assert reading.shares_test_images(jobs) == shared
+    assert reading.shares_test_images(jobs[:1] * 2)
 
 
 class OnlyConfig:

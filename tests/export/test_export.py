@@ -25,7 +25,7 @@ from lift_jax.errors import UserError
 from lift_jax.export import __main__ as command
 from lift_jax.export import stablehlo, verify
 from lift_jax.inference import compact
-from lift_jax.inference.model import assemble
+from lift_jax.inference.assembling import assemble
 from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.run import run

@@ -21,7 +21,8 @@ from lift_jax.errors import UserError
 from lift_jax.export import onnx, stablehlo
 from lift_jax.inference import calibrating, calibration, compact, gaussian_file, held_out_logits
 from lift_jax.inference.adjustment import Adjustment
-from lift_jax.inference.model import Model, assemble
+from lift_jax.inference.assembling import assemble
+from lift_jax.inference.model import Model
 from lift_jax.models.heads import GaussianHead
 from lift_jax.run import check, run
 from lift_jax.weights.backbone import content_hash

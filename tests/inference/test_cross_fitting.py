@@ -181,14 +181,39 @@ def test_without_a_factor_nothing_changes_a_bit(seed):
     np.testing.assert_array_equal(zero_shot, others["zero_shot"])
 
 
-@pytest.mark.parametrize(("own", "other"), [(0.0, 2.0), (2.0, 0.0), (1.5, 1.5), (0.5, 3.0)])
-def test_answers_are_not_worse_than_the_better_of_run_and_zero_shot(own, other):
-    rows, zero_shot = drawn(900, 0, own), drawn(900, 1, other)
-    chosen = cross_fitting.choose(changed(rows, logits=20 * rows.logits, zero_shot=zero_shot.logits))
-    right = [100.0 * (logits.argmax(axis=1) == rows.labels) for logits in (chosen.after, rows.logits, zero_shot.logits)]
-    for alone in right[1:]:
-        (mean, error), *_ = cross_fitting.estimates(right[0] - alone, rows.labels, GROUPS)
-        assert mean is not None and error is not None and mean >= -2 * error
+class TestTheRunAndZeroShotAlone:
+    def check(self, own: float, other: float, count: int, seed: int) -> None:
+        rows, zero_shot = drawn(count, 2 * seed, own), drawn(count, 2 * seed + 1, other)
+        chosen = cross_fitting.choose(changed(rows, logits=20 * rows.logits, zero_shot=zero_shot.logits))
+        alone = [100.0 * (logits.argmax(axis=1) == rows.labels) for logits in (rows.logits, zero_shot.logits)]
+        right = 100.0 * (chosen.after.argmax(axis=1) == rows.labels)
+        for each in alone:
+            (mean, error), *_ = cross_fitting.estimates(right - each, rows.labels, GROUPS)
+            assert mean is not None and error is not None and mean >= -error
+        for step in chosen.steps:
+            (mean, error), *_ = step.gains
+            assert mean is not None and error is not None and step.kept == (mean > error)
+
+    @pytest.mark.parametrize(("own", "other"), [(0.0, 2.0), (2.0, 0.0), (1.5, 1.5), (0.5, 3.0)])
+    def test_answers_are_not_worse_than_the_better_of_run_and_zero_shot(self, own, other):
+        self.check(own, other, 900, 0)
+
+    @given(st.floats(0.125, 3), st.floats(0.125, 3), st.integers(30, 60), st.integers(0, 1000))
+    @settings(max_examples=10, deadline=None)
+    def test_nor_with_few_images(self, own, other, count, seed):
+        self.check(own, other, count, seed)
+
+    def test_a_run_that_knows_nothing_leaves_zero_shot_alone(self):
+        zero_shot = drawn(300)
+        chosen = cross_fitting.choose(changed(zero_shot, logits=0 * zero_shot.logits, zero_shot=zero_shot.logits))
+        step = chosen.steps[0]
+        assert (step.name, step.kept, step.tried) == ("mix", True, Adjustment(run=0, mix=1))
+        assert means(step)[0] > 20 and chosen.adjustment.run == 0
+
+    def test_of_equally_good_ones_the_run_is_left_as_it_is(self):
+        rows = drawn(300)
+        chosen = cross_fitting.choose(changed(rows, zero_shot=2 * rows.logits))
+        assert not chosen.steps[0].kept and (chosen.adjustment.run, chosen.adjustment.mix) == (1, 0)
 
 
 def test_the_gain_of_pure_chance_is_none():

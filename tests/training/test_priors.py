@@ -10,7 +10,8 @@ import pytest
 from lift_jax import config as lift_config
 from lift_jax.errors import UserError
 from lift_jax.export import classifier
-from lift_jax.inference.model import Model, assemble
+from lift_jax.inference.assembling import assemble
+from lift_jax.inference.model import Model
 from lift_jax.training import losses
 from lift_jax.workdir.record import Record
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from comparison import assert_close, outputs, random_images, random_tokens, randomize, t
+from comparison import assert_close, features, outputs, random_images, random_tokens, randomize, t
 
 from lift_jax import weights
 from lift_jax.errors import UserError
@@ -98,3 +98,19 @@ def test_settings_that_do_not_fit(tmp_path, write, change, words):
     file.write_text(json.dumps(config))
     with pytest.raises(UserError, match=words):
         weights.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name, head", [("convnext_base", {}), ("convnext_large_mlp", dict(head_hidden_size=12))])
+def test_a_folder_of_timms(tmp_path, name, head):
+    peer = randomize(timm.create_model(name, depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), num_classes=5, **head)).eval()
+    config = dict(architecture=name, num_classes=5, global_pool="avg")
+    config |= dict(pretrained_cfg=dict(input_size=[3, 64, 64], mean=[0.5] * 3, std=[0.4] * 3))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors_torch.save_file(peer.state_dict(), tmp_path / "model.safetensors")
+    for side in 64, 96:
+        backbone, images = weights.load(str(tmp_path), side), random_images(2, side)
+        assert backbone.std == (0.4, 0.4, 0.4)
+        with torch.no_grad():
+            pooled = peer.head.global_pool(peer.forward_features(t(images)))
+            theirs = peer.head.flatten(peer.head.norm(pooled))
+        assert_close(features(backbone, images), theirs, TOLERANCE)

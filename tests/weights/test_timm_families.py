@@ -10,9 +10,10 @@ import safetensors.numpy
 
 from lift_jax import weights
 from lift_jax.errors import UserError
+from lift_jax.models.convnext import ConvNeXt
 from lift_jax.models.rotary import axial_angles, rotate
 from lift_jax.models.vit import VisionTransformer
-from lift_jax.weights import arrays, huggingface, timm_vit
+from lift_jax.weights import arrays, cache, huggingface, timm_convnext, timm_vit
 
 SHAPES = json.loads((Path(__file__).parent / "timm_shapes.json").read_text())
 POOLS = {"vit_small_patch16_dinov3": "token", "eva02_base_patch16_clip_224": "token"}
@@ -30,11 +31,15 @@ OPTIONS = {
 }
 
 
-def _write(folder, name, **changes):
+HEAD = "pre_logits.fc", "fc"
+"""A classification head of a ConvNeXt's, which is left out."""
+
+
+def _write(folder, name, global_pool=None, **changes):
     generator = np.random.default_rng(0)
     flat = {key: generator.normal(size=shape).astype(np.float32) for key, shape in SHAPES[name].items()}
     side = 28 if "patch14" in name else 32
-    pool = POOLS.get(name, "avg")
+    pool = global_pool or POOLS.get(name, "avg")
     content = dict(architecture=name, global_pool=pool, model_args=dict(num_heads=1))
     content |= dict(pretrained_cfg=dict(input_size=[3, side, side], mean=[0.5] * 3, std=[0.5] * 3))
     (folder / "config.json").write_text(json.dumps(content))
@@ -42,7 +47,7 @@ def _write(folder, name, **changes):
     return flat
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_array_has_its_place(tmp_path, name):
     flat = _write(tmp_path, name)
     backbone = weights.load(str(tmp_path))
@@ -55,6 +60,31 @@ def test_every_array_has_its_place(tmp_path, name):
     assert flat.keys() - back.keys() <= {"head.weight", "head.bias"}
     for key, array in back.items():
         np.testing.assert_array_equal(array, flat[key])
+
+
+def test_a_convnext_has_its_places_and_an_orbax_checkpoint_gives_them_back(tmp_path):
+    name = "convnext_large_mlp"
+    flat = _write(tmp_path, name)
+    backbone = weights.load(str(tmp_path), 64)
+    expected = ConvNeXt((1, 1, 2, 1), (8, 16, 24, 32), None, 1e-6)
+    assert backbone.vision == expected and backbone.text is None
+    back = arrays.write(timm_convnext.table(expected), backbone.params)
+    assert flat.keys() - back.keys() == {f"head.{part}.{leaf}" for part in HEAD for leaf in ("weight", "bias")}
+    for key, array in back.items():
+        np.testing.assert_array_equal(array, flat[key])
+    cache.save(tmp_path / "orbax", backbone)
+    again = weights.load(str(tmp_path / "orbax"))
+    assert again.hash == backbone.hash and again.vision == backbone.vision and again.resolution == 64
+
+
+def test_a_convnext_needs_its_configuration(tmp_path):
+    flat = _write(tmp_path, "convnext_large_mlp", global_pool="max")
+    with pytest.raises(UserError, match=r"global_pool in .* is 'max', so the ConvNeXt has another result .* convnext_"):
+        weights.load(str(tmp_path))
+    safetensors.numpy.save_file(flat, tmp_path / "alone.safetensors")
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match=r"alone\.safetensors holds a ConvNeXt by timm's names, .* config\.json into"):
+        weights.load(str(tmp_path / "alone.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["eva02_base_patch16_clip_224", "vit_pe_core_base_patch16_224"])

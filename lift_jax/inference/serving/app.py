@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
-import lift_jax
 from lift_jax.inference.predictions import Prediction, as_json
 from lift_jax.inference.serving import schema
 from lift_jax.inference.serving.batching import Batcher, FullError, NamedImage
 from lift_jax.inference.serving.limits import Limits
+from lift_jax.version import __version__
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -45,7 +45,7 @@ def make(batcher: Batcher, class_names: Sequence[str], limits: Limits) -> fastap
         limits: what is accepted.
     """
     # The pages of FastAPI's documentation would fetch scripts from elsewhere; /openapi.json describes all.
-    app = fastapi.FastAPI(title="lift_jax", version=lift_jax.__version__, docs_url=None, redoc_url=None)
+    app = fastapi.FastAPI(title="lift_jax", version=__version__, docs_url=None, redoc_url=None)
     page = PAGE.read_text(encoding="utf-8")
 
     @app.exception_handler(Refused)
@@ -61,7 +61,7 @@ def make(batcher: Batcher, class_names: Sequence[str], limits: Limits) -> fastap
     async def health() -> schema.Health:
         """Says that the service is there, and what it accepts."""
         return schema.Health(
-            status="ok", version=lift_jax.__version__, classes=len(class_names), waiting=batcher.waiting,
+            status="ok", version=__version__, classes=len(class_names), waiting=batcher.waiting,
             max_images=limits.images, max_request_bytes=limits.request_bytes,
         )  # fmt: skip
 

@@ -1,18 +1,19 @@
 """The way of images to the model: many requests ask, and one thread answers them, a batch at a time."""
 
 import dataclasses
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, TypeAlias
 
-from absl import logging
-
 from lift_jax.inference.answers import Answers
 from lift_jax.inference.model import Model
 from lift_jax.inference.predictions import Prediction
 from lift_jax.workdir.logs import Logs
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FullError(Exception):
@@ -136,7 +137,7 @@ class Batcher:
         try:
             answered = self._answer([image for image, _ in batch])
         except Exception as error:  # whatever it is, the other batches are to be answered
-            logging.exception("A batch of %d images has failed.", len(batch))
+            _LOGGER.exception("A batch of %d images has failed.", len(batch))
             for _, future in batch:
                 future.set_exception(error)
         else:

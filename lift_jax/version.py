@@ -1,0 +1,3 @@
+"""The version of lift_jax."""
+
+__version__ = "0.1.0"
