@@ -11,7 +11,7 @@ import numpy as np
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import memory, placement, preemption
 from lift_jax.data import TrainLoader
-from lift_jax.errors import DivergedError
+from lift_jax.errors import DivergedError, quiet
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import cached_views
 from lift_jax.run.job import Job, program_key
@@ -24,7 +24,6 @@ from lift_jax.training.members_step import MembersStep
 from lift_jax.training.state import TrainState, initial_state
 from lift_jax.training.validation import JointMeasure, Measure, Validation
 from lift_jax.workdir import checkpoints as ckpt
-from lift_jax.workdir import quiet
 from lift_jax.workdir.checkpoints import Saved
 
 
