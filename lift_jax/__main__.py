@@ -16,8 +16,7 @@ import sys
 
 from lift_jax.commands import COMMANDS
 from lift_jax.dispatch import dispatch
-from lift_jax.errors import exit_status
-from lift_jax.workdir import quiet
+from lift_jax.errors import exit_status, quiet
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from etils import epath
 
 from lift_jax.errors import UserError, exit_status
+from lift_jax.errors.arguments import Parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,7 @@ def _name(folder: epath.Path, model: "Model", models: Sequence["Model"]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.analyze", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")

@@ -3,11 +3,11 @@
 Each is a config.backbone by its short name or its hub id; docs/backbones.md tells what else may be one.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from lift_jax.errors import exit_status
+from lift_jax.errors.arguments import Parser
 from lift_jax.text import aligned
 from lift_jax.weights.known import BACKBONES
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m lift_jax.backbones", description=__doc__)
+    parser = Parser(prog="python -m lift_jax.backbones", description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="print the table of docs/backbones.md")
     arguments = parser.parse_args(argv)
     return exit_status(lambda: print(markdown() if arguments.markdown else plain()))

@@ -13,9 +13,8 @@ from absl import app, flags
 from lift_jax import config as lift_config
 from lift_jax.config import short_forms
 from lift_jax.config.keys import nearest_key
-from lift_jax.errors import UserError, first_line, interrupted, print_error, reason, show_everything
+from lift_jax.errors import UserError, first_line, interrupted, print_error, quiet, reason, show_everything
 from lift_jax.text import printable
-from lift_jax.workdir import quiet
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_FLAGS = ("--config", "-config")

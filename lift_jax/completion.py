@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from lift_jax.commands import COMMANDS
 from lift_jax.dispatch import Command
 from lift_jax.errors import exit_status
+from lift_jax.errors.arguments import Parser
 
 _BASH = r"""_lift_jax() {
   local word=${COMP_WORDS[COMP_CWORD]} words=''
@@ -49,7 +50,7 @@ def script(shell: str, commands: Mapping[str, Command] = COMMANDS) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lift_jax completion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))

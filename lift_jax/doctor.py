@@ -9,14 +9,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lift_jax.errors import exit_status
+from lift_jax.errors import exit_status, quiet
+from lift_jax.errors.arguments import Parser
 from lift_jax.version import __version__
-from lift_jax.workdir import quiet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(argv)

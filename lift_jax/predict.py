@@ -39,6 +39,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from lift_jax.errors import UserError, exit_status, reason
+from lift_jax.errors.arguments import Parser
 from lift_jax.files import check_file, expand, replacing
 from lift_jax.inference import part_arguments
 from lift_jax.inference.predictions import Prediction, write
@@ -136,7 +137,7 @@ def _known(index: int, paths: Sequence[str], best: dict[int, Prediction], proble
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.predict",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

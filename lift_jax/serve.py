@@ -17,11 +17,12 @@ import sys
 from collections.abc import Sequence
 
 from lift_jax.errors import UserError, exit_status
+from lift_jax.errors.arguments import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder")

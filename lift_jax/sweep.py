@@ -14,12 +14,12 @@ from etils import epath
 
 from lift_jax import config as lift_config
 from lift_jax.config.keys import nearest_key
-from lift_jax.errors import DivergedError, UserError
+from lift_jax.errors import DivergedError, UserError, quiet
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import Loaded, Mode, Results, check
 from lift_jax.run.several import MEMBERS, groups, programs_compiled_once, refuse_others, run_group
-from lift_jax.workdir import quiet, storage
+from lift_jax.workdir import storage
 
 Grid = dict[str, tuple[Any, ...]]
 

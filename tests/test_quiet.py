@@ -1,5 +1,6 @@
 """What is said with --quiet, and the exit status of Ctrl-C."""
 
+import importlib
 import logging
 import signal
 import subprocess
@@ -9,9 +10,15 @@ from pathlib import Path
 import pytest
 from started_commands import start
 
-from lift_jax.workdir import quiet
+from lift_jax import backbones
+from lift_jax.commands import COMMANDS
+from lift_jax.errors import quiet
+from lift_jax.errors.quiet import What
+from lift_jax.report import __main__ as report_command
 from lift_jax.workdir.logs import Logs
-from lift_jax.workdir.quiet import What
+
+OF_ABSL = {"lift_jax.main", "lift_jax.features", "lift_jax.bench"}
+PACKAGES = {"lift_jax.report", "lift_jax.export"}
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +40,23 @@ def loud_again():
 def test_the_flag_may_stand_anywhere_before_the_end_of_flags(words, left, is_quiet):
     assert quiet.without_flag(words) == left
     assert quiet.says(What.SENTENCE) != is_quiet and quiet.says(What.RESULT)
+
+
+@pytest.mark.parametrize("module", sorted({command.module for command in COMMANDS.values()} - OF_ABSL))
+def test_the_module_of_a_command_knows_the_flag_and_names_it_in_its_help(module, capsys):
+    command = importlib.import_module(f"{module}.__main__" if module in PACKAGES else module)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        command.main(["--quiet", "--help"])
+    assert "--quiet" in capsys.readouterr().out
+    assert not quiet.says(What.SENTENCE)
+
+
+def test_a_quiet_module_does_what_the_quiet_command_does(capsys):
+    assert backbones.main([]) == backbones.main(["--quiet"]) == 0
+    table, again = capsys.readouterr().out.split("name ", 2)[1:]
+    assert table == again
+    assert report_command.main(["--quiet", "compare", "none"]) == 1
+    assert "none is no run of lift_jax" in capsys.readouterr().err
 
 
 def said(tmp_path, capsys) -> list[str]:

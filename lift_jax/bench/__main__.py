@@ -3,7 +3,7 @@
 import sys
 
 from lift_jax.dispatch import Command, dispatch
-from lift_jax.errors import exit_status
+from lift_jax.errors import exit_status, quiet
 
 COMMANDS = {
     "step": Command("lift_jax.bench.step", "time of a training and an evaluation step, beside PyTorch"),
@@ -25,7 +25,8 @@ COMMANDS = {
 
 def main() -> int:
     """Runs a measurement, and returns its exit status."""
-    return exit_status(lambda: dispatch("lift_jax bench", COMMANDS, __doc__ or "", sys.argv[1:]))
+    words = quiet.without_flag(sys.argv[1:])
+    return exit_status(lambda: dispatch("lift_jax bench", COMMANDS, __doc__ or "", words))
 
 
 if __name__ == "__main__":

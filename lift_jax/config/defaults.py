@@ -60,6 +60,9 @@ def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
     # "": in $LIFT_JAX_CACHE/features if there is this variable, else only those that a head starts from, in the run
     config.features_dir = ""
     config.features_dtype = "float32"  # in which they are kept: float32, or float16 in half the room
+    # Train on the kept features of so many fixed crops of each image, without running the backbone again, where the
+    # image tower is not tuned; 0: on a new crop in each epoch. docs/methods.md
+    config.cache_views = 0
     config.data = data_defaults()
     # How many, medium and few divide the classes by their training images. "" or paper: above 100, below 20; or thirds,
     # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT

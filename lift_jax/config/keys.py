@@ -106,6 +106,7 @@ KEYS: Mapping[str, Key] = {
     "resolution": _whole(0, 2048),
     "features_dir": Key("free"),  # features are looked up by the content of images and weights
     "features_dtype": Key(choices=("float32", "float16")),
+    "cache_views": _whole(0, 1000),
     "data.name": Key(),
     "data.format": Key(),
     "data.root": Key("free"),  # the data may have moved; classes and counts are compared

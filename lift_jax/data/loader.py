@@ -4,88 +4,21 @@ Everything about a batch is a function of the seed and the step: which examples 
 neither the number of hosts nor that of workers changes it, and the state of the iterator is one number.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Bool, Float
 
-from lift_jax.data import images, resampling, transforms
+from lift_jax.data import resampling, transforms
 from lift_jax.data.dataset import Dataset
+from lift_jax.data.fixed_crops import FeatureStep, fixed_crops
 from lift_jax.data.randaugment import RandAugment
-from lift_jax.data.reading import printable
 from lift_jax.data.samplers import EpochOrder
-from lift_jax.data.workers import AUGMENT, CROP, Batch, Skipped, check_some_readable, own, run, stop, stop_on
+from lift_jax.data.train_step import TrainStep
+from lift_jax.data.workers import Batch, Skipped, check_some_readable, own, run, stop
 from lift_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class _TrainStep:
-    """Makes this host's part of the global batch of a step."""
-
-    dataset: Dataset
-    order: EpochOrder
-    batch_size: int
-    seed: int
-    resolution: int
-    crop: transforms.TrainCrop
-    interpolation: str
-    fidelity: str
-    augment: RandAugment
-    num_epochs: int
-    process_index: int
-    process_count: int
-    skip_bad: bool
-    exif_rotate: bool
-
-    def __call__(self, step: int) -> tuple[Batch, dict[int, str]]:
-        """Makes a batch, and says by index what is wrong with the images that are left out of it."""
-        steps_per_epoch = -(-len(self.dataset) // self.batch_size)
-        epoch, step_in_epoch = divmod(int(step), steps_per_epoch)
-        local = self.batch_size // self.process_count
-        start = step_in_epoch * self.batch_size + self.process_index * local
-        indices = self.order(epoch)[start : start + local]
-        batch: Batch = {
-            "image": np.zeros((local, self.resolution, self.resolution, 3), np.uint8),
-            "label": self.dataset.no_labels(local),
-            "mask": np.zeros(local, np.bool_),
-            "index": np.full(local, -1, np.int32),
-        }
-        progress = epoch / (self.num_epochs - 1) if self.num_epochs > 1 else 0.0
-        problems: dict[int, str] = {}
-        for row, index in enumerate(indices.tolist()):
-            try:
-                batch["image"][row] = self._example(index, epoch, progress)
-            except UserError as error:
-                problems[index] = str(error)
-                continue
-            batch["label"][row] = self.dataset.labels[index]
-            batch["mask"][row] = True
-            batch["index"][row] = index
-        stop_on(list(problems.values()), self.skip_bad)
-        return batch, problems
-
-    def _example(self, index: int, epoch: int, progress: float) -> np.ndarray:
-        """Cuts out the random part of an example that this epoch sees."""
-        content, name = self.dataset.source[index], printable(self.dataset.path(index))
-        rng = np.random.default_rng((self.seed, CROP, epoch, index))
-        with images.room(content):
-            image = self._crop(content, name, rng, progress)
-        if self.augment.operations:
-            image = self.augment(image, np.random.default_rng((self.seed, AUGMENT, epoch, index)))
-        return image
-
-    def _crop(self, content: images.Content, name: str, rng: np.random.Generator, progress: float) -> np.ndarray:
-        whole = images.jpeg_shape(content) if self.fidelity == "scaled" and not self.exif_rotate else None
-        if whole is None:
-            image = images.pixels(content, name, self.exif_rotate)
-            box = self.crop.box(rng, image.shape[0], image.shape[1], progress)
-        else:  # Where the crop will be is known before the image is decoded, and so how large it has to be.
-            box = self.crop.box(rng, *whole, progress)
-            image = images.pixels(content, name, reduction=images.largest_reduction(*box[2:], self.resolution))
-            box = transforms.scaled(box, whole, image.shape[:2])
-        return transforms.resized_crop(image, box, self.resolution, self.interpolation, self.fidelity)
 
 
 class TrainLoader(Iterator[Batch]):
@@ -99,7 +32,7 @@ class TrainLoader(Iterator[Batch]):
     padding), "index" int32 [b/H] (the example's index, -1 is padding)}.
     """
 
-    def __init__(self, make: _TrainStep, num_workers: int):
+    def __init__(self, make: TrainStep, num_workers: int):
         self._make = make
         self._num_workers = num_workers
         self._skipped = Skipped(make.dataset)
@@ -167,6 +100,21 @@ class TrainLoader(Iterator[Batch]):
     def image_shape(self) -> tuple[int, int, int, int]:
         """The shape of a batch's images over all hosts: (batch, height, width, 3)."""
         return self._make.batch_size, self._make.resolution, self._make.resolution, 3
+
+    def fixed_crops(self, count: int, mirrored: bool) -> Dataset:
+        """Gives fixed crops of the examples (see `lift_jax.data.fixed_crops.fixed_crops`)."""
+        return fixed_crops(self._make, count, mirrored)
+
+    def of_features(
+        self, features: Float[np.ndarray, "crops examples d"], found: Bool[np.ndarray, "crops examples"]
+    ) -> "TrainLoader":
+        """Makes the loader of the same batches with features of fixed crops, "features" float32 [b/H, d], as "image".
+
+        Args:
+            features: of the crops of `fixed_crops`.
+            found: which of them could be read.
+        """
+        return TrainLoader(FeatureStep(**vars(self._make), features=features, found=found), 0)
 
     @property
     def skipped(self) -> list[str]:
@@ -251,7 +199,7 @@ def train_loader(
         raise UserError(f"config.batch_size is {batch_size}, which {process_count} hosts do not divide.")
     resampling.check_fidelity(fidelity)
     order = EpochOrder(dataset.labels, dataset.num_classes, sampler, seed)
-    make = _TrainStep(
+    make = TrainStep(
         dataset, order, batch_size, seed, resolution, crop or transforms.RandomResizedCrop(), interpolation, fidelity,
         augment or RandAugment(0), num_epochs, process_index, process_count, skip_bad_images, exif_rotate,
     )  # fmt: skip

@@ -8,7 +8,7 @@ def data_defaults() -> ConfigDict:
     data = ConfigDict()
     data.name = "digits"  # what messages and reports call the data set; for format "tfds" the builder's name
     data.format = "digits"  # one of sources.FORMATS
-    data.root = ""  # folder, archive or hf://datasets/… of the images, or TFDS data_dir (tfds)
+    data.root = ""  # folder or archive of the images, also in a bucket, or hf://datasets/…, or TFDS data_dir (tfds)
     data.train_list = ""  # file that lists the training split; for "folder" a sub-folder of root; for others a split
     data.test_list = ""  # the same for the test split; "" for "folder" and "csv": found, or split off (val_fraction)
     data.class_names = ""  # file of class names, see name_files.read; "" takes them from the data set

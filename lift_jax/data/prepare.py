@@ -26,6 +26,7 @@ from lift_jax.data.dataset import Dataset
 from lift_jax.data.lists import load_lists
 from lift_jax.data.records import FINISHED, open_builder, read_index
 from lift_jax.errors import NO_ROOM, UserError, exit_status
+from lift_jax.errors.arguments import Parser
 from lift_jax.files import expand, place
 
 # (training images, classes, largest, smallest) as published: Krizhevsky 2009 for CIFAR; Liu et al. 2019 for ImageNet-LT
@@ -222,7 +223,7 @@ def _list_builder(name: str, data_dir: str, image_root: str, train_list: str, te
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.data.prepare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

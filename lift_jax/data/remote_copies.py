@@ -257,4 +257,5 @@ def _remove_abandoned(parts: Path) -> None:
 
 
 def _bytes(count: float) -> str:
-    return f"{count / 1e6:,.1f} MB"
+    digits, unit = re.fullmatch(r"(.*?)(\D?)", tqdm.format_sizeof(count)).groups()  # pyright: ignore
+    return f"{digits} {unit}B"

@@ -59,6 +59,11 @@ class RunData:
             **_common_options(c),
         )
 
+    def fixed_crops(self, resolution: int) -> Dataset:
+        """Gives `config.cache_views` crops of each training image (see `lift_jax.data.fixed_crops`)."""
+        c = self.config
+        return self.train_loader(resolution).fixed_crops(c.cache_views, mirrored=c.crop == "random_resized")
+
     def test_loader(self, resolution: int, mode: str) -> TestLoader:
         """Makes the loader of this host's test images, with the views of an evaluation mode (`views.MODES`)."""
         return evaluation_loader(self.config, self.test, resolution, mode)

@@ -26,7 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
-CROP, VIEWS, AUGMENT = 1, 2, 3
+CROP, VIEWS, AUGMENT, MIRROR, CHOICE = 1, 2, 3, 4, 5
 """One stream of random numbers for each purpose; the order of an epoch is stream 0."""
 
 _SHARED_MEMORY_FROM = 1 << 16

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import lift_jax.export
 from lift_jax.errors import UserError, exit_status
+from lift_jax.errors.arguments import Parser
 from lift_jax.files import check_file, expand, filling, place, writing
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _REMEDY = "name another folder with --output"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.export",
         description=lift_jax.export.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,25 +1,25 @@
 """The command line of the reports; see `lift_jax.report`."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lift_jax.errors import exit_status
+from lift_jax.errors import exit_status, quiet
+from lift_jax.errors.arguments import Parser
 from lift_jax.files import expand, place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = quiet.without_flag(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["compare"]:
         return exit_status(lambda: _compare(arguments[1:]))
     return exit_status(lambda: _draw(arguments))
 
 
 def _draw(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.report",
         description="Draws the report of a run anew, from the files in its folder; `python -m lift_jax.report compare "
         "--help` tells of several runs. The pictures of single images are those of the run's last report.",
@@ -35,7 +35,7 @@ def _draw(arguments: Sequence[str]) -> int:
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.report compare",
         description="Puts runs side by side: a table, accuracy against trained parameters, and convergence. Runs whose "
         "configs differ in the seed, or in what no result depends on, are one row, with mean and standard deviation.",

@@ -30,7 +30,7 @@ svg text { font-family: inherit !important; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--grid); font-weight: normal; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0;
-  background: var(--card); }
+  background: var(--card); overflow-wrap: anywhere; min-width: min(8rem, 30vw); }
 td:not(:first-child) { white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: 0; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }

@@ -15,14 +15,13 @@ from lift_jax import tuners
 from lift_jax.data import RunData, validation
 from lift_jax.data.shown import some
 from lift_jax.data.validation import HeldOut
-from lift_jax.errors import UserError
+from lift_jax.errors import UserError, quiet
 from lift_jax.evaluation.estimates import table
 from lift_jax.run import Loaded, Results, check, run
 from lift_jax.run.candidates import Judged, candidates, choose, has_width
 from lift_jax.run.halving import CutData, Search
 from lift_jax.run.several import MEMBERS, programs_compiled_once
 from lift_jax.tuners.rules import bottleneck_dim
-from lift_jax.workdir import quiet
 from lift_jax.workdir.logs import Logs
 
 FOLDS = 3

@@ -17,13 +17,13 @@ from etils import epath
 
 from lift_jax.data import RunData
 from lift_jax.data.validation import HeldOut
-from lift_jax.errors import DivergedError, UserError
+from lift_jax.errors import DivergedError, UserError, quiet
 from lift_jax.evaluation.estimates import class_mean
 from lift_jax.files import write_json
 from lift_jax.run import Loaded, check
 from lift_jax.run.candidates import Candidate, Judged, Trial, judge, promoted
 from lift_jax.run.several import groups, refuse_others, run_group
-from lift_jax.workdir import quiet, schema
+from lift_jax.workdir import schema
 
 FILE, TRIALS = "auto.json", "auto"
 _PARTS = (4, 2, 1)

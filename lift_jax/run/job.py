@@ -12,7 +12,7 @@ from lift_jax import config as lift_config
 from lift_jax.classifier.network import Network
 from lift_jax.data import RunData, groups, validation
 from lift_jax.files import write_json
-from lift_jax.run import task_check
+from lift_jax.run import cached_views, task_check
 from lift_jax.training import head_start, objective
 from lift_jax.training.hyperparameters import Hyperparameters
 from lift_jax.training.objective import Objective
@@ -59,6 +59,7 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     resolved = lift_config.resolve(config)
     task_check.check(resolved)
     objective.check(resolved)
+    cached_views.check(resolved)
     head_start.check(resolved.head_init)
     groups.check(resolved.class_groups)
     validation.check(resolved.validation, resolved.patience)
@@ -69,8 +70,9 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
 def program_key(config: ml_collections.FrozenConfigDict) -> Hashable:
     """Gives what runs have in common that one program can train and evaluate: the same value of a resolved config.
 
-    It is the config without `MEMBERS_OWN`. Several processes, or a backbone in pieces over the devices, hold one run.
+    It is the config without `MEMBERS_OWN`. Several processes, or a backbone in pieces over the devices, hold one run,
+    and one that trains on features is in no group.
     """
     values = lift_config.flatten(config)
-    alone = jax.process_count() > 1 or config.fsdp
+    alone = jax.process_count() > 1 or config.fsdp or config.cache_views
     return object() if alone else tuple((key, str(value)) for key, value in values.items() if key not in MEMBERS_OWN)

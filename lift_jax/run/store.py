@@ -22,7 +22,8 @@ def fill(config: ml_collections.ConfigDict) -> epath.Path:
     """Computes those features of the config's images that its store does not have yet.
 
     They are those of the training, held-out and test images in one plain view, by the backbone without tuners, and if
-    `config.head_init` starts the head from images, those for that.
+    `config.head_init` starts the head from images, those for that, and with `config.cache_views` those of the fixed
+    crops of the training images.
 
     Args:
         config: see `lift_jax.config.default`.
@@ -47,6 +48,9 @@ def fill(config: ml_collections.ConfigDict) -> epath.Path:
     tower, side = untuned.of_start(resolved, network, backbone), network.input.resolution
     images = [each for each in (data.train, data.validation, data.test) if each is not None]
     plans = [(each, functools.partial(data.plain_loader, side), each.name) for each in images]
+    if resolved.cache_views:
+        crops = data.fixed_crops(side)
+        plans.append((crops, functools.partial(data.features_loader, side), crops.name))
     if head_start.from_images(resolved.head_init):
         plans.append((data.train, functools.partial(data.features_loader, side), f"{data.train.name}, for the head"))
     with Logs(None) as logs:

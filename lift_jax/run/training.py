@@ -11,8 +11,9 @@ import numpy as np
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import memory, placement, preemption
 from lift_jax.data import TrainLoader
-from lift_jax.errors import DivergedError
+from lift_jax.errors import DivergedError, quiet
 from lift_jax.evaluation.tasks import TASKS
+from lift_jax.run import cached_views
 from lift_jax.run.job import Job, program_key
 from lift_jax.run.opening import Opened
 from lift_jax.run.reading import Evaluated, validate
@@ -23,7 +24,6 @@ from lift_jax.training.members_step import MembersStep
 from lift_jax.training.state import TrainState, initial_state
 from lift_jax.training.validation import JointMeasure, Measure, Validation
 from lift_jax.workdir import checkpoints as ckpt
-from lift_jax.workdir import quiet
 from lift_jax.workdir.checkpoints import Saved
 
 
@@ -143,7 +143,11 @@ def takes_steps(run: Opened) -> bool:
 
 def _loader(run: Opened) -> TrainLoader:
     """Makes the loader of a run's training images, at the step with which it goes on."""
-    loader = run.job.data.train_loader(run.job.network.input.resolution)
+    job = run.job
+    if job.config.cache_views:
+        loader = cached_views.loader(job.data, job.network, job.record.backbone["hash"], run.folder.local, run.logs)
+    else:
+        loader = job.data.train_loader(job.network.input.resolution)
     if run.saved is not None:
         loader.set_state(run.saved.iterator)
         run.logs.info(f"Going on from the checkpoint of step {loader.step} of {loader.num_steps}.")

@@ -47,4 +47,4 @@ class Feed:
         return placed, int(batch["mask"].sum()) * jax.process_count()
 
     def _placed(self, batch: dict[str, np.ndarray]) -> Batch:
-        return placement.shard_batch({name: batch[name] for name in ("image", "label", "mask")}, self._mesh)
+        return placement.shard_batch({name: array for name, array in batch.items() if name != "index"}, self._mesh)

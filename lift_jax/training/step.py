@@ -83,13 +83,14 @@ class TrainingStep:
         Args:
             state: the state before the step.
             frozen: the frozen parameters.
-            batch: "image" uint8 [b, h, w, 3], "label" int32 [b], or bool [b, classes] of images with several labels,
-                and "mask" bool [b], which is false for padding.
+            batch: "image" uint8 [b, h, w, 3], or "features" float32 [b, d] of images that the frozen backbone has
+                seen; "label" int32 [b], or bool [b, classes] of images with several labels; and "mask" bool [b], which
+                is false for padding.
             key: random key of the run.
             hyperparameters: the numbers of the training, as scalars.
         """
-        batch = {name: batch[name] for name in ("image", "label", "mask")}
-        if self.mirrored:
+        batch = {name: array for name, array in batch.items() if name != "index"}
+        if self.mirrored and "image" in batch:
             batch["image"] = flip(batch["image"], jax.random.fold_in(key, state.step))
         own = dataclasses.replace(self, loss=self.loss.at(hyperparameters.tau))
         normaliser = own.loss.normaliser(batch["label"], batch["mask"])
@@ -120,7 +121,7 @@ class TrainingStep:
             single member takes the program of a lone step, and so ends equal to it to the last bit; several agree with
             theirs up to float32 rounding, because the compiler multiplies matrices in stacks.
         """
-        batch = {name: batch[name] for name in ("image", "label", "mask")}
+        batch = {name: array for name, array in batch.items() if name != "index"}
         state_axes = TrainState(0 if state.step.ndim else None, 0, 0)  # pyright: ignore[reportArgumentType]
         own_batches = batch["mask"].ndim == 2
         axes = state_axes, None, 0 if own_batches else None, 0 if key.ndim else None, 0
@@ -146,7 +147,10 @@ class TrainingStep:
         self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array
     ) -> tuple[Array, StepMetrics]:
         params = partition.merge(frozen, *trainable.values())
-        logits: Any = self.classifier.apply({"params": params}, self.input.normalize(batch["image"]))
+        if "features" in batch:
+            logits: Any = self.classifier.apply({"params": params}, batch["features"], method="logits")
+        else:
+            logits = self.classifier.apply({"params": params}, self.input.normalize(batch["image"]))
         logits = logits.astype(jnp.float32)
         correct = jnp.sum(self.loss.correct(logits, batch["label"]) & batch["mask"])
         value = self.loss(logits, batch["label"], batch["mask"], normaliser)
@@ -177,7 +181,7 @@ class TrainingStep:
     def _over_micro_batches(self, trainable: Trainable, frozen: Tree, batch: Batch, normaliser: Array) -> Any:
         """Returns the gradient and the metrics of some rows, summed over micro-batches."""
         differentiate = jax.grad(self._forward, has_aux=True)
-        count = self._micro_batches(batch["image"].shape)
+        count = self._micro_batches(batch)
         if count == 1:
             return differentiate(trainable, frozen, batch, normaliser)
 
@@ -190,11 +194,14 @@ class TrainingStep:
         zero = jax.tree.map(jnp.zeros_like, trainable), StepMetrics(jnp.zeros(()), none, none)
         return jax.lax.scan(add, zero, rows)[0]
 
-    def _micro_batches(self, shape: tuple[int, ...]) -> int:
+    def _micro_batches(self, batch: Batch) -> int:
         # A loss of the whole batch is not cut, and the text tower does not run again for every micro-batch.
-        if self.accumulate or not self.loss.additive or isinstance(self.classifier.head, TextHead):
+        whole = "features" in batch or not self.loss.additive or isinstance(self.classifier.head, TextHead)
+        if self.accumulate or whole:
             return max(1, self.accumulate)
-        return micro_batches.suitable(self.classifier.backbone, shape, self.mesh.devices.flat[0].platform)
+        return micro_batches.suitable(
+            self.classifier.backbone, batch["image"].shape, self.mesh.devices.flat[0].platform
+        )
 
 
 def _along(axes: Any, change: Callable[[Array], Array], trees: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lift_jax import weights
 from lift_jax.errors import UserError, exit_status, reason
+from lift_jax.errors.arguments import Parser
 from lift_jax.files import check_file, expand, filling
 from lift_jax.models import partition
 from lift_jax.models.resnet import ResNet
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lift_jax.weights.convert",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,8 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lift_jax.workdir import quiet
-from lift_jax.workdir.quiet import What
+from lift_jax.errors import quiet
+from lift_jax.errors.quiet import What
 
 RESULT = {"is_result": True}
 """The `extra` of a record that is said with --quiet, too."""
@@ -41,7 +41,7 @@ class Console(logging.Handler):
         self._warned: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a record, if such a thing is said now (see `lift_jax.workdir.quiet`)."""
+        """Prints a record, if such a thing is said now (see `lift_jax.errors.quiet`)."""
         if not quiet.says(_what(record)):
             return
         try:

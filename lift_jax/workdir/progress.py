@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from lift_jax.workdir import quiet
+from lift_jax.errors import quiet
 
 _LOGGER = logging.getLogger(__name__)
 

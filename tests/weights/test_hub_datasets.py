@@ -73,6 +73,20 @@ def test_a_data_set_of_the_hub(repositories, tmp_path):
     assert "cannot be reached" in found["hf://datasets/someone/else"]
 
 
+FIND = "import sys; from lift_jax.data.named_images import find_images; print(find_images(sys.argv[1:]))"
+
+
+def test_images_of_a_repository_are_predicted_on(repositories, tmp_path):
+    photos = repositories / "datasets" / "someone" / "birds" / "photos"
+    photos.mkdir()
+    (photos / "hen.jpg").write_bytes(b"jpeg")
+    with serve(repositories) as address:
+        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": address, "JAX_PLATFORMS": "cpu"}
+        words = [f"hf://datasets/someone/birds/{name}" for name in ("photos", "photos/hen.jpg")]
+        child = subprocess.run([sys.executable, "-c", FIND, *words], env=environment, capture_output=True, text=True)
+    assert child.stdout.count("/photos/hen.jpg'") == 2, child.stderr
+
+
 @pytest.mark.parametrize("address", ["hf://someone/birds", "hf://datasets/birds", "hf://datasets/a/b/../c", "HF://x"])
 def test_what_is_no_address_of_a_data_set_says_what_to_write(address):
     with pytest.raises(UserError, match=r"config\.data\.root is .*, which is no data set .* hf://datasets/OWNER/NAME"):
