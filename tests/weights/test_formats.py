@@ -322,8 +322,8 @@ def test_an_npz_of_objects_or_of_something_else(tmp_path):
     _sentence(tmp_path / "damaged.npz", "cannot be read")
 
 
-@pytest.mark.parametrize("architecture", ["resnet50", "convnext_base"])
-def test_an_architecture_of_timm_that_is_no_vit(tmp_path, architecture):
+@pytest.mark.parametrize("architecture", ["resnet50", "convnextv2_base"])
+def test_an_architecture_of_timm_that_is_not_known(tmp_path, architecture):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
     _sentence(tmp_path, f"'{architecture}', which is not known")
 
