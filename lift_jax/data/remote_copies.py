@@ -119,6 +119,8 @@ def _asking(address: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except ImportError as error:  # the package of the bucket
+        raise UserError(f"{printable(address, None)} cannot be read: {reason(error)}.") from error
     except Exception as error:  # The file systems have no common base.
         raise UserError(
             f"{printable(address, None)} cannot be read: {reason(error)}; see to the address, the network and your "

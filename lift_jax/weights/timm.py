@@ -59,8 +59,8 @@ def aligned(foreign: Foreign, source: str) -> Foreign | None:
             f"{source} holds a CLIP of open_clip's with an image tower of timm's (visual.trunk), of which nothing "
             "tells the sizes; put the model's open_clip_config.json beside the file."
         )
-    for first in timm_vit.FIRST_WEIGHT, timm_convnext.FIRST_WEIGHT:
-        if named := names.aligned(foreign, first, "", source):
+    for anchor in timm_vit.FIRST_WEIGHT, timm_convnext.KNOWN_BY:
+        if named := names.aligned(foreign, anchor, "", source):
             return {_timm_name(name): array for name, array in named.items()}
     return None
 
@@ -127,7 +127,7 @@ def from_file(file: Path, foreign: Foreign, activation: str) -> Backbone:
             name tells the activation.
     """
     source = str(file)
-    if timm_convnext.FIRST_WEIGHT in foreign:
+    if timm_convnext.KNOWN_BY in foreign:
         raise UserError(
             f"{source} holds a ConvNeXt by timm's names, of which config.json tells the size of its images; put the "
             f"model's config.json into {file.parent}."

@@ -2,8 +2,8 @@
 
 import re
 
+from lift_jax.errors import UserError
 from lift_jax.models.convnext import KERNEL, MLP_RATIO, ConvNeXt
-from lift_jax.weights import misplaced
 from lift_jax.weights.arrays import (
     Entry,
     Foreign,
@@ -17,6 +17,9 @@ from lift_jax.weights.arrays import (
 from lift_jax.weights.timm_vit import depth
 
 FIRST_WEIGHT = "stem.0.weight"
+
+KNOWN_BY = "stages.0.blocks.0.conv_dw.weight"
+"""What a file of a ConvNeXt is known by: other networks have a stem of the same name."""
 
 EXAMPLE = "convnext_base"
 
@@ -42,10 +45,13 @@ def network(architecture: str, foreign: Foreign, projection: tuple[int, int] | N
         UserError: if an array is missing by which the network is known.
     """
     a, b, c, d = (depth(foreign, f"stages.{i}.blocks") for i in range(4))
-    try:
-        i, j, k, n = (foreign[f"stages.{stage}.blocks.0.norm.weight"].shape[0] for stage in range(4))
-    except (KeyError, IndexError) as error:
-        raise misplaced.arrays(foreign, source) from error
+    norms = [f"stages.{stage}.blocks.0.norm.weight" for stage in range(4)]
+    for name in norms:
+        shape = foreign[name].shape if name in foreign else None
+        if shape is None or len(shape) != 1:
+            what = "is missing" if shape is None else f"has the shape {shape} instead of (width,)"
+            raise UserError(f"{source}: {name} {what}; take the file from the model's source again.")
+    i, j, k, n = (foreign[name].shape[0] for name in norms)
     return ConvNeXt((a, b, c, d), (i, j, k, n), projection, _EPSILON.get(architecture, 1e-6))
 
 

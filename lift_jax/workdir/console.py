@@ -45,13 +45,14 @@ class Console(logging.Handler):
         if not quiet.says(_what(record)):
             return
         try:
-            prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
+            message = record.getMessage()
             if record.levelno == logging.WARNING:
-                if record.getMessage() in self._warned:
+                if message in self._warned:
                     return
-                self._warned.add(record.getMessage())
+                self._warned.add(message)
+            prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
-            tqdm.write(_encodable(prefix + self._name + record.getMessage(), stream), file=stream)
+            tqdm.write(_encodable(prefix + self._name + message, stream), file=stream)
             stream.flush()
         except OSError:  # nobody listens any more; the file has it
             pass

@@ -78,6 +78,14 @@ def test_a_convnext_has_its_places_and_an_orbax_checkpoint_gives_them_back(tmp_p
 
 
 def test_a_convnext_needs_its_configuration(tmp_path):
+    _write(tmp_path, "convnext_large_mlp")
+    flat = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    name = "stages.3.blocks.0.norm.weight"
+    safetensors.numpy.save_file(
+        {key: array for key, array in flat.items() if key != name}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(UserError, match=rf"model\.safetensors: {name} is missing; take the file from"):
+        weights.load(str(tmp_path))
     flat = _write(tmp_path, "convnext_large_mlp", global_pool="max")
     with pytest.raises(UserError, match=r"global_pool in .* is 'max', so the ConvNeXt has another result .* convnext_"):
         weights.load(str(tmp_path))
