@@ -76,6 +76,9 @@ def main(argv: Sequence[str]) -> None:
             "write --mode eval to evaluate that one, or leave --checkpoint out."
         )
     # Imported here: `--help` and a mistyped flag do not wait for them.
+    from lift_jax.cluster import garbage
+
+    garbage.collect_rarely()
     import jax
     from etils import epath
 
@@ -87,6 +90,7 @@ def main(argv: Sequence[str]) -> None:
     from lift_jax.workdir import given_checkpoint
     from lift_jax.workdir.logs import process_start
 
+    garbage.spare_present()
     config = _CONFIG.value
     processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if jax.process_count() > 1 and _WORKDIR.value is None:

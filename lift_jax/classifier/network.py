@@ -13,13 +13,13 @@ from jax.sharding import Mesh
 from lift_jax import tuners
 from lift_jax.classifier import frozen, text_side
 from lift_jax.classifier.initialise import complete
-from lift_jax.classifier.text_features import zero_shot_arrays
+from lift_jax.classifier.text_features import zero_shot_head
 from lift_jax.cluster import placement
 from lift_jax.data import prompts
 from lift_jax.errors import UserError
 from lift_jax.models import partition
 from lift_jax.models.device import suited_to
-from lift_jax.models.heads import HEADS, Classifier, GaussianHead, Head, ZeroShotHead
+from lift_jax.models.heads import HEADS, Classifier, GaussianHead, Head
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts, Tree
 from lift_jax.models.towers import Convolutional
@@ -147,7 +147,5 @@ def _head(
             f"config.method is {method.name}, but the backbone {backbone.name} has no text tower; "
             "take a CLIP, or another method with config.head_init=class_mean."
         )
-    arrays = zero_shot_arrays(backbone, prompts.build(class_names, config.prompt))
-    scale = float(np.exp(backbone.params["logit_scale"]))
-    head = ZeroShotHead(len(class_names), scale, arrays["text"].shape[0], "projection_bias" in arrays)
+    head, arrays = zero_shot_head(backbone, prompts.build(class_names, config.prompt))
     return head, {partition.HEAD: arrays}

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from lift_jax.errors import UserError
 from lift_jax.models.clip import CLIP
+from lift_jax.models.heads import ZeroShotHead
 from lift_jax.weights.backbone import Backbone
 
 Prompts = Sequence[Sequence[str]]
@@ -38,8 +39,10 @@ def text_kernel(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float
     return text.T if projection is None else _unit(text @ np.asarray(projection).T).T
 
 
-def zero_shot_arrays(backbone: Backbone, prompts: Prompts, batch: int = 256) -> dict[str, Float[np.ndarray, "..."]]:
-    """Gives the parameters of a `lift_jax.models.heads.ZeroShotHead` (Radford et al. 2021, section 3.1.2).
+def zero_shot_head(
+    backbone: Backbone, prompts: Prompts, batch: int = 256
+) -> tuple[ZeroShotHead, dict[str, Float[np.ndarray, "..."]]]:
+    """Makes the head of the backbone's zero-shot classifier (Radford et al. 2021, section 3.1.2).
 
     Args:
         backbone: with a text tower.
@@ -47,8 +50,8 @@ def zero_shot_arrays(backbone: Backbone, prompts: Prompts, batch: int = 256) -> 
         batch: prompts at a time, over all local devices.
 
     Returns:
-        `projection` [d, e] of the image features, with `projection_bias` [e] if it has one, and `text` [e, classes],
-        float32.
+        The head, and its parameters: `projection` [d, e] of the image features, with `projection_bias` [e] if it has
+        one, and `text` [e, classes], float32.
 
     Raises:
         UserError: as `text_kernel` does.
@@ -58,7 +61,9 @@ def zero_shot_arrays(backbone: Backbone, prompts: Prompts, batch: int = 256) -> 
     arrays = {"projection": projection, "text": text.T}
     if (bias := backbone.params.get("visual_projection_bias")) is not None:
         arrays["projection_bias"] = bias
-    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    scale = float(np.exp(backbone.params["logit_scale"]))
+    head = ZeroShotHead(len(prompts), scale, text.shape[1], biased=bias is not None)
+    return head, {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
 def text_features(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float[np.ndarray, "c e"]:

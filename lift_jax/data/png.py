@@ -1,10 +1,25 @@
-"""The checksums of a PNG's pixels."""
+"""What a PNG says of its pixels: how many there are, and their checksums."""
 
 import struct
 import zlib
 
 _SIGNATURE = 8
 """Bytes before the first chunk."""
+
+
+def shape(data: bytes) -> tuple[int, int]:
+    """Reads height and width from the first chunk.
+
+    Args:
+        data: the file.
+
+    Raises:
+        ValueError: if it ends before they do.
+    """
+    if len(data) < _SIGNATURE + 16:
+        raise ValueError("it ends in its header")
+    width, height = struct.unpack_from(">II", data, _SIGNATURE + 8)
+    return height, width
 
 
 def check_pixels(data: bytes) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 
 from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
-from lift_jax.classifier.text_features import zero_shot_arrays
+from lift_jax.classifier.text_features import zero_shot_head
 from lift_jax.cluster import placement
 from lift_jax.data import RunData, prompts
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import examples, place_of
 from lift_jax.evaluation.tasks import TASKS, Task
-from lift_jax.models.heads import Classifier, ZeroShotHead
+from lift_jax.models.heads import Classifier
 from lift_jax.models.partition import HEAD
 from lift_jax.weights import Backbone
 from lift_jax.workdir.logs import Logs
@@ -41,12 +41,10 @@ def measure(
     if backbone.text is None or backbone.tokenizer is None:
         return None
     try:
-        arrays = zero_shot_arrays(backbone, prompts.build(network.class_names, config.prompt))
+        head, arrays = zero_shot_head(backbone, prompts.build(network.class_names, config.prompt))
     except UserError as error:  # a head that starts from images needs no prompts
         logs.info(f"Zero-shot accuracy is left out: {error}")
         return None
-    # The scale of the logits does not matter for what is counted here.
-    head = ZeroShotHead(len(network.class_names), 1.0, embed_dim=arrays["text"].shape[0])
     classifier = Classifier(backbone.vision.clone(dtype=network.input.dtype), head)
     params = {**network.params, HEAD: placement.replicate(arrays, placement.make_mesh())}
     seen = examples(

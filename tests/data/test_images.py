@@ -378,3 +378,13 @@ def test_threads_share_a_number_of_pixels():
     assert held == 0 and 900 <= most <= 1000
     with room(encoded(picture(60, 60), "PNG")):  # More than there is: then it is the only one.
         pass
+
+
+def test_pixels_are_counted_by_the_header():
+    wide = Image.fromarray(picture(20, 30))
+    for form in "PNG", "JPEG", "GIF", "TIFF":
+        assert images._count(saved(wide, form)) == 600
+    data = saved(wide, "PNG")
+    assert images._count(data[:24]) == 600  # that its pixels are missing is told when it is decoded
+    assert [images._count(data[:length]) for length in (4, 12, 23)] == [0, 0, 0]
+    assert images._count(data[:16] + b"\xff" * 8 + data[24:]) == 0  # so many are refused

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lift_jax.classifier import text_features
-from lift_jax.models.heads import ZeroShotHead
 from lift_jax.training import image_starts
 from reference_cases import models
 from reference_cases.case import Case, assert_close
@@ -31,7 +30,6 @@ def check(case: Case) -> None:
     means = image_starts.class_mean_kernel(np.asarray(features), case.array("labels"), len(expected))
     assert_close(means.T, expected, TOLERANCE, "head_init_class_mean")
 
-    arrays, scale = text_features.zero_shot_arrays(backbone, prompts), float(np.exp(backbone.params["logit_scale"]))
-    head = ZeroShotHead(len(names), scale, embed_dim=len(arrays["text"]))
+    head, arrays = text_features.zero_shot_head(backbone, prompts)
     logits = head.apply({"params": arrays}, jnp.asarray(features))
     assert_close(logits, case.array("zero_shot_logits"), TOLERANCE, "zero_shot_logits")

@@ -9,7 +9,6 @@ import sklearn.linear_model
 from lift_jax.classifier import text_features
 from lift_jax.errors import UserError
 from lift_jax.models.clip import CLIP
-from lift_jax.models.heads import ZeroShotHead
 from lift_jax.training import image_starts
 
 NAMES = ["cat", "dog", "tench", "shark", "hen of the woods"]
@@ -52,9 +51,7 @@ def test_zero_shot_head_gives_clips_logits(tiny_clip, biased):
         bias = np.linspace(-1, 1, 12, dtype=np.float32)
         tiny_clip = dataclasses.replace(tiny_clip, params={**tiny_clip.params, "visual_projection_bias": bias})
     images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
-    arrays: Any = text_features.zero_shot_arrays(tiny_clip, [[name] for name in NAMES])
-    scale = float(np.exp(tiny_clip.params["logit_scale"]))
-    head = ZeroShotHead(num_classes=5, scale=scale, embed_dim=12, biased=biased)
+    head, arrays = text_features.zero_shot_head(tiny_clip, [[name] for name in NAMES])
     assert tiny_clip.text is not None
     features = jax.jit(tiny_clip.vision.apply)({"params": tiny_clip.params["vision"]}, images)
     logits: Any = head.apply({"params": arrays}, features)
@@ -69,7 +66,7 @@ def test_a_tower_that_sees_the_padding_and_features_that_are_in_the_shared_space
     prompts = ["cat", "a photo of a dog"]
     expected = np.stack([encode(backbone, prompt) for prompt in prompts]).T
     np.testing.assert_allclose(text_features.text_kernel(backbone, [[p] for p in prompts]), expected, atol=2e-6)
-    arrays = text_features.zero_shot_arrays(backbone, [[p] for p in prompts])
+    _, arrays = text_features.zero_shot_head(backbone, [[p] for p in prompts])
     np.testing.assert_allclose(arrays["projection"] @ arrays["text"], expected, atol=2e-6)
 
 
