@@ -4,7 +4,7 @@ import math
 
 import ml_collections
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift_jax import config as lift_config
@@ -42,6 +42,7 @@ def test_what_is_no_number_or_out_of_range_is_a_sentence_that_names_key_and_valu
             lift_config.resolve(config_with(name, value))
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_a_learning_rate_is_accepted_within_its_range_alone(lr):
     if 0 <= lr <= 100:
