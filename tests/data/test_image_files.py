@@ -39,6 +39,8 @@ class TestImages:
 
     @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF"])
     def test_the_content_decides_where_the_ending_says_nothing(self, tmp_path, form):
+        if form == "AVIF" and image_kinds.AVIF.open is None:
+            pytest.skip("Pillow has AVIF since 11.3")
         write(tmp_path, {"dog/0": image(form), "dog/1.dat": image(form), "dog/2.txt": b"a word\n"})
         images, _, left_out = list_images(str(tmp_path))
         assert images == ["dog/0", "dog/1.dat"] and left_out == "1 .txt file such as dog/2.txt"
