@@ -91,23 +91,23 @@ class Found(NamedTuple):
 def tables(found: Found) -> str:
     """Writes a table of each kind below the sentences that say what its figures are."""
     seeds, labels = len(found.flipped), len(found.flipped[0].is_flipped)
-    several = f", mean ± standard error of the mean over {seeds} seeds" if seeds > 1 else ""
-    return "\n\n".join(
-        [
-            f"All classes known: accuracy and expected calibration error on the test images in percent{several}.\n"
-            f"Coverage: percent of the images whose prediction set, made for {100 * found.coverage:g} %, holds their "
-            "class. Size: classes in a set.",
-            _known_table(found.known),
-            f"{found.unknown_classes} classes left out of training and head: area under the ROC curve of the scores of "
-            "known and unknown test images{several} (0.5: chance).\n"
-            "Chosen: by the score that the calibration of each run chose.",
-            _unknown_table(found.unknown),
-            f"{100 * found.share:g} % of {labels:,} training labels flipped: average precision of the order in which "
-            "the review suspects labels{several}.\n"
-            "It judges by the backbone as it was, and so alike for all methods. Chance: the share that was flipped.",
-            _flipped_table(found.flipped),
-        ]
-    ).replace("{several}", several)
+    parts = [
+        "All classes known: accuracy and expected calibration error on the test images, in percent.\n"
+        f"Coverage: percent of the images whose prediction set, made for {100 * found.coverage:g} %, holds their "
+        "class. Size: classes in a set.",
+        _known_table(found.known),
+        f"{found.unknown_classes} classes left out of training and head: area under the ROC curve (0.5 is chance) of "
+        "known against unknown test images.\n"
+        "Chosen: by the score that the calibration of each run chose.",
+        _unknown_table(found.unknown),
+        f"{100 * found.share:g} % of {labels:,} training labels flipped: average precision of the review's order of "
+        "suspected labels, all others tied behind.\n"
+        "It judges by the backbone as it was, and so alike for all methods. Chance: the share that was flipped.",
+        _flipped_table(found.flipped),
+    ]
+    if seeds > 1:
+        parts.append(f"What stands behind ± is the standard error of the mean over {seeds} seeds.")
+    return "\n\n".join(parts)
 
 
 def _known_table(known: Mapping[str, Sequence[Known]]) -> str:
@@ -115,17 +115,17 @@ def _known_table(known: Mapping[str, Sequence[Known]]) -> str:
     metrics["calibration error"] = "expected_calibration_error"
     rows = [["", *metrics, "coverage", "size"]]
     for method, runs in known.items():
-        before, after = ([each.before for each in runs], [each.after for each in runs])
-        rows.append([method, *(mean([each[key] for each in before]) for key in metrics.values()), "", ""])
+        before = [mean([each.before[key] for each in runs]) for key in metrics.values()]
+        after = [mean([each.after[key] for each in runs]) for key in metrics.values()]
         sets = mean([each.covered for each in runs]), mean([each.size for each in runs])
-        rows.append([_calibrated(method), *(mean([each[key] for each in after]) for key in metrics.values()), *sets])
+        rows += [[method, *before, "", ""], [_calibrated(method), *after, *sets]]
     return aligned(rows)
 
 
 def _unknown_table(unknown: Mapping[str, Sequence[Unknown]]) -> str:
     rows = [["", "probability", "energy", "chosen"]]
     for method, runs in unknown.items():
-        before, after = ([each.areas(each.before) for each in runs], [each.areas(each.after) for each in runs])
+        before, after = [each.areas(each.before) for each in runs], [each.areas(each.after) for each in runs]
         chosen = [areas[each.chosen] for areas, each in zip(after, runs, strict=True)]
         rows.append([method, *_by_score(before), ""])
         rows.append([_calibrated(method), *_by_score(after), mean(chosen, 3)])
