@@ -96,7 +96,7 @@ def use(config: ml_collections.ConfigDict, train: Dataset, test: Dataset, table:
     Args:
         config: whose data section is changed; `data.cap` stays, as the number of training images depends on it.
         train, test: the splits (see `stored`).
-        table: a CSV file that is not there yet.
+        table: the CSV file.
     """
     has_groups = train.image_groups is not None
     with table.open("w", newline="", encoding="utf-8", errors="surrogateescape") as opened:
