@@ -33,11 +33,11 @@ def notice(where: str) -> str:
     named = [f"{name} ({count:,} image{'' if count == 1 else 's'})" for name, count in counts.items() if count]
     if not named:
         return ""
-    one = len(named) == 1
-    return (
-        f"{printable(where.rstrip(os.sep))}: left out because {'its name begins' if one else 'their names begin'} with a dot: "
-        f"{some(named)}; rename {'it if it is a class' if one else 'those that are classes'}."
-    )
+    why, remedy = "its name begins", "it if it is a class"
+    if len(named) > 1:
+        why, remedy = "their names begin", "those that are classes"
+    folder = printable(where.rstrip(os.sep))
+    return f"{folder}: left out because {why} with a dot: {some(named)}; rename {remedy}."
 
 
 def _hidden(where: str) -> list[str]:
