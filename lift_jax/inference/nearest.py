@@ -1,6 +1,7 @@
 """The training images of a run that are most like an image, by the cosine of their features.
 
-images = nearest.load(lift_jax.load("runs/birds"))
+model = lift_jax.load("runs/birds")
+images = nearest.load(model)
 for found in images.nearest("wren.jpg", k=5)[0]:
     print(found.path, model.class_names[found.label], found.similarity)
 """
