@@ -58,8 +58,10 @@ class TrainingImages:
             A list for each image, the most similar first.
 
         Raises:
-            UserError: if an image cannot be read, or is none.
+            UserError: if an image cannot be read, or is none, or if `k` is less than 1.
         """
+        if k < 1:
+            raise UserError(f"k is {k}, the number of training images; write a whole number from 1 on.")
         found, problems = self.nearest_to(self.model.dataset(GivenImages(images), "images"), k)
         for problem in problems.values():
             raise UserError(problem)

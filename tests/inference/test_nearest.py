@@ -24,6 +24,7 @@ from lift_jax.errors import UserError
 from lift_jax.inference import nearest
 from lift_jax.inference.model import Model
 from lift_jax.run import run
+from lift_jax.workdir.logs import Logs
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,20 @@ def test_a_picture_is_a_small_jpeg_of_the_image_as_long_as_it_is_there(images, r
         (tmp_path / "2.png").rename(file)
 
 
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_number_that_cannot_be_is_told(images, root, k):
+    with pytest.raises(UserError, match=f"k is {k}, the number of training images; write a whole number from 1 on"):
+        images.nearest(str(root / "test" / "a" / "4.png"), k=k)
+
+
+def test_a_run_with_images_of_several_classes_is_refused(model):
+    config = ml_collections.ConfigDict(model.config)
+    config.task = "multilabel"
+    several = dataclasses.replace(model, config=ml_collections.FrozenConfigDict(config))
+    with pytest.raises(UserError, match="The search for the nearest training images"):
+        nearest.load(several)
+
+
 def test_an_image_that_cannot_be_read_is_told(images):
     with pytest.raises(UserError, match="no image of a kind that is read"):
         images.nearest([b"no image"])
@@ -115,6 +130,14 @@ def test_features_are_computed_once(model, tmp_path, capsys):
     assert "features, training images" not in capsys.readouterr().err
     np.testing.assert_array_equal(first.features.rows, again.features.rows)
     assert sorted(file for file in (tmp_path / "store").rglob("*") if file.is_file()) == files
+
+
+def test_features_that_a_store_has_of_the_untrained_backbone_serve(model, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LIFT_JAX_CACHE", str(tmp_path))
+    model.dataset_features(images.dataset, Logs(None, enabled=False), "before", tuned=False)
+    found = nearest.load(model)
+    assert "features, training images" not in capsys.readouterr().err
+    np.testing.assert_allclose(found.features.rows, images.features.rows, atol=1e-5)
 
 
 def test_features_of_another_training_are_others(tiny_folder, root, tmp_path):
