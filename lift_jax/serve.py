@@ -9,7 +9,9 @@ jsonl` says of them; GET /health says whether the service is there; /openapi.jso
     curl --data-binary @wren.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/predict
 
 A run that `python -m lift_jax.calibrate` has calibrated also says which images are of no known class, and which classes
-each may be of. There is no password: other machines are let in by --host alone.
+each may be of. --nearest 5 shows the five training images that are most like each image, where the training images are
+still there; their features are computed at the first start, which takes a while, and kept. There is no password: other
+machines are let in by --host alone.
 """
 
 import argparse
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--unknown", type=float, metavar="SHARE", help="see predict (default 0.05 if calibrated)")
     parser.add_argument("--coverage", type=float, metavar="P", help="see predict (default 0.9 if calibrated)")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="images that the model gets at a time")
+    parser.add_argument(
+        "--nearest", type=int, default=0, metavar="K", help="training images most like each image (default 0: none)"
+    )
     given = parser.parse_args(arguments)
     return exit_status(lambda: _run(given))
 
@@ -44,6 +49,8 @@ def _run(given: argparse.Namespace) -> None:
     for name in "top", "batch":
         if not 1 <= getattr(given, name) <= 1024:
             raise UserError(f"--{name} is {getattr(given, name)}; it is a whole number from 1 to 1024.")
+    if not 0 <= given.nearest <= 50:
+        raise UserError(f"--nearest is {given.nearest}; it is a whole number from 0 to 50.")
     from lift_jax.inference.serving import packages
 
     packages.require()
@@ -52,7 +59,7 @@ def _run(given: argparse.Namespace) -> None:
     serve(
         given.workdir, host=given.host, port=given.port, checkpoint=given.checkpoint, backbone=given.backbone,
         raw=given.raw, tte=given.tte, top_k=given.top, unknown=given.unknown, coverage=given.coverage,
-        batch_size=given.batch,
+        batch_size=given.batch, nearest=given.nearest,
     )  # fmt: skip
 
 

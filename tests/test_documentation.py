@@ -56,6 +56,7 @@ def words_of(line: str) -> list[str]:
 def help_of(module: str, monkeypatch, capsys, *subcommand: str) -> str:
     if module in (
         "lift_jax.bench.aot",
+        "lift_jax.bench.decisions",
         "lift_jax.bench.peers",
         "lift_jax.features",
     ):  # whose flags and main's cannot be in one process

@@ -20,9 +20,11 @@ def test_the_site_is_built_without_a_warning(tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    pages = {page.stem for page in (ROOT / "docs").glob("*.md")}
+    pages = {page.stem for kind in ("*.md", "*.ipynb") for page in (ROOT / "docs").glob(kind)}
     assert pages <= {page.stem for page in tmp_path.glob("*.html")}
     assert 'id="lift_jax.load"' in (tmp_path / "api.html").read_text(encoding="utf-8")
+    notebook = (tmp_path / "own_images.html").read_text(encoding="utf-8")
+    assert "<h2>The report" in notebook and '<span class="kn">import</span>' in notebook  # which is highlighted
 
 
 def strings(tree: ast.AST) -> Iterator[str]:

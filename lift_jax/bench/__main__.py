@@ -17,6 +17,9 @@ COMMANDS = {
     ),
     "serve": Command("lift_jax.bench.serve", "how long a service takes to answer many at once"),
     "peers": Command("lift_jax.bench.peers", "accuracy, time and memory beside scikit-learn and PEFT"),
+    "decisions": Command(
+        "lift_jax.bench.decisions", "what calibration, sets, unknown images and suspected labels are worth"
+    ),
     "aot": Command("lift_jax.bench.aot", "memory, operations and traffic on TPUs that need not be here"),
     "abuse": Command("lift_jax.bench.abuse", "a thousand bad inputs"),
     "kills": Command("lift_jax.bench.kills", "a hundred runs that are killed and go on"),

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import os
 import statistics
 import tempfile
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int
 
 from lift_jax import tuners
 from lift_jax.bench.load import peak
+from lift_jax.bench.seeds import mean
 from lift_jax.classifier import network as networks
 from lift_jax.classifier import untuned
 from lift_jax.classifier.loaded import Loaded
@@ -76,17 +76,10 @@ def table(found: Mapping[str, Sequence[Outcome]]) -> str:
     """Formats a line a method: means over its trainings with standard errors, mean seconds and the largest memory."""
     rows = [["", *metrics.COLUMNS, "trained", "seconds", "memory"]]
     for name, outcomes in found.items():
-        figures = [_mean([each.metrics[metric] for each in outcomes]) for metric in metrics.COLUMNS.values()]
+        figures = [mean([each.metrics[metric] for each in outcomes]) for metric in metrics.COLUMNS.values()]
         seconds, memory = statistics.fmean(each.seconds for each in outcomes), max(each.peak for each in outcomes)
         rows.append([name, *figures, f"{outcomes[0].trained:,}", f"{seconds:.0f}", f"{memory / 1e9:.2f} GB"])
     return aligned(rows)
-
-
-def _mean(values: Sequence[float]) -> str:
-    if any(math.isnan(value) for value in values):
-        return "-"
-    mean = f"{statistics.fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.1f}"
 
 
 def _own(method: str, config: ml_collections.ConfigDict) -> tuple[Mapping[str, float], int]:

@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from lift_jax.errors import UserError
 from lift_jax.models import partition
+from lift_jax.models.limits import limits
 from lift_jax.models.partition import Parts, Path, Tree
 from lift_jax.models.quantised import STORED, Quantised, quantise_kernel
 from lift_jax.models.sites import LinearName
@@ -41,8 +42,12 @@ def stored(parts: Parts, dtype: jnp.dtype, frozen_dtype: str) -> Tree:
             f"config.frozen_dtype is {frozen_dtype!r}, which is for the linear layers of a transformer that are not "
             "trained, and this run has none (a ResNet, or a method that trains them all); leave it out."
         )
+    largest = _limits(parts, {path[:-2] for path in chosen}) if frozen_dtype == "fp8" else {}
     return traverse_util.unflatten_dict(
-        {path: _kernel(x, frozen_dtype) if path in chosen else _cast(path, x, dtype) for path, x in flat.items()}
+        {
+            path: _kernel(x, frozen_dtype, largest.get(path)) if path in chosen else _cast(path, x, dtype)
+            for path, x in flat.items()
+        }
     )
 
 
@@ -86,9 +91,19 @@ def _masked(frozen: Tree) -> set[Path]:
     return {(*path[:-3], path[-2], "kernel") for path in indices}
 
 
-def _kernel(kernel: Any, frozen_dtype: str) -> np.ndarray | Quantised:
+def _limits(parts: Parts, blocks: set[Path]) -> dict[Path, float]:
+    """Returns the largest magnitude of the inputs of blocks' linear layers, by the path of each kernel."""
+    flat = {path: array for tree in parts for path, array in _flat(tree).items()}
+    trees: dict[Path, dict[str, dict[str, Any]]] = {block: {} for block in blocks}
+    for path, array in flat.items():
+        if path[:-2] in trees:
+            trees[path[:-2]].setdefault(path[-2], {})[path[-1]] = array
+    return {(*block, str(name), "kernel"): most for block, tree in trees.items() for name, most in limits(tree).items()}
+
+
+def _kernel(kernel: Any, frozen_dtype: str, limit: float | None) -> np.ndarray | Quantised:
     if frozen_dtype in STORED:
-        return quantise_kernel(np.asarray(kernel), frozen_dtype)
+        return quantise_kernel(np.asarray(kernel), frozen_dtype, limit)
     return np.asarray(kernel).astype(jnp.dtype(frozen_dtype))
 
 

@@ -1,4 +1,4 @@
-"""The backbone of a network as it was loaded, and what the features that it gives depend on."""
+"""The backbone of a network as it was loaded, or as it was trained, and what the features that it gives depend on."""
 
 import dataclasses
 from typing import Any
@@ -14,6 +14,7 @@ from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import BACKBONE
 from lift_jax.models.untuned import Untuned
 from lift_jax.weights import Backbone
+from lift_jax.weights.backbone import content_hash
 
 _NO_FEATURE = {"parent", "name", "dtype", "remat", "attention", "tuners"}
 """Attributes of a tower on which its features do not depend but for rounding, or that are described elsewhere."""
@@ -40,6 +41,24 @@ def of_frozen(config: ml_collections.FrozenConfigDict, network: Network, backbon
         return None
     settings = _settings(network.classifier.backbone, backbone_hash, network.input, config.frozen_dtype)
     return Untuned(network.classifier, network.params, network.input, settings)
+
+
+def of_tuned(
+    config: ml_collections.FrozenConfigDict, network: Network, params: dict[str, Any], backbone_hash: str
+) -> Untuned:
+    """Gives the backbone of a trained network with its tuners.
+
+    Args:
+        config: the resolved config.
+        network: the trained network.
+        params: those that the classifier is used with, placed on the mesh.
+        backbone_hash: of the weights that the backbone had before the training.
+    """
+    settings = _settings(network.classifier.backbone, backbone_hash, network.input, config.frozen_dtype)
+    if BACKBONE in network.parts.tuner:
+        settings["trained"] = content_hash(jax.device_get(network.parts.tuner[BACKBONE]))
+        settings["method"] = [config.method, config.tuner.to_dict()]
+    return Untuned(network.classifier, params, network.input, settings)
 
 
 def _classifier(network: Network, backbone: Backbone) -> Classifier:

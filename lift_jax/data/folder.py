@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lift_jax.data import duplicates
+from lift_jax.data import duplicates, hidden_folders
 from lift_jax.data.dataset import Dataset, source_path
 from lift_jax.data.image_files import list_images, sub_folders
 from lift_jax.data.lists import from_paths
@@ -73,7 +73,7 @@ def load_folder(
 def scan(root: str, split: str) -> Split:
     """Lists the images under root/split, at any depth below its class folders.
 
-    What else is there is counted and named in one warning.
+    What else is there is counted and named in one warning, and hidden folders with images in another one.
 
     Args:
         root: the folder that the paths become relative to.
@@ -84,6 +84,8 @@ def scan(root: str, split: str) -> Split:
     """
     where = os.path.join(root, split)
     listing = list_images(where)
+    if hidden := hidden_folders.notice(where):
+        _LOGGER.warning("%s", hidden)
     inside = sorted(path.split(os.sep, 1) for path in listing.images if os.sep in path)
     beside = [path for path in listing.images if os.sep not in path]
     if not inside:

@@ -140,18 +140,24 @@ def sub_folders(folder: str) -> list[str]:
     return sorted(name for name, what in entries(folder) if what in ("folder", "link"))
 
 
-def entries(folder: str) -> list[tuple[str, _Entry]]:
-    """Lists what is in a folder except for hidden files and litter, each name with what it is."""
+def entries(folder: str, hidden: bool = False) -> list[tuple[str, _Entry]]:
+    """Lists what is in a folder except for hidden files and litter, each name with what it is.
+
+    Args:
+        folder: the local or remote folder.
+        hidden: whether the files and folders whose names begin with a dot are listed, and no others.
+    """
+    wanted = _is_hidden if hidden else _is_shown
     remote = is_remote(folder)
     try:
         if place := archives.divide(folder):
             found = entries_of(place).items()
-            return [(name, "folder" if is_one else "file") for name, is_one in found if not _ignored(name)]
+            return [(name, "folder" if is_one else "file") for name, is_one in found if wanted(name)]
         if remote:
             names = list_folder(folder)
-            return [(name, _what_remote(os.path.join(folder, name))) for name in names if not _ignored(name)]
+            return [(name, _what_remote(os.path.join(folder, name))) for name in names if wanted(name)]
         with os.scandir(folder or ".") as found:
-            return [(entry.name, _what(entry)) for entry in found if not _ignored(entry.name)]
+            return [(entry.name, _what(entry)) for entry in found if wanted(entry.name)]
     except OSError as error:
         raise UserError(f"The folder {printable(folder)} cannot be read: {reason(error)}.") from error
 
@@ -175,8 +181,12 @@ def _what(entry: os.DirEntry[str]) -> _Entry:
     return "file" if stat.S_ISREG(mode) else _SPECIAL
 
 
-def _ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LITTER
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _is_shown(name: str) -> bool:
+    return not _is_hidden(name) and name.lower() not in _LITTER
 
 
 def _suffix(path: str) -> str:

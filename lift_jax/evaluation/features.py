@@ -1,5 +1,6 @@
 """Features of images, before the head."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -75,19 +76,47 @@ def extract_features(
         logs: for the progress bar.
         desc: what the bar says.
     """
-    batches = _batches(classifier, params, image_input, loader, logs, desc)
-    return _joined(batches, _width(classifier, params, image_input), loader.no_labels(0))
+    return Extractor(classifier, image_input)(params, loader, logs, desc)
+
+
+class Extractor:
+    """Extracts the features of images, averaged over an image's views, by a program that is compiled once.
+
+    Args:
+        classifier: its backbone gives the features.
+        image_input: what the device does with the images first.
+    """
+
+    def __init__(self, classifier: Classifier, image_input: ImageInput):
+        def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
+            features = view_features(classifier, image_input, params, batch)
+            return None, features.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+
+        self._step = DeviceStep(step)
+        self._width = functools.partial(_width, classifier, image_input=image_input)
+
+    def __call__(self, params: Tree, loader: TestLoader, logs: Logs, desc: str) -> Features:
+        """Gives the features of all examples; for the arguments see `extract_features`."""
+        return _joined(self.batches(params, loader, logs, desc), self._width(params), loader.no_labels(0))
+
+    def batches(
+        self, params: Tree, loader: TestLoader, logs: Logs, desc: str
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]]:
+        """Yields index, features and labels of this host's examples, batch by batch."""
+        for batch, _, features in self._step(params, loader, logs, desc):
+            real = batch["mask"]
+            yield batch["index"][real], features[real], batch["label"][real]
 
 
 def frozen_features(
     untuned: Untuned, dataset: Dataset, make_loader: MakeLoader, logs: Logs, desc: str, kept: Kept | None = None
 ) -> Features:
-    """Gives the features of images by a backbone without tuners; those that are kept are not computed again.
+    """Gives the features of images by a backbone that is no longer trained; those that are kept are not computed again.
 
     What is computed is kept file by file, so that a computation that is interrupted goes on where it was.
 
     Args:
-        untuned: the backbone.
+        untuned: the backbone; also one with tuners, where its settings say which.
         dataset: the images.
         make_loader: makes the loader of some of them.
         logs: for the progress bar.
@@ -112,7 +141,8 @@ def frozen_features(
 
         def kept_batches() -> Iterator[tuple[np.ndarray, ...]]:
             loader = make_loader(dataset.subset(missing) if found.any() else dataset)
-            for index, features, labels in _batches(*untuned[:3], loader, logs, desc):
+            extractor = Extractor(untuned.classifier, untuned.input)
+            for index, features, labels in extractor.batches(untuned.params, loader, logs, desc):
                 whole = missing[index].astype(np.int32)
                 yield whole, add([digests[i] for i in whole], features), labels
 
@@ -137,20 +167,6 @@ def examples(
         return loader
     features = frozen_features(untuned, dataset, make_loader, logs, desc, kept)
     return FeatureLoader(features.rows, features.labels, features.index, loader.batch_size)
-
-
-def _batches(
-    classifier: Classifier, params: Tree, image_input: ImageInput, loader: TestLoader, logs: Logs, desc: str
-) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]]:
-    """Yields index, features and labels of this host's examples, batch by batch."""
-
-    def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
-        features = view_features(classifier, image_input, params, batch)
-        return None, features.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
-
-    for batch, _, features in DeviceStep(step)(params, loader, logs, desc):
-        real = batch["mask"]
-        yield batch["index"][real], features[real], batch["label"][real]
 
 
 def _joined(batches: Iterator[tuple[np.ndarray, ...]], width: int, no_labels: np.ndarray) -> Features:

@@ -22,7 +22,7 @@ from lift_jax.data import TestLoader
 from lift_jax.data.given_images import GivenImages, ImageLike
 from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
-from lift_jax.evaluation.features import extract_features
+from lift_jax.evaluation.features import Extractor
 from lift_jax.inference import priors
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.label_sets import LabelSets
@@ -169,8 +169,9 @@ class Model(RunClassifier):
         """
         dataset = self.dataset(GivenImages(images), "images")
         loader = self.loader(dataset, tte=False)
-        classifier, params, *_ = self.classified if tuned else self.untuned
-        found = extract_features(classifier, params, self.network.input, loader, Logs(None, enabled=False), "features")
+        extractor = self.extractor if tuned else Extractor(self.untuned.classifier, self.untuned.input)
+        params = self.params if tuned else self.untuned.params
+        found = extractor(params, loader, Logs(None, enabled=False), "features")
         for problem in loader.problems.values():
             raise UserError(problem)
         return found.rows

@@ -23,6 +23,24 @@ class Answer(NamedTuple):
     expected_cost: float
 
 
+class Neighbour(NamedTuple):
+    """A training image that is like an image.
+
+    Attributes:
+        index: its place among the training images.
+        path: its file from the root of the data, or NAME[INDEX] if it has none.
+        label: the label of its class.
+        similarity: the cosine of the features of both, -1 to 1.
+        picture: a small picture of it as a link with its JPEG in it, where that is asked for and it can be read.
+    """
+
+    index: int
+    path: str
+    label: int
+    similarity: float
+    picture: str | None = None
+
+
 class Prediction(NamedTuple):
     """An image's most probable classes, in descending order.
 
@@ -35,6 +53,7 @@ class Prediction(NamedTuple):
         rollup: the most specific rank that is sure enough, where a taxonomy is given.
         unknown: whether the image is of no known class, where that is asked.
         members: the labels of the set of classes that it may be of, the most probable first, where a coverage is given.
+        nearest: the training images that are most like the image, the most similar first, where that is asked.
     """
 
     path: str
@@ -45,6 +64,7 @@ class Prediction(NamedTuple):
     rollup: "RolledUp | None" = None
     unknown: bool | None = None
     members: list[int] | None = None
+    nearest: list[Neighbour] | None = None
 
 
 def write(
@@ -146,6 +166,11 @@ def as_json(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any
         content["unknown"] = prediction.unknown
     if prediction.members is not None:
         content["set"] = [{"label": label, "class": class_names[label]} for label in prediction.members]
+    if prediction.nearest is not None:
+        content["nearest"] = [
+            {"path": path, "label": label, "class": class_names[label], "similarity": similarity, "picture": picture}
+            for _, path, label, similarity, picture in prediction.nearest
+        ]
     return content
 
 

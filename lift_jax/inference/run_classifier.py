@@ -14,7 +14,7 @@ from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.data import Dataset, TestLoader, evaluation_loader
 from lift_jax.errors import UserError
-from lift_jax.evaluation.features import Features, extract_features, frozen_features, place_of
+from lift_jax.evaluation.features import Extractor, Features, frozen_features, place_of
 from lift_jax.evaluation.predictor import Predictor
 from lift_jax.evaluation.thresholds import Thresholds
 from lift_jax.inference import frozen_classifiers
@@ -96,10 +96,19 @@ class RunClassifier:
         Those of the backbone as it was are kept where the config names a store.
         """
         if tuned:
-            loader = self.loader(dataset, tte=False)
-            return extract_features(self.network.classifier, self.params, self.network.input, loader, logs, desc)
+            return self.extractor(self.params, self.loader(dataset, tte=False), logs, desc)
         make_loader = functools.partial(self.loader, tte=False)
         return frozen_features(self.untuned, dataset, make_loader, logs, desc, place_of(self.config))
+
+    @functools.cached_property
+    def extractor(self) -> Extractor:
+        """What extracts features of the run."""
+        return Extractor(self.network.classifier, self.network.input)
+
+    @functools.cached_property
+    def tuned(self) -> Untuned:
+        """Makes the backbone as the run has trained it, for `lift_jax.evaluation.features.frozen_features`."""
+        return untuned.of_tuned(self.config, self.network, self.params, self.backbone.hash)
 
     @functools.cached_property
     def untuned(self) -> Untuned:

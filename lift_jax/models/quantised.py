@@ -4,6 +4,10 @@ A kernel has a scale for each output channel and is quantised once; the activati
 quantised at each product (Dettmers et al. 2022, arXiv 2208.07339, section 2.1, "vector-wise"). The scales come out of
 the product: with x = diag(s) q and W = v diag(t), x W = diag(s) (q v) diag(t), and q v has no scale inside.
 
+fp8 is as precise for small numbers as for large ones, down to 1 / 28,672 of the largest. So its scale need not fit:
+where the weights say how large the activations of a layer can be (`lift_jax.models.limits`), that is the scale of all
+tokens, and none is measured, for which a GPU would read the activations once more.
+
 int8 has equal steps, so both are measured from the middle of their range as well (section 2.1, "zeropoint"): all steps
 are used, however unequal largest and smallest value are, as after an activation. With x = diag(s) q + z 1' and
 W = v diag(t) + 1 m', what comes to diag(s) (q v) diag(t) has rank one: z (1' v) diag(t) + (x 1) m'.
@@ -36,11 +40,13 @@ class Quantised(meta.AxisMetadata[Array]):
         values: [i, o], int8 or float8_e4m3fn; a `Shard` of it inside a `shard_map` with fsdp.
         scale: [o], float32; the kernel is values times scale, plus middle.
         middle: [o], float32; none for float8_e4m3fn.
+        limit: [], float32, the largest magnitude of the activations; none if each token is to be measured.
     """
 
     values: Any
     scale: Any
     middle: Any = None
+    limit: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,7 +58,7 @@ class Quantised(meta.AxisMetadata[Array]):
 
     def gathered(self) -> "Quantised":
         """Returns the kernel as a whole, from all devices."""
-        return Quantised(*(meta.unbox(each) for each in (self.values, self.scale, self.middle)))
+        return Quantised(*(meta.unbox(each) for each in (self.values, self.scale, self.middle, self.limit)))
 
     def unbox(self) -> Float[Array, "i o"]:
         whole = self.gathered()
@@ -69,15 +75,19 @@ class Quantised(meta.AxisMetadata[Array]):
         raise NotImplementedError("A quantised parameter loses no axis.")
 
 
-def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format) -> Quantised:
+def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format, limit: float | None = None) -> Quantised:
     """Quantises a kernel on the host.
 
     Args:
         kernel: in the precision of the file that it came from.
         format: of the result.
+        limit: the largest magnitude of the activations, if it is known; what is larger is cut off. int8, whose steps
+            are equal, has no use for it.
     """
     values, scale, middle = _rounded(np.asarray(kernel, np.float32), 0, STORED[format], np)
-    return Quantised(values, scale[0], None if middle is None else middle[0])
+    if format == "int8":
+        return Quantised(values, scale[0], middle[0])
+    return Quantised(values, scale[0], limit=None if limit is None else np.float32(limit))
 
 
 def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
@@ -91,7 +101,12 @@ def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
 
 
 def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
-    """Quantises the rows of x as the kernel is, and multiplies."""
+    """Quantises x, by its rows or by the kernel's limit, and multiplies."""
+    if kernel.limit is not None:
+        largest_value = float(jnp.finfo(kernel.values.dtype).max)
+        scale = _scale(kernel.limit, largest_value, jnp)
+        values = jnp.clip(x.astype(jnp.float32) / scale, -largest_value, largest_value).astype(kernel.values.dtype)
+        return (_dot(values, kernel.values, 0, x.dtype) * (scale * kernel.scale)).astype(x.dtype)
     values, scale, middle = _rounded(x.astype(jnp.float32), -1, kernel.values.dtype, jnp)
     y = _dot(values, kernel.values, 0, x.dtype) * scale
     if kernel.middle is None:

@@ -156,18 +156,26 @@ def _cost(rows: Sequence[Row]) -> Figure:
             axes.errorbar(place, mean, yerr=spread or None, **_look(index), markersize=7, capsize=4, elinewidth=1.4)
         axes.margins(x=0.12, y=0.2)
     axes = drawn[-1]
-    decades = 10.0 ** np.arange(np.ceil(np.log10(min(trained, default=1))) - 1, 13)
-    if len(trained) < len(rows):
-        decades = np.concatenate([[none], decades[decades > 2 * none]])
     low, high = axes.get_xlim()
     if len({row.parameters for row in rows}) == 1:
         low, high = low / 10, high * 10
-    axes.set_xticks(decades, ["none" if decade == none else _short(decade) for decade in decades])
+    ticks = _parameter_ticks(trained, low, high)
+    if len(trained) < len(rows):
+        ticks = {none: "none"} | {place: name for place, name in ticks.items() if place > 2 * none}
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
     axes.set_xlim(low, high)
     axes.set_xlabel("trained parameters")
     _legend(figure, rows, range(len(rows)))
     return figure
+
+
+def _parameter_ticks(trained: Sequence[int], low: float, high: float) -> dict[float, str]:
+    """Gives the places and names of the powers of ten; where fewer than two are in sight, of the least and the most."""
+    decades = 10.0 ** np.arange(np.ceil(np.log10(min(trained, default=1))) - 1, 13)
+    if trained and np.count_nonzero((low < decades) & (decades < high)) < 2:
+        return {float(each): f"{each:,}" for each in (min(trained), max(trained))}
+    return {float(decade): _short(decade) for decade in decades}
 
 
 def _short(value: float) -> str:

@@ -1,6 +1,5 @@
 """The worst mistakes among the rarest classes, as small pictures."""
 
-import base64
 import io
 import logging
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from lift_jax.data import Dataset
+from lift_jax.data.thumbnails import SIDE, thumbnail
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
 from lift_jax.files import replacing
@@ -18,7 +18,6 @@ from lift_jax.report.files import RunFiles
 FOLDER = "report"
 """The folder of a run that the pictures are in."""
 
-_SIDE = 160
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -88,28 +87,12 @@ def _saved(run: RunFiles, index: int) -> np.ndarray | None:
     for file in (run.workdir / FOLDER).glob(f"worst_*_{index}.png"):
         try:
             with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
-                if image.size == (_SIDE, _SIDE):
+                if image.size == (SIDE, SIDE):
                     return np.asarray(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged PNG files
             pass
         _LOGGER.warning(f"{file} is damaged and left out; --mode eval with config.report draws it anew.")
     return None
-
-
-def thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "side side 3"]:
-    """Cuts out the centre square of an image, 160 pixels wide; the pixels of a smaller image stay visible."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    how = Image.Resampling.NEAREST if side < _SIDE // 2 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(image[top : top + side, left : left + side]).resize((_SIDE, _SIDE), how))
-
-
-def data_uri(picture: UInt8[np.ndarray, "side side 3"]) -> str:
-    """Puts the picture as a JPEG into a link."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def save(examples: list[Example], run: RunFiles) -> None:

@@ -26,11 +26,12 @@ figure { margin: 0; }
 figcaption { font-size: .875rem; margin-top: .5rem; }
 figure > svg { display: block; width: 100%; max-width: 30rem; height: auto; margin: 0 auto; }
 svg text { font-family: inherit !important; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; background: linear-gradient(to left, var(--card) 50%, transparent) right / 2rem 100% local,
+  linear-gradient(to left, var(--grid), transparent) right / .75rem 100%; background-repeat: no-repeat; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--grid); font-weight: normal; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0;
-  background: var(--card); overflow-wrap: anywhere; min-width: min(8rem, 30vw); }
+  background: var(--card); overflow-wrap: anywhere; min-width: min(8rem, 28vw); }
 td:not(:first-child) { white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: 0; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -48,10 +49,10 @@ details > summary { cursor: pointer; }
 details[open] > summary { margin-bottom: .5rem; }
 @media (min-width: 48rem) { .pictures { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); } }
 @media (max-width: 30rem) { body { padding: .75rem .5rem; } section { padding: .75rem; border-radius: 6px; }
-  table { font-size: .875rem; } th, td { padding: .3rem .3rem; } }
+  table { font-size: .875rem; } th, td { padding: .3rem .2rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } main { columns: 2; }
   section.long { break-inside: auto; } details > summary { display: none; }
-  details::details-content { content-visibility: visible; } .scroll { overflow: visible; }
+  details::details-content { content-visibility: visible; } .scroll { overflow: visible; background: none; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; } td:not(:first-child) { white-space: normal; }
   section.long table { font-size: 8pt; line-height: 1.2; } section.long td { padding: .1rem .5rem; } }
 """

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from etils import epath
 
+from lift_jax.data import thumbnails
 from lift_jax.errors import UserError
 from lift_jax.evaluation.findings import Finding, Pixels, Review
 from lift_jax.files import check_file, replacing, writing
-from lift_jax.report import examples, page
+from lift_jax.report import page
 from lift_jax.text import printable
 
 PAGE, TABLE = "review.html", "review.csv"
@@ -201,7 +202,7 @@ def _radio(name: str, choice: Choice) -> str:
 
 def _picture(read: Pixels, path: str) -> str:
     try:
-        uri = examples.data_uri(examples.thumbnail(read()))
+        uri = thumbnails.data_uri(thumbnails.thumbnail(read()))
     except UserError:  # it was there a moment ago
         return ""
     return f'<img src="{uri}" alt="{_text(path)}" width="160" height="160"> '

@@ -8,6 +8,7 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from lift_jax.data import Dataset
+from lift_jax.data.thumbnails import data_uri
 from lift_jax.evaluation import per_class
 from lift_jax.files import check_file, replacing, writing
 from lift_jax.report import calibration, classes, confusion, curves, examples, files, label_sets, page, style
@@ -180,7 +181,7 @@ def _worst(run: RunFiles, pictures: list[examples.Example]) -> str:
     names = run.record.class_names
     tiles = [
         page.picture(
-            examples.data_uri(example.picture),
+            data_uri(example.picture),
             [
                 names[example.label],
                 f"taken for {names[example.prediction]}",

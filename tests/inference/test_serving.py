@@ -2,9 +2,7 @@
 
 import base64
 import concurrent.futures
-import contextlib
 import csv
-import http.client
 import io
 import json
 import shutil
@@ -14,13 +12,14 @@ import subprocess
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import started_commands
 from PIL import Image
+from service_requests import ask, form, get, served
 
 import lift_jax
 from lift_jax import config as lift_config
@@ -39,7 +38,7 @@ from fastapi.responses import HTMLResponse
 
 from lift_jax.inference.serving.app import PAGE, make
 
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 
 LIMITS = Limits(images=8, request_bytes=1 << 20, waiting=400, read_seconds=1.0)
 
@@ -69,52 +68,12 @@ def files(tmp_path_factory) -> list[Path]:
     return [*(folder / f"{i}.png" for i in range(4)), folder / "broken.png"]
 
 
-@contextlib.contextmanager
-def served(app) -> Iterator[tuple[str, int]]:
-    """An application at a free port of this machine."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=500)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=running.run, args=([listening],))
-    thread.start()
-    try:
-        yield listening.getsockname()
-    finally:
-        running.should_exit = True
-        thread.join()
-        listening.close()
-
-
 @pytest.fixture(scope="module")
 def address(model) -> Iterator[tuple[str, int]]:
     app, batcher = server.application(model, top_k=3, batch_size=4, limits=LIMITS)
     with served(app) as address:
         yield address
     batcher.close()
-
-
-def form(images: Sequence[tuple[str, bytes]]) -> tuple[bytes, dict[str, str]]:
-    """The body and the headers of a form with these files."""
-    parts = [
-        b'--edge\r\nContent-Disposition: form-data; name="images"; filename="%s"\r\n\r\n%s\r\n' % (name.encode(), data)
-        for name, data in images
-    ]
-    return b"".join(parts) + b"--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
-
-
-def ask(address: tuple[str, int], body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict]:
-    connection = http.client.HTTPConnection(*address, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("POST", "/predict", body, {"Content-Type": "image/png", **(headers or {})})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-
-
-def get(address: tuple[str, int], path: str) -> tuple[http.client.HTTPResponse, str]:
-    connection = http.client.HTTPConnection(*address, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response, response.read().decode()
 
 
 def test_files_of_a_form_are_answered_as_predict_answers(address, model, files):

@@ -82,6 +82,24 @@ def test_what_eight_bits_hold_exactly_is_multiplied_exactly(format):
     np.testing.assert_array_equal(kernel.unbox(), np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
 
 
+@settings(max_examples=60, deadline=None)
+@given(drawn=factors(), looseness=st.sampled_from([1, 30, 1000]))
+def test_with_a_limit_a_product_is_within_the_bound_of_its_rounding_however_loose_the_limit_is(drawn, looseness):
+    x, w = drawn
+    limit = float(looseness * np.abs(x).max())
+    y = np.asarray(MATMUL(x, quantised.quantise_kernel(w, "fp8", limit)), np.float64)
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    dx = np.maximum(np.abs(x) * 2.0**-4, limit / 448 * 2.0**-10)
+    assert (np.abs(y - x @ w) <= bound(x, dx, w, rounding(w, 0, "e4m3"))).all()
+
+
+def test_what_is_beyond_the_limit_counts_as_the_limit():
+    kernel = quantised.quantise_kernel(np.eye(4, dtype=np.float32), "fp8", 14.0)
+    x = np.array([[14, 15, -1e6, 7]], np.float32)
+    np.testing.assert_allclose(MATMUL(x, kernel), [[14, 14, -14, 7]], rtol=1e-6)
+    np.testing.assert_allclose(GRADIENT(x, kernel, 0 * x + 2), [[2, 2, 2, 2]], rtol=1e-6)
+
+
 def test_int8_uses_all_its_steps_however_far_from_zero_the_middle_of_the_values_is():
     x = np.array([[1000, 1001, 1127, 1254], [-5, -5, -5, -5]], np.float32)
     w = np.array([[7, 300], [7, 301], [7, 430], [7, 554]], np.float32)
@@ -92,10 +110,10 @@ def test_int8_uses_all_its_steps_however_far_from_zero_the_middle_of_the_values_
     np.testing.assert_allclose(GRADIENT(x, kernel, g), g @ w.T, rtol=1e-6)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_what_is_no_number_stays_none_and_spoils_its_row_alone(format):
+@pytest.mark.parametrize("format, limit", [("int8", None), ("fp8", None), ("fp8", 9.0)])
+def test_what_is_no_number_stays_none_and_spoils_its_row_alone(format, limit):
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    kernel = quantised.quantise_kernel(np.eye(4, dtype=np.float32), format)
+    kernel = quantised.quantise_kernel(np.eye(4, dtype=np.float32), format, limit)
     before = np.asarray(MATMUL(x, kernel))
     x[1, 2] = np.nan
     after = np.asarray(MATMUL(x, kernel))

@@ -121,6 +121,25 @@ def test_a_sweep_over_one_number_has_a_picture_of_it(tmp_path):
     assert {each.name for each in (tmp_path / "all").iterdir()} == {"accuracy_over_number.png", "convergence.png"}
 
 
+@pytest.mark.parametrize(
+    ("trained", "named"),
+    [
+        ((4800, 9044), ["4,800", "9,044"]),  # no power of ten is between them
+        ((4800, 5000, 12_000), ["4,800", "12,000"]),
+        ((900, 120_000), ["1k", "10k", "100k"]),
+        ((0, 4800), ["none", "4,800"]),
+    ],
+)
+def test_the_axis_of_trained_parameters_has_numbers(tmp_path, trained, named):
+    for count in trained:
+        write_run(tmp_path / str(count), 50.0, count, lr=(1 + count) / 1e6)
+    with style.settings():
+        axes = comparison._cost(rows_of(tmp_path)).axes[-1]
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    assert [text.get_text() for place, text in ticks if low <= place <= high] == named
+
+
 def test_numbers_of_several_magnitudes_are_on_a_logarithmic_axis(tmp_path):
     for lr in 0.001, 0.01, 0.1:
         write_run(tmp_path / str(lr), 50.0, 100, lr=lr)

@@ -30,7 +30,7 @@ frame.onload = () => {
 def measured(page: Path, folder: Path) -> dict:
     """Shows a page in a frame of 360 pixels, since the windows of browsers are wider."""
     frame = (
-        f'<iframe id="frame" style="border: 0; width: 360px; height: 2000px" srcdoc="{html.escape(page.read_text())}">'
+        f'<iframe id="frame" style="border: 0; width: 360px; height: 3000px" srcdoc="{html.escape(page.read_text())}">'
     )
     shown = folder / "frame.html"
     shown.write_text(f"<!doctype html><meta charset=utf-8><title></title>{frame}</iframe>{PROBE}")

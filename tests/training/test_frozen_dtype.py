@@ -65,15 +65,20 @@ def test_auto_keeps_every_frozen_array_as_it_was_loaded(tiny_clip):
         assert array.dtype == np.float32
 
 
-@pytest.mark.parametrize("frozen_dtype, dtype, vectors", [("int8", "int8", 2), ("fp8", "float8_e4m3fn", 1)])
-def test_kernels_take_half_the_memory_of_bfloat16_and_all_else_is_as_it_was(tiny_clip, frozen_dtype, dtype, vectors):
+@pytest.mark.parametrize(
+    "frozen_dtype, dtype, vectors, single", [("int8", "int8", 2, 0), ("fp8", "float8_e4m3fn", 1, 1)]
+)
+def test_kernels_take_half_the_memory_of_bfloat16_and_all_else_is_as_it_was(
+    tiny_clip, frozen_dtype, dtype, vectors, single
+):
     plain, built = network(tiny_clip, "auto"), network(tiny_clip, frozen_dtype)
     assert quantised(built) == IN_EACH_BLOCK
     flat = flatten(built.parts.frozen)
     for path, array in flatten(plain.parts.frozen).items():
         if isinstance(kernel := flat[path], Quantised):
             assert kernel.values.dtype == dtype and kernel.shape == array.shape
-            assert sum(x.nbytes for x in jax.tree.leaves(kernel)) == 2 * array.size / 2 + 4 * vectors * array.shape[1]
+            expected = array.size + 4 * (vectors * array.shape[1] + single)
+            assert sum(x.nbytes for x in jax.tree.leaves(kernel)) == expected
         else:
             np.testing.assert_array_equal(kernel, array)
     assert jax.tree.all(jax.tree.map(np.array_equal, built.parts.trainable, plain.parts.trainable))

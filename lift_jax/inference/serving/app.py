@@ -36,13 +36,17 @@ class Refused(Exception):
         self.status = status
 
 
-def make(batcher: Batcher, class_names: Sequence[str], limits: Limits) -> fastapi.FastAPI:
+def make(
+    batcher: Batcher, class_names: Sequence[str], limits: Limits, nearest: int = 0, absent: str | None = None
+) -> fastapi.FastAPI:
     """Makes the application.
 
     Args:
         batcher: the way to the model.
         class_names: the names of the classes, in label order.
         limits: what is accepted.
+        nearest: how many training images are shown beside an image.
+        absent: why there are none, where they were asked for.
     """
     # The pages of FastAPI's documentation would fetch scripts from elsewhere; /openapi.json describes all.
     app = fastapi.FastAPI(title="lift_jax", version=__version__, docs_url=None, redoc_url=None)
@@ -62,7 +66,7 @@ def make(batcher: Batcher, class_names: Sequence[str], limits: Limits) -> fastap
         """Says that the service is there, and what it accepts."""
         return schema.Health(
             status="ok", version=__version__, classes=len(class_names), waiting=batcher.waiting,
-            max_images=limits.images, max_request_bytes=limits.request_bytes,
+            max_images=limits.images, max_request_bytes=limits.request_bytes, nearest=nearest, no_nearest=absent,
         )  # fmt: skip
 
     @app.post("/predict", openapi_extra=schema.REQUEST, response_model=schema.Results, responses=schema.PROBLEMS)

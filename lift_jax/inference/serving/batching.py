@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from lift_jax.inference.answers import Answers
 from lift_jax.inference.model import Model
 from lift_jax.inference.predictions import Prediction
+from lift_jax.inference.serving.gallery import Gallery
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class ImagesInMemory:
         return self.images[index].name
 
 
-def predict(model: Model, answers: Answers, images: Sequence[NamedImage], tte: bool | None) -> list[Prediction]:
+def predict(
+    model: Model, answers: Answers, images: Sequence[NamedImage], tte: bool | None, gallery: Gallery | None = None
+) -> list[Prediction]:
     """Gives the prediction of each image, or its problem; the sentences are those of `lift_jax predict`.
 
     Args:
@@ -57,6 +60,7 @@ def predict(model: Model, answers: Answers, images: Sequence[NamedImage], tte: b
         answers: what is said of the probabilities.
         images: the images, of any sizes.
         tte: whether the views of test-time ensembling are averaged; None does as the run did.
+        gallery: adds the nearest training images; None for none.
     """
     dataset = model.dataset(ImagesInMemory(images), "images")
     loader = model.loader(dataset, tte=tte)
@@ -65,6 +69,8 @@ def predict(model: Model, answers: Answers, images: Sequence[NamedImage], tte: b
         places = indices.tolist()
         names = [images[place].name for place in places]
         found |= zip(places, answers(names, probabilities, energies), strict=True)
+    if gallery is not None and found:
+        found = gallery.added(dataset, found)
     unread = {place: Prediction(images[place].name, [], [], why) for place, why in loader.problems.items()}
     return [(found | unread)[place] for place in range(len(images))]
 

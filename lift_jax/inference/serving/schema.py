@@ -18,6 +18,14 @@ class ProbableClass(Class):
     probability: float
 
 
+class Neighbour(Class):
+    """A training image that is like the image, and its class."""
+
+    path: str = pydantic.Field(description="its file from the root of the training data")
+    similarity: float = pydantic.Field(description="the cosine of the features of both, -1 to 1")
+    picture: str | None = pydantic.Field(description="a small JPEG of it as a data: link, if it can be read")
+
+
 class Result(pydantic.BaseModel):
     """What is said of an image: its classes, the most probable first, or why it could not be read."""
 
@@ -27,6 +35,9 @@ class Result(pydantic.BaseModel):
     unknown: bool | None = pydantic.Field(None, description="whether it is of no known class; of calibrated runs")
     members: list[Class] | None = pydantic.Field(
         None, alias="set", description="the classes that it may be of, the most probable first; of calibrated runs"
+    )
+    nearest: list[Neighbour] | None = pydantic.Field(
+        None, description="the training images that are most like it, the most similar first; of serve --nearest"
     )
 
 
@@ -51,6 +62,8 @@ class Health(pydantic.BaseModel):
     waiting: int = pydantic.Field(description="images that wait for the model now")
     max_images: int = pydantic.Field(description="the most images of one request")
     max_request_bytes: int = pydantic.Field(description="the most bytes of one request")
+    nearest: int = pydantic.Field(description="training images that are shown beside an image")
+    no_nearest: str | None = pydantic.Field(description="why there are none, where they were asked for")
 
 
 _FILES = {

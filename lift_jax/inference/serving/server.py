@@ -7,13 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from lift_jax.errors import UserError, reason
 from lift_jax.inference import answers
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
-from lift_jax.inference.serving import batching, packages
+from lift_jax.inference.serving import batching, gallery, packages
 from lift_jax.inference.serving.batching import Batcher, NamedImage
 from lift_jax.inference.serving.limits import Limits
 
@@ -30,7 +31,8 @@ UNKNOWN, COVERAGE = 0.05, 0.9
 def serve(
     workdir: str, *, host: str = "127.0.0.1", port: int = 8000, checkpoint: str | None = None,
     backbone: str | None = None, raw: bool = False, tte: bool | None = None, top_k: int = 5,
-    unknown: float | None = None, coverage: float | None = None, batch_size: int = 16, limits: Limits | None = None,
+    unknown: float | None = None, coverage: float | None = None, batch_size: int = 16, nearest: int = 0,
+    limits: Limits | None = None,
 ) -> None:  # fmt: skip
     """Serves a run until the process is told to stop.
 
@@ -38,7 +40,7 @@ def serve(
         workdir, checkpoint, backbone, raw: see `lift_jax.load`.
         host: the address that is listened at; any but 127.0.0.1 lets other machines in.
         port: the port, 0 for one that is free.
-        tte, top_k, unknown, coverage, batch_size, limits: see `application`.
+        tte, top_k, unknown, coverage, batch_size, nearest, limits: see `application`.
 
     Raises:
         UserError: if the packages of the service are not installed, the address cannot be had, or the run cannot be
@@ -51,8 +53,9 @@ def serve(
         model = load(workdir, checkpoint=checkpoint, backbone=backbone, raw=raw)
         model.require_one_label("The service", "take python -m lift_jax.predict")
         app, batcher = application(
-            model, tte=tte, top_k=top_k, unknown=unknown, coverage=coverage, batch_size=batch_size, limits=limits
-        )
+            model, tte=tte, top_k=top_k, unknown=unknown, coverage=coverage, batch_size=batch_size,
+            nearest=nearest, own=gallery.store_of(workdir), limits=limits,
+        )  # fmt: skip
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=5,
             timeout_graceful_shutdown=10,
@@ -69,7 +72,8 @@ def serve(
 
 def application(
     model: Model, *, tte: bool | None = None, top_k: int = 5, unknown: float | None = None,
-    coverage: float | None = None, batch_size: int = 16, limits: Limits | None = None,
+    coverage: float | None = None, batch_size: int = 16, nearest: int = 0, own: epath.Path | None = None,
+    limits: Limits | None = None,
 ) -> "tuple[fastapi.FastAPI, Batcher]":  # fmt: skip
     """Makes the application of a model, which has then been compiled, and the way to the model, which is to be closed.
 
@@ -79,6 +83,8 @@ def application(
         top_k: number of classes of each answer.
         unknown, coverage: see `lift_jax predict`; 0.05 and 0.9 of a calibrated run, where they are None.
         batch_size: the most images that the model gets at a time.
+        nearest: how many of the training images that are most like an image are shown beside it, 0 to 50.
+        own: the folder that keeps features for that, of a run that names no store; None for memory alone.
         limits: what is accepted.
 
     Raises:
@@ -90,11 +96,13 @@ def application(
 
     limits = limits or Limits()
     decide = answers.answers(model, top_k=top_k, **thresholds(model, unknown, coverage))
-    answer = functools.partial(batching.predict, model, decide, tte=tte)
+    shown = gallery.load(model, nearest, own) if nearest else None
+    answer = functools.partial(batching.predict, model, decide, tte=tte, gallery=shown)
     for size in (1 << i for i in range(batch_size.bit_length())):  # the sizes that the model is compiled for
         answer([NamedImage("warm-up", _picture())] * size)
     batcher = Batcher(answer, batch_size, limits.waiting)
-    return app.make(batcher, model.class_names, limits), batcher
+    absent = gallery.ABSENT if nearest and shown is None else None
+    return app.make(batcher, model.class_names, limits, nearest if shown else 0, absent), batcher
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,160 @@
+"""The training images of a run that are most like an image, by the cosine of their features.
+
+model = lift_jax.load("runs/birds")
+images = nearest.load(model)
+for found in images.nearest("wren.jpg", k=5)[0]:
+    print(found.path, model.class_names[found.label], found.similarity)
+"""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float, Int
+
+from lift_jax.data import Dataset, RunData, corrections, load_run_data, thumbnails
+from lift_jax.data.given_images import GivenImages, ImageLike
+from lift_jax.data.hub_datasets import located
+from lift_jax.data.workers import pixels
+from lift_jax.errors import UserError
+from lift_jax.evaluation.features import Features, frozen_features, place_of
+from lift_jax.inference.model import Model
+from lift_jax.inference.predictions import Neighbour
+from lift_jax.workdir.logs import Logs
+
+_LOGGER = logging.getLogger(__name__)
+
+_SIMILARITIES = 1 << 24
+"""Similarities that are in memory together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingImages:
+    """The training images of a run, among which the nearest to other images are found; `load` makes it.
+
+    Attributes:
+        model: the run's classifier.
+        dataset: its training images, without those that were held out.
+        features: those that the run gives to the images that can be read, divided by their lengths.
+        root: the folder that their names start from.
+    """
+
+    model: Model
+    dataset: Dataset
+    features: Features
+    root: str = ""
+
+    def nearest(self, images: ImageLike | Sequence[ImageLike] | np.ndarray, k: int = 5) -> list[list[Neighbour]]:
+        """Finds the training images nearest to each image.
+
+        Args:
+            images: as for `lift_jax.Model.predict`; each is seen in one view.
+            k: how many are found of each, at least 1; there are no more than training images.
+
+        Returns:
+            A list for each image, the most similar first.
+
+        Raises:
+            UserError: if an image cannot be read, or is none, or if `k` is less than 1.
+        """
+        if k < 1:
+            raise UserError(f"k is {k}, the number of training images; write a whole number from 1 on.")
+        found, problems = self.nearest_to(self.model.dataset(GivenImages(images), "images"), k)
+        for problem in problems.values():
+            raise UserError(problem)
+        return [found[index] for index in range(len(found))]
+
+    def nearest_to(self, dataset: Dataset, k: int) -> tuple[dict[int, list[Neighbour]], dict[int, str]]:
+        """Finds the training images nearest to those images of a data set that can be read.
+
+        Args:
+            dataset: the images.
+            k: see `nearest`.
+
+        Returns:
+            The neighbours of images by their index, and the problems of those that cannot be read.
+        """
+        loader = self.model.loader(dataset, tte=False)
+        seen = self.model.extractor(self.model.params, loader, Logs(None, enabled=False), "features")
+        queries, rows = _unit(seen.rows), max(1, _SIMILARITIES // len(self.features.rows))
+        found: dict[int, list[Neighbour]] = {}
+        for start in range(0, len(queries), rows):
+            cosines = queries[start : start + rows] @ self.features.rows.T
+            for index, cosine in zip(seen.index[start : start + rows].tolist(), cosines, strict=True):
+                found[index] = [self._neighbour(row, cosine[row]) for row in _largest(cosine, k).tolist()]
+        return found, dict(loader.problems)
+
+    def picture(self, index: int) -> str | None:
+        """Gives a small picture of a training image as a link with its JPEG in it; None if it cannot be read now."""
+        try:
+            image = pixels(self.dataset, index, self.model.config.data.exif_rotate)
+        except UserError:
+            return None
+        return thumbnails.data_uri(thumbnails.thumbnail(image))
+
+    def _neighbour(self, row: int, similarity: np.floating) -> Neighbour:
+        index = int(self.features.index[row])
+        path = corrections.name(self.dataset, index, self.root) or self.dataset.path(index)
+        return Neighbour(index, path, int(self.features.labels[row]), min(1.0, max(-1.0, float(similarity))))
+
+
+def load(model: Model, own: epath.PathLike | None = None) -> TrainingImages:
+    """Loads the training images of a run, which must be where its config says, with their features.
+
+    The features that the run's store has (that of `config.features_dir` or of $LIFT_JAX_CACHE) are not computed again;
+    others are, with a progress bar on standard error, and are kept there.
+
+    Args:
+        model: the run's classifier.
+        own: the folder of a store for a run that names none; None keeps its features in memory alone.
+
+    Raises:
+        UserError: if the images are not there, cannot be read or are of other classes; if the features cannot be kept;
+            or if the run has images of several classes.
+    """
+    model.require_one_label("The search for the nearest training images")
+    config = model.config
+    with Logs(None, to_stderr=True) as logs:
+        data = load_run_data(config)
+        _check(model, data)
+        make_loader, desc = functools.partial(model.loader, tte=False), "features, training images"
+        features = frozen_features(model.tuned, data.train, make_loader, logs, desc, place_of(config, own))
+    if not len(features.index):
+        raise UserError(
+            f"Not one of the {len(data.train):,} training images can be read; put back those of the training."
+        )
+    features = features._replace(rows=_unit(features.rows))
+    return TrainingImages(model, data.train, features, located(config.data.root, "config.data.root"))
+
+
+def _check(model: Model, data: RunData) -> None:
+    """Refuses images of other classes than the run's, and warns of another number of images.
+
+    Raises:
+        UserError: if the classes are others.
+    """
+    if data.train.class_names != model.class_names:
+        raise UserError(
+            "The data set of config.data has other classes than the run; restore the one that it was trained on."
+        )
+    if model.record is not None and data.train_counts.tolist() != model.record.train_counts:
+        then, now = sum(model.record.train_counts), int(data.train_counts.sum())
+        _LOGGER.warning(
+            "The training images have changed since the training: there were %s, and there are %s now.",
+            f"{then:,}", f"{now:,}",
+        )  # fmt: skip
+
+
+def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Divides rows by their lengths; one of zeros stays as it is."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _largest(values: Float[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:
+    """Gives the places of the k largest values in descending order; of equal ones the first comes first."""
+    k = min(k, len(values))
+    candidates = np.flatnonzero(values >= np.partition(values, -k)[-k])
+    return candidates[np.argsort(-values[candidates], kind="stable")][:k]
