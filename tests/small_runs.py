@@ -2,10 +2,14 @@
 
 import collections
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_collections
+import numpy as np
 from jax.sharding import Mesh
+from PIL import Image
 
 from lift_jax import config as lift_config
 from lift_jax import tuners, weights
@@ -13,7 +17,8 @@ from lift_jax.classifier import network as networks
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement
 from lift_jax.data import Dataset, RunData, load_run_data
-from lift_jax.run import Loaded
+from lift_jax.data.digits import load_digits
+from lift_jax.run import Loaded, run
 from lift_jax.training import objective
 from lift_jax.training.objective import Objective
 from lift_jax.training.state import TrainState, initial_state
@@ -30,6 +35,26 @@ def small_config(folder: str, **changes) -> ml_collections.ConfigDict:
     config.data.imbalance = 50
     config.tte.expand = 4
     return config
+
+
+def write_digits(root: Path, classes: Sequence[str], train: int, test: int, name: str = "{}.png") -> None:
+    """Writes digits into the folders root/train/CLASS and root/test/CLASS, so many of each class."""
+    digits, _ = load_digits(50)
+    for label, class_name in enumerate(classes):
+        for place, row in enumerate(np.flatnonzero(digits.labels == label)[: train + test].tolist()):
+            file = root / ("train" if place < train else "test") / class_name / name.format(place)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(digits.source[row])).save(file)
+
+
+def zero_shot_run(folder: str, workdir: Path, **data: Any) -> Path:
+    """Makes a run of the zero-shot classifier, in one view; `data` changes the data section of its config."""
+    config = lift_config.default()
+    config.update(backbone=folder, method="zero_shot", report=False)
+    config.data.update(**data)
+    config.tte.enabled = False
+    run(config, workdir)
+    return workdir
 
 
 @dataclasses.dataclass(frozen=True)

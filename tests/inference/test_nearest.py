@@ -17,13 +17,10 @@ from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
 import lift_jax
-from lift_jax import config as lift_config
-from lift_jax.data.digits import load_digits
 from lift_jax.data.thumbnails import thumbnail
 from lift_jax.errors import UserError
 from lift_jax.inference import nearest
 from lift_jax.inference.model import Model
-from lift_jax.run import run
 from lift_jax.workdir.logs import Logs
 
 
@@ -31,24 +28,14 @@ from lift_jax.workdir.logs import Logs
 def root(tmp_path_factory) -> Path:
     """Digits in folders: four training and two test images of each of three classes."""
     root = tmp_path_factory.mktemp("digits")
-    digits, _ = load_digits(50)
-    for label in range(3):
-        for place, row in enumerate(np.flatnonzero(digits.labels == label)[:6].tolist()):
-            file = root / ("test" if place > 3 else "train") / "abc"[label] / f"{place}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.asarray(digits.source[row])).save(file)
+    small_runs.write_digits(root, "abc", train=4, test=2)
     return root
 
 
 @pytest.fixture(scope="module")
 def workdir(root, tiny_folder, tmp_path_factory) -> Path:
-    config = lift_config.default()
-    config.update(backbone=tiny_folder, method="zero_shot", report=False)
-    config.data.update(format="folder", root=str(root), name="digits")
-    config.tte.enabled = False
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    run(config, workdir)
-    return workdir
+    return small_runs.zero_shot_run(tiny_folder, workdir, format="folder", root=str(root), name="digits")
 
 
 @pytest.fixture(scope="module")

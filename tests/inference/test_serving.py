@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_runs
 import started_commands
 from PIL import Image
 from service_requests import ask, form, get, served
 
 import lift_jax
-from lift_jax import config as lift_config
 from lift_jax.bench import serve as bench
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
@@ -31,7 +31,6 @@ from lift_jax.inference.serving import server
 from lift_jax.inference.serving.batching import Batcher, FullError, NamedImage
 from lift_jax.inference.serving.limits import Limits
 from lift_jax.predict import predict_files
-from lift_jax.run import run
 
 pytest.importorskip("fastapi")
 from fastapi.responses import HTMLResponse
@@ -45,12 +44,7 @@ LIMITS = Limits(images=8, request_bytes=1 << 20, waiting=400, read_seconds=1.0)
 
 @pytest.fixture(scope="module")
 def workdir(tiny_folder, tmp_path_factory) -> Path:
-    config = lift_config.default()
-    config.update(backbone=tiny_folder, method="zero_shot", report=False)
-    config.tte.enabled = False
-    workdir = tmp_path_factory.mktemp("served") / "run"
-    run(config, workdir)
-    return workdir
+    return small_runs.zero_shot_run(tiny_folder, tmp_path_factory.mktemp("served") / "run")
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+import small_runs
 from service_requests import ask, form, get, served
 
 import lift_jax
-from lift_jax import config as lift_config
 from lift_jax import serve
-from lift_jax.data.digits import load_digits
 from lift_jax.inference.serving import gallery, server
-from lift_jax.run import run
 
 pytest.importorskip("fastapi")
 from fastapi.responses import HTMLResponse
@@ -30,24 +26,14 @@ CLASSES = ("<b>wren", "ro'bin & co")
 def root(tmp_path_factory) -> Path:
     """Eight training images of two classes whose names a page has to escape."""
     root = tmp_path_factory.mktemp("birds")
-    digits, _ = load_digits(50)
-    for label, name in enumerate(CLASSES):
-        for place, row in enumerate(np.flatnonzero(digits.labels == label)[:5].tolist()):
-            file = root / ("test" if place == 4 else "train") / name / f"<i>{place}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.asarray(digits.source[row])).save(file)
+    small_runs.write_digits(root, CLASSES, train=4, test=1, name="<i>{}.png")
     return root
 
 
 @pytest.fixture(scope="module")
 def workdir(root, tiny_folder, tmp_path_factory) -> Path:
-    config = lift_config.default()
-    config.update(backbone=tiny_folder, method="zero_shot", report=False)
-    config.data.update(format="folder", root=str(root), name="birds")
-    config.tte.enabled = False
     workdir = tmp_path_factory.mktemp("served") / "run"
-    run(config, workdir)
-    return workdir
+    return small_runs.zero_shot_run(tiny_folder, workdir, format="folder", root=str(root), name="birds")
 
 
 @pytest.fixture(scope="module")
