@@ -1,11 +1,13 @@
-"""A service at a free port of this machine, and requests to it."""
+"""A service at a free port of this machine, and requests to it, also by a browser."""
 
 import contextlib
 import http.client
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -50,3 +52,24 @@ def get(address: tuple[str, int], path: str) -> tuple[http.client.HTTPResponse, 
         connection.request("GET", path)
         response = connection.getresponse()
         return response, response.read().decode()
+
+
+def browsed(app, page: str, folder: Path, *flags: str) -> str:
+    """Opens a page beside an application in Chromium, and gives what it has become.
+
+    Args:
+        app: the application, which gets the page as one more path.
+        page: its HTML.
+        folder: for what the browser keeps.
+        flags: further ones of Chromium.
+    """
+    from fastapi.responses import HTMLResponse
+
+    @app.get("/tried")
+    def tried():
+        return HTMLResponse(page)
+
+    with served(app) as (host, port):
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", "--dump-dom", *flags)
+        command = ["chromium", *flags, "--virtual-time-budget=20000", f"http://{host}:{port}/tried"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout

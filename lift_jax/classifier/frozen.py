@@ -1,5 +1,7 @@
 """How the frozen weights are stored: in the dtype of the activations, or their linear layers in fewer bits."""
 
+import functools
+import operator
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -93,12 +95,9 @@ def _masked(frozen: Tree) -> set[Path]:
 
 def _limits(parts: Parts, blocks: set[Path]) -> dict[Path, float]:
     """Returns the largest magnitude of the inputs of blocks' linear layers, by the path of each kernel."""
-    flat = {path: array for tree in parts for path, array in _flat(tree).items()}
-    trees: dict[Path, dict[str, dict[str, Any]]] = {block: {} for block in blocks}
-    for path, array in flat.items():
-        if path[:-2] in trees:
-            trees[path[:-2]].setdefault(path[-2], {})[path[-1]] = array
-    return {(*block, str(name), "kernel"): most for block, tree in trees.items() for name, most in limits(tree).items()}
+    params = partition.merge(*parts)
+    found = {block: limits(functools.reduce(operator.getitem, block, params)) for block in blocks}
+    return {(*block, str(name), "kernel"): most for block, each in found.items() for name, most in each.items()}
 
 
 def _kernel(kernel: Any, frozen_dtype: str, limit: float | None) -> np.ndarray | Quantised:

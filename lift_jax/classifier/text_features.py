@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lift_jax.errors import UserError
 from lift_jax.models.clip import CLIP
 from lift_jax.models.heads import ZeroShotHead
+from lift_jax.models.unit_rows import unit_rows
 from lift_jax.weights.backbone import Backbone
 
 Prompts = Sequence[Sequence[str]]
@@ -36,7 +37,7 @@ def text_kernel(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Float
     """
     text = text_features(backbone, prompts, batch)
     projection = backbone.params.get("visual_projection")
-    return text.T if projection is None else _unit(text @ np.asarray(projection).T).T
+    return text.T if projection is None else unit_rows(text @ np.asarray(projection).T).T
 
 
 def zero_shot_head(
@@ -78,7 +79,7 @@ def text_features(backbone: Backbone, prompts: Prompts, batch: int = 256) -> Flo
     texts = [prompt for group in prompts for prompt in group]
     for start, features in _encode(backbone, clip, texts, batch):
         np.add.at(sums, classes[start : start + len(features)], features)
-    return _unit(sums).astype(np.float32)
+    return unit_rows(sums).astype(np.float32)
 
 
 def _encode(
@@ -135,7 +136,3 @@ def tokenize(backbone: Backbone, texts: Sequence[str]) -> Int[np.ndarray, "n l"]
 def _used(tokens: Int[np.ndarray, "n l"], padding: int) -> int:
     """Gives the length of the longest row, and one more in case that the end token is the padding."""
     return int(np.flatnonzero((tokens != padding).any(axis=0))[-1]) + 2
-
-
-def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from lift_jax.models.unit_rows import unit_rows
+
 SIMILAR = 0.9
 """Cosine of the features from which two images are compared by their pixels."""
 
@@ -54,7 +56,7 @@ def pairs(features: Float[np.ndarray, "n d"], read: Callable[[int], UInt8[np.nda
 def _similar(features: Float[np.ndarray, "n d"]) -> Iterator[tuple[int, int]]:
     """Gives each image with those whose features are the nearest, if they are near, the smaller index first."""
     known = np.flatnonzero(np.isfinite(features).all(axis=1))
-    unit = features[known] / np.maximum(np.linalg.norm(features[known], axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(features[known])
     count = min(_NEIGHBOURS, len(known) - 1)
     for start in range(0, len(known) if count > 0 else 0, _ROWS):
         cosine = unit[start : start + _ROWS] @ unit.T

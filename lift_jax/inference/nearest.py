@@ -23,6 +23,7 @@ from lift_jax.errors import UserError
 from lift_jax.evaluation.features import Features, frozen_features, place_of
 from lift_jax.inference.model import Model
 from lift_jax.inference.predictions import Neighbour
+from lift_jax.models.unit_rows import unit_rows
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class TrainingImages:
         """
         loader = self.model.loader(dataset, tte=False)
         seen = self.model.extractor(self.model.params, loader, Logs(None, enabled=False), "features")
-        queries, rows = _unit(seen.rows), max(1, _SIMILARITIES // len(self.features.rows))
+        queries, rows = unit_rows(seen.rows), max(1, _SIMILARITIES // len(self.features.rows))
         found: dict[int, list[Neighbour]] = {}
         for start in range(0, len(queries), rows):
             cosines = queries[start : start + rows] @ self.features.rows.T
@@ -126,7 +127,7 @@ def load(model: Model, own: epath.PathLike | None = None) -> TrainingImages:
         raise UserError(
             f"Not one of the {len(data.train):,} training images can be read; put back those of the training."
         )
-    features = features._replace(rows=_unit(features.rows))
+    features = features._replace(rows=unit_rows(features.rows))
     return TrainingImages(model, data.train, features, located(config.data.root, "config.data.root"))
 
 
@@ -146,11 +147,6 @@ def _check(model: Model, data: RunData) -> None:
             "The training images have changed since the training: there were %s, and there are %s now.",
             f"{then:,}", f"{now:,}",
         )  # fmt: skip
-
-
-def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Divides rows by their lengths; one of zeros stays as it is."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _largest(values: Float[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lift_jax.errors import UserError
+from lift_jax.models.unit_rows import unit_rows
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 """How much of the differences between class means the text may explain."""
@@ -59,7 +60,7 @@ class Gaussians(NamedTuple):
     def directions(self) -> Float[np.ndarray, "d c"]:
         """Gives for each class the unit vector along which it differs most from the mean of all classes."""
         centred = (self.means - self.means.mean(axis=0)) @ self.precision
-        return (centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)).T.astype(np.float32)
+        return unit_rows(centred).T.astype(np.float32)
 
 
 def fit(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], num_classes: int) -> Gaussians:
@@ -187,5 +188,4 @@ def _scatter(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], 
 
 def _unit(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Makes features unit vectors, float64."""
-    rows = features.astype(np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit_rows(features.astype(np.float64))

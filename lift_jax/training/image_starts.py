@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from lift_jax.data.dataset import label_counts
 from lift_jax.errors import UserError
+from lift_jax.models.unit_rows import unit_rows
 
 
 def few_shot(
@@ -43,7 +44,7 @@ def class_mean_kernel(
     else:
         sums = np.zeros((num_classes, features.shape[1]), np.float64)
         np.add.at(sums, labels, features)
-    return _unit(sums / label_counts(labels, num_classes)[:, None]).T.astype(np.float32)
+    return unit_rows(sums / label_counts(labels, num_classes)[:, None]).T.astype(np.float32)
 
 
 def linear_probe_kernel(
@@ -69,7 +70,7 @@ def linear_probe_kernel(
         weights = probe.fit(features, labels).coef_
     if num_classes == 2:  # scikit-learn keeps the second class's weights alone
         weights = np.concatenate([-weights, weights])
-    return _unit(weights).T.astype(np.float32)
+    return unit_rows(weights).T.astype(np.float32)
 
 
 def _check_every_class(labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n classes"], num_classes: int) -> None:
@@ -79,7 +80,3 @@ def _check_every_class(labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n class
             f"Class {absent[0]} has no training image (as {len(absent)} of {num_classes} classes), so the head cannot "
             "start from image features; write config.head_init=text or config.head_init=random."
         )
-
-
-def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -8,7 +8,6 @@ import json
 import shutil
 import socket
 import struct
-import subprocess
 import threading
 import time
 import zlib
@@ -20,7 +19,7 @@ import pytest
 import small_runs
 import started_commands
 from PIL import Image
-from service_requests import ask, form, get, served
+from service_requests import ask, browsed, form, get, served
 
 import lift_jax
 from lift_jax.bench import serve as bench
@@ -33,8 +32,6 @@ from lift_jax.inference.serving.limits import Limits
 from lift_jax.predict import predict_files
 
 pytest.importorskip("fastapi")
-from fastapi.responses import HTMLResponse
-
 from lift_jax.inference.serving.app import PAGE, make
 
 pytest.importorskip("uvicorn")
@@ -186,24 +183,14 @@ picture("GOOD").then((blob) => {
 def test_the_page_shows_and_saves_what_a_browser_drops_on_it(model, files, tmp_path):
     app, batcher = server.application(model, top_k=3, batch_size=4, limits=LIMITS)
     code = f"data:image/png;base64,{base64.b64encode(files[0].read_bytes()).decode()}"
-
-    @app.get("/tried")
-    def tried():
-        return HTMLResponse(PAGE.read_text() + TRIED.replace("GOOD", code))
-
-    with served(app) as (host, port):
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
-        done = subprocess.run(
-            ["chromium", *flags, "--virtual-time-budget=20000", f"http://{host}:{port}/tried"],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+    shown = browsed(app, PAGE.read_text() + TRIED.replace("GOOD", code), tmp_path)
     batcher.close()
-    assert "2 of 2 images are answered." in done.stdout and "A classifier of 10 classes" in done.stdout
+    assert "2 of 2 images are answered." in shown and "A classifier of 10 classes" in shown
     (expected,) = predict_files(model, [str(files[0])], top_k=3)
-    assert "<h2>&lt;b&gt;wren&lt;/b&gt;.png</h2>" in done.stdout
+    assert "<h2>&lt;b&gt;wren&lt;/b&gt;.png</h2>" in shown
     for label, p in zip(expected.labels, expected.probabilities, strict=True):
-        assert f'<th scope="row">{model.class_names[label]}</th><td>{100 * p:.1f} %</td>' in done.stdout
-    rows = list(csv.DictReader(io.StringIO(done.stdout.partition("<pre>")[2].partition("</pre>")[0])))
+        assert f'<th scope="row">{model.class_names[label]}</th><td>{100 * p:.1f} %</td>' in shown
+    rows = list(csv.DictReader(io.StringIO(shown.partition("<pre>")[2].partition("</pre>")[0])))
     assert [row["class"] for row in rows] == [*(model.class_names[label] for label in expected.labels), ""]
     assert rows[-1]["error"].startswith("notes.txt is no image of a kind that is read")
 

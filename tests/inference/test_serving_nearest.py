@@ -3,20 +3,17 @@
 import base64
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import small_runs
-from service_requests import ask, form, get, served
+from service_requests import ask, browsed, form, get, served
 
 import lift_jax
 from lift_jax import serve
 from lift_jax.inference.serving import gallery, server
 
 pytest.importorskip("fastapi")
-from fastapi.responses import HTMLResponse
-
 from lift_jax.inference.serving.app import PAGE
 
 CLASSES = ("<b>wren", "ro'bin & co")
@@ -114,19 +111,9 @@ def test_the_page_shows_them(model, root, tmp_path):
     app, batcher = server.application(model, batch_size=1, nearest=8)
     content = (root / "train" / "ro'bin & co" / "<i>2.png").read_bytes()
     code = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-    @app.get("/tried")
-    def tried():
-        return HTMLResponse(PAGE.read_text() + TRIED.replace("GOOD", code))
-
-    with served(app) as (host, port):
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
-        done = subprocess.run(
-            ["chromium", *flags, "--window-size=360,800", "--virtual-time-budget=20000", f"http://{host}:{port}/tried"],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+    page = browsed(app, PAGE.read_text() + TRIED.replace("GOOD", code), tmp_path, "--window-size=360,800")
     batcher.close()
-    shown = done.stdout.partition('<ul class="nearest">')[2].partition("</ul>")[0]
+    shown = page.partition('<ul class="nearest">')[2].partition("</ul>")[0]
     assert shown.count("<li>") == shown.count('src="data:image/jpeg;base64,') == 8
     first = shown.partition("</li>")[0]
     assert '<img alt="Training image train/ro\'bin &amp; co/<i>2.png"' in first.replace("&lt;", "<").replace(
@@ -134,5 +121,5 @@ def test_the_page_shows_them(model, root, tmp_path):
     )
     assert "<figcaption>ro'bin &amp; co<span>1.00</span>" in first
     assert "<figcaption>&lt;b&gt;wren<span>" in shown and "<b>wren" not in shown
-    assert "too wide by 0 pixels" in done.stdout
-    assert "train/ro'bin &amp; co/&lt;i&gt;2.png (ro'bin &amp; co, 1.00); " in done.stdout
+    assert "too wide by 0 pixels" in page
+    assert "train/ro'bin &amp; co/&lt;i&gt;2.png (ro'bin &amp; co, 1.00); " in page
