@@ -60,6 +60,7 @@ def multi_head_attention(
     first: int | None = None,
     angles: Float[Array, "n r"] | None = None,
     attention: Attention = "plain",
+    hidden: int = 0,
 ) -> Float[Array, "b s d"]:
     """Computes multi-head attention up to the output projection (Vaswani et al. 2017, section 3.2.2).
 
@@ -70,16 +71,16 @@ def multi_head_attention(
         first: number of tokens whose result is asked for, from the first; all if absent.
         angles: rotary positions, by which the queries and keys of the first n tokens are turned; none if absent.
         attention: who computes it.
+        hidden: number of tokens that none sees, the last ones; their results have no meaning. Not with "plain".
     """
     b, t, d3 = qkv.shape
     d = d3 // (3 * num_heads)
-    parts = qkv.reshape(b, t, 3, num_heads, d)
     if attention != "plain":
-        q, k, v = jnp.moveaxis(parts, 2, 0)
+        q, k, v = (x.reshape(b, t, num_heads, d) for x in jnp.split(qkv, 3, axis=-1))
         if angles is not None:
             q, k = (jax.vmap(rotate, in_axes=(2, None), out_axes=2)(x, angles) for x in (q, k))
-        return fused_attention(q[:, :first], k, v, causal, attention).reshape(b, -1, num_heads * d)
-    q, k, v = parts.transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
+        return fused_attention(q[:, :first], k, v, causal, attention, hidden).reshape(b, -1, num_heads * d)
+    q, k, v = qkv.reshape(b, t, 3, num_heads, d).transpose(2, 0, 3, 1, 4).reshape(3, b * num_heads, t, d)
     if angles is not None:
         q, k = rotate(q, angles), rotate(k, angles)
     y: Array = scaled_dot_product(q[:, :first], k, v, causal)  # pyright: ignore[reportAssignmentType]

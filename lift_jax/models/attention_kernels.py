@@ -42,12 +42,16 @@ def best(device: Any, dtype: np.dtype, head_dim: int) -> Attention:
 def _reason_against(x: jax.ShapeDtypeStruct) -> str | None:
     """Runs cuDNN's attention forward and backward on arrays of a shape; gives the reason if it fails."""
 
-    def total(x: Array) -> Array:
-        return sum(jnp.sum(fused_attention(x, x, x, causal, "cudnn"), dtype=jnp.float32) for causal in (False, True))  # pyright: ignore[reportReturnType]
+    def total(x: Array) -> tuple[Array, Array]:
+        attention = functools.partial(fused_attention, x, x, x, implementation="cudnn")
+        ys = [attention(causal=False), attention(causal=True), attention(causal=False, hidden=1)]
+        return jnp.sum(jnp.stack(ys), dtype=jnp.float32), ys[-1][:, -1]
 
     try:
-        zeros = jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
-        jax.jit(jax.grad(total))(zeros).block_until_ready()
+        ones = jax.device_put(np.ones(x.shape, x.dtype), x.sharding)
+        _, unseen = jax.jit(jax.grad(total, has_aux=True))(ones)
+        if np.any(np.asarray(unseen)):
+            return "it leaves numbers where a hidden token asks"
     except Exception as error:  # JAX's, XLA's and cuDNN's have no common base
         return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return None
@@ -59,20 +63,26 @@ def fused_attention(
     v: Float[Array, "b t h d"],
     causal: bool,
     implementation: Literal["xla", "cudnn"],
+    hidden: int = 0,
 ) -> Float[Array, "b s h d"]:
     """Computes softmax(q k' / sqrt(d)) v of each head. If `causal`, a token sees those before it and itself alone.
 
-    An axis that `jax.vmap` maps becomes part of the batch, for the kernel has no batching rule for given lengths.
+    No token sees the last `hidden` ones, which get no gradient; what they ask is answered by zeros. An axis that
+    `jax.vmap` maps becomes part of the batch, for the kernel has no batching rule for given lengths.
     """
-    return _attention(q, k, v, causal, implementation)  # pyright: ignore[reportReturnType]
+    return _attention(q, k, v, causal, implementation, hidden)  # pyright: ignore[reportReturnType]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _attention(q: Array, k: Array, v: Array, causal: bool, implementation: Literal["xla", "cudnn"]) -> Array:
-    return _folded(_kernel(causal, implementation))(q, k, v)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _attention(
+    q: Array, k: Array, v: Array, causal: bool, implementation: Literal["xla", "cudnn"], hidden: int
+) -> Array:
+    return _folded(_kernel(causal, implementation, hidden))(q, k, v)
 
 
-def _kernel(causal: bool, implementation: Literal["xla", "cudnn"]) -> Callable[[Array, Array, Array], Array]:
+def _kernel(
+    causal: bool, implementation: Literal["xla", "cudnn"], hidden: int
+) -> Callable[[Array, Array, Array], Array]:
     """Gives attention for any lengths.
 
     cuDNN's backward pass takes only even lengths, so odd ones get a token of zeros, which no token sees.
@@ -81,9 +91,9 @@ def _kernel(causal: bool, implementation: Literal["xla", "cudnn"]) -> Callable[[
     def attention(q: Array, k: Array, v: Array) -> Array:
         batch, s, t = q.shape[0], q.shape[1], k.shape[1]
         lengths = {}
-        if s % 2 or t % 2:
-            lengths["query_seq_lengths"] = jnp.full(batch, s, jnp.int32)
-            lengths["key_value_seq_lengths"] = jnp.full(batch, t, jnp.int32)
+        if s % 2 or t % 2 or hidden:
+            lengths["query_seq_lengths"] = jnp.full(batch, min(s, t - hidden), jnp.int32)
+            lengths["key_value_seq_lengths"] = jnp.full(batch, t - hidden, jnp.int32)
         q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
         y = jax.nn.dot_product_attention(q, k, v, is_causal=causal, implementation=implementation, **lengths)
         return y[:, :s]
@@ -92,21 +102,25 @@ def _kernel(causal: bool, implementation: Literal["xla", "cudnn"]) -> Callable[[
 
 
 def _forward(
-    q: Array, k: Array, v: Array, causal: bool, implementation: Literal["xla", "cudnn"]
+    q: Array, k: Array, v: Array, causal: bool, implementation: Literal["xla", "cudnn"], hidden: int
 ) -> tuple[Array, tuple[Array, Array, Array]]:
     def forward(q: Array, k: Array, v: Array) -> Array:
-        return jax.vjp(_kernel(causal, implementation), q, k, v)[0]
+        return jax.vjp(_kernel(causal, implementation, hidden), q, k, v)[0]
 
     return _folded(forward)(q, k, v), (q, k, v)
 
 
 def _backward(
-    causal: bool, implementation: Literal["xla", "cudnn"], saved: tuple[Array, Array, Array], g: Array
+    causal: bool, implementation: Literal["xla", "cudnn"], hidden: int, saved: tuple[Array, Array, Array], g: Array
 ) -> tuple[Array, Array, Array]:
     def backward(q: Array, k: Array, v: Array, g: Array) -> tuple[Array, Array, Array]:
         # It begins with the very call that `_forward` made, and XLA makes one of the two: what the kernel keeps for
         # its backward pass need not go through `_folded`.
-        return jax.vjp(_kernel(causal, implementation), q, k, v)[1](g)
+        gradients = jax.vjp(_kernel(causal, implementation, hidden), q, k, v)[1](g)
+        seen = k.shape[1] - hidden
+        # Whatever the kernel leaves at hidden tokens must not reach the tuners' gradients, which are sums over tokens.
+        dq, dk, dv = (jnp.pad(x[:, :seen], ((0, 0), (0, max(0, x.shape[1] - seen)), (0, 0), (0, 0))) for x in gradients)
+        return dq, dk, dv
 
     return _folded(backward)(*saved, g)
 

@@ -3,6 +3,7 @@
 ZeRO-3 (Rajbhandari et al. 2020, arXiv 1910.02054), FSDP (Zhao et al. 2023, arXiv 2304.11277).
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flax.struct
@@ -12,6 +13,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 T = TypeVar("T")
+Y = TypeVar("Y")
 
 
 @flax.struct.dataclass
@@ -52,9 +54,9 @@ def boxed(tree: T, specs: Any) -> T:
     return jax.tree.map(box, tree, specs)
 
 
-def sharded_matmul(x: Float[Array, "*b i"], kernel: Shard) -> Float[Array, "*b o"]:
-    """Returns x kernel for a frozen kernel, which is gathered for this product, and again for the gradient.
+def gathering(function: Callable[[Array, Array], Y], x: Float[Array, "..."], kernel: Shard) -> Y:
+    """Returns the function of x and a whole frozen kernel, which is gathered for it, and again for the gradient.
 
     Otherwise the backward pass would keep the kernels of all layers whole, from the forward pass on.
     """
-    return jax.checkpoint(lambda x, kernel: x @ kernel.unbox().astype(x.dtype))(x, kernel)
+    return jax.checkpoint(lambda x, kernel: function(x, kernel.unbox().astype(x.dtype)))(x, kernel)

@@ -1,41 +1,67 @@
 """Linear layers: a matrix product whose gradient suits every compiler, and the layer at whose site tuners act."""
 
+import functools
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lift_jax.models import quantised
-from lift_jax.models.fsdp import Shard, sharded_matmul
+from lift_jax.models.fsdp import Shard, gathering
 from lift_jax.models.sites import LinearName, Sites
 
 
-@jax.custom_vjp
 def matmul(x: Float[Array, "*b i"], kernel: Float[Array, "i o"]) -> Float[Array, "*b o"]:
-    """Returns x kernel. Its gradient with respect to the kernel, x' g, is taken as that, not as the transpose of g' x.
+    """Returns x kernel; its gradients are those of `products`."""
+    return products(x, kernel)[0]
 
-    XLA for the CPU copies a factor that is to be transposed, and computes with the copy whatever leads to it. For g
-    that was the gradient of the residual stream through all later blocks, anew in each block.
+
+def products(x: Float[Array, "*b i"], kernel: Float[Array, "i o"], parts: int = 1) -> tuple[Float[Array, "*b p"], ...]:
+    """Returns x kernel in equal parts, by a product for each; its gradients are computed by one product each.
+
+    The gradient with respect to the kernel, x' g, is taken as that, not as the transpose of g' x. XLA for the CPU
+    copies a factor that is to be transposed, and computes with the copy whatever leads to it. For g that was the
+    gradient of the residual stream through all later blocks, anew in each block.
     """
-    return x @ kernel
+    return _products(x, kernel, parts)
 
 
-def _matmul_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return x @ kernel, (x, kernel)
+def _every_product(x: Array, kernel: Array, parts: int) -> tuple[Array, ...]:
+    if parts == 1:
+        return (x @ kernel,)
+    # Without the barriers XLA for GPUs makes one product of small ones again, and cuts its result.
+    return tuple(jnp.matmul(*jax.lax.optimization_barrier((x, part))) for part in jnp.split(kernel, parts, axis=1))
 
 
-def _matmul_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+_products: Any = jax.custom_vjp(_every_product, nondiff_argnums=(2,))
+
+
+def _forward(x: Array, kernel: Array, parts: int) -> tuple[tuple[Array, ...], tuple[Array, Array]]:
+    return _every_product(x, kernel, parts), (x, kernel)
+
+
+def _backward(parts: int, saved: tuple[Array, Array], gs: tuple[Array, ...]) -> tuple[Array, Array]:
     x, kernel = saved
+    g = jnp.concatenate(gs, axis=-1)
     return g @ kernel.T, jnp.einsum("...i,...o->io", x, g)
 
 
-matmul.defvjp(_matmul_forward, _matmul_backward)
+_products.defvjp(_forward, _backward)
 
 
 class Linear(nn.Module):
-    """An affine map at a site: the tuners may change its weight, and its output given its input."""
+    """An affine map at a site: the tuners may change its weight, and its output given its input.
+
+    Attributes:
+        features: of the output.
+        parts: by how many products it is computed. Who takes its equal parts one by one need not cut them out: where
+            no tuner acts on the whole, XLA passes them on.
+    """
 
     features: int
+    parts: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t i"], sites: Sites) -> Float[Array, "b t o"]:
@@ -45,9 +71,11 @@ class Linear(nn.Module):
         kernel, bias = sites.weight(name, whole, bias)
         stored = self.get_variable("params", "kernel")
         if kernel is whole and isinstance(stored, quantised.Quantised):
-            y = quantised.matmul(x, stored)
+            ys = quantised.products(x, stored, self.parts)
         elif kernel is whole and isinstance(stored, Shard):
-            y = sharded_matmul(x, stored)
+            ys = gathering(functools.partial(products, parts=self.parts), x, stored)
         else:
-            y = matmul(x, kernel.astype(x.dtype))
-        return sites.linear(name, x, y + bias.astype(x.dtype))
+            ys = products(x, kernel.astype(x.dtype), self.parts)
+        biases = jnp.split(bias.astype(x.dtype), self.parts)
+        y = jnp.concatenate([y + bias for y, bias in zip(ys, biases, strict=True)], axis=-1)
+        return sites.linear(name, x, y)

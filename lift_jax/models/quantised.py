@@ -65,6 +65,12 @@ class Quantised(meta.AxisMetadata[Array]):
         scaled = whole.values.astype(jnp.float32) * whole.scale
         return scaled if whole.middle is None else scaled + whole.middle
 
+    def split(self, parts: int) -> "list[Quantised]":
+        """Cuts the kernel into equal parts of its outputs."""
+        values, scale = jnp.split(self.values, parts, axis=1), jnp.split(self.scale, parts)
+        middle = [None] * parts if self.middle is None else jnp.split(self.middle, parts)
+        return [Quantised(*each, self.limit) for each in zip(values, scale, middle, strict=True)]
+
     def replace_boxed(self, val: Any) -> "Quantised":
         raise NotImplementedError("A quantised parameter is never changed.")
 
@@ -90,14 +96,15 @@ def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format, limit: flo
     return Quantised(values, scale[0], limit=None if limit is None else np.float32(limit))
 
 
-def matmul(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
-    """Returns x kernel in eight bits; see `_product` and `_backward`. No gradient of the kernel is ever computed.
+def products(x: Float[Array, "*b i"], kernel: Quantised, parts: int = 1) -> tuple[Float[Array, "*b p"], ...]:
+    """Returns x kernel in eight bits and equal parts, by a product for each; see `_product` and `_backward`.
 
-    With fsdp the kernel is gathered for this product, and again for the gradient (see `fsdp.sharded_matmul`).
+    No gradient of the kernel is ever computed. With fsdp the kernel is gathered for these products, and again for the
+    gradient (see `fsdp.gathering`).
     """
     if isinstance(kernel.values, Shard):
-        return jax.checkpoint(lambda x, kernel: _matmul(x, kernel.gathered()))(x, kernel)
-    return _matmul(x, kernel)
+        return jax.checkpoint(lambda x, kernel: _products(x, kernel.gathered(), parts))(x, kernel)
+    return _products(x, kernel, parts)
 
 
 def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
@@ -115,18 +122,23 @@ def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]
     return ((y + middle * _sum(kernel.values, 0)[0]) * kernel.scale + total * kernel.middle).astype(x.dtype)
 
 
-_matmul = jax.custom_vjp(_product)
+def _every_product(x: Array, kernel: Quantised, parts: int) -> tuple[Array, ...]:
+    return tuple(_product(x, part) for part in kernel.split(parts))
 
 
-def _forward(x: Array, kernel: Quantised) -> tuple[Array, Quantised]:
-    return _product(x, kernel), kernel
+_products: Any = jax.custom_vjp(_every_product, nondiff_argnums=(2,))
 
 
-def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
+def _forward(x: Array, kernel: Quantised, parts: int) -> tuple[tuple[Array, ...], Quantised]:
+    return _every_product(x, kernel, parts), kernel
+
+
+def _backward(parts: int, kernel: Quantised, gs: tuple[Float[Array, "*b p"], ...]) -> tuple[Array, None]:
     """Returns g W' for the kernel W as it is stored, its scale folded into g, whose rows are then quantised as well.
 
     With a scale for each row e4m3 has range enough, and it rounds half as coarsely as e5m2.
     """
+    g = jnp.concatenate(gs, axis=-1)
     wide = g.astype(jnp.float32)
     values, scale, middle = _rounded(wide * kernel.scale, -1, kernel.values.dtype, jnp)
     y = _dot(values, kernel.values, 1, g.dtype) * scale
@@ -135,7 +147,7 @@ def _backward(kernel: Quantised, g: Float[Array, "*b o"]) -> tuple[Array, None]:
     return y.astype(g.dtype), None
 
 
-_matmul.defvjp(_forward, _backward)
+_products.defvjp(_forward, _backward)
 
 
 def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int, dtype: Any) -> Float[Array, "*b m"]:

@@ -72,6 +72,11 @@ TextTuners = Mapping[str, Callable[..., TextTuner]]
 """Makers of text tuners, by name, in the order in which they act; each takes the module's `name`."""
 
 
+def acts_on_tokens(tuners: BlockTuners) -> bool:
+    """Whether one of a block's tuners acts at the site `tokens`."""
+    return any(type(make(parent=None)).tokens is not Tuner.tokens for make in tuners.values())
+
+
 def no_tuners(block: int) -> BlockTuners:
     """Returns the tuners of block `block` of a network that has none."""
     return {}

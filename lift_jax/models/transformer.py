@@ -61,6 +61,7 @@ class Block(nn.Module):
         inner_norms: whether there are norms before `attn_out` and before `mlp_out`, too (EVA02 has them; Wang et al.
             2022, arXiv 2210.06423). They are no sites.
         attention: who computes the attention.
+        hidden: number of tokens that none sees, the last ones; none if the tuners put tokens in.
         tuners: makers of the block's tuners (see `lift_jax.models.sites`); each is a child module `tuner_NAME`.
     """
 
@@ -75,6 +76,7 @@ class Block(nn.Module):
     rms: bool = False
     inner_norms: bool = False
     attention: Attention = "plain"
+    hidden: int = 0
     tuners: BlockTuners = nn.FrozenDict()  # pyright: ignore[reportAssignmentType]
 
     @nn.compact
@@ -93,8 +95,8 @@ class Block(nn.Module):
 
         x = sites.tokens(x, x.shape[1] if length is None else length)
         h = sites.norm("ln_1", self._norm("ln_1", x))
-        qkv = Linear(3 * width, name="attn_in")(h, sites)
-        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles, self.attention)
+        qkv = Linear(3 * width, 1 if self.attention == "plain" else 3, name="attn_in")(h, sites)
+        h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles, self.attention, self.hidden)
         h = self._inner("ln_attn", h)
         x = x[:, : self.first] + self._scaled("layer_scale_1", Linear(width, name="attn_out")(h, sites))
 

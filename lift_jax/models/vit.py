@@ -14,7 +14,7 @@ from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.pooling import AttentionPooling
 from lift_jax.models.rotary import Grid, axial_angles
-from lift_jax.models.sites import BlockTuners, no_tuners
+from lift_jax.models.sites import BlockTuners, acts_on_tokens, no_tuners
 from lift_jax.models.transformer import Remat, rematerialised
 
 
@@ -99,6 +99,8 @@ class VisionTransformer(nn.Module):
             x = LayerNorm(self.epsilon, self.rms, name="ln_pre")(x)
         length = x.shape[1]
         angles = self._angles(images.shape[1], images.shape[2], length)
+        hidden = self._hidden(length)
+        x = jnp.pad(x, ((0, 0), (0, hidden), (0, 0)))
         block = rematerialised(self.remat)
         size = self.num_heads, self.mlp_dim, self.activation, self.epsilon
         options: dict[str, Any] = dict(
@@ -107,6 +109,7 @@ class VisionTransformer(nn.Module):
             rms=self.rms,
             inner_norms=self.inner_norms,
             attention=self.attention,
+            hidden=hidden,
         )
         for i in range(self.depth):
             # Of the last block's tokens no more than the class token is looked at.
@@ -114,6 +117,15 @@ class VisionTransformer(nn.Module):
             made = block(*size, first=first, **options, tuners=self.tuners(i), name=f"block_{i}")
             x = made(x, length, angles)
         return self._pooled(LayerNorm(self.epsilon, self.rms, name="ln_post"), x, length)
+
+    def _hidden(self, length: int) -> int:
+        """Returns how many tokens of zeros come last, which no token sees, so that the kernel's lengths are even.
+
+        Otherwise it would pad queries, keys and values in each block. A tuner that puts tokens in is not told of them.
+        """
+        if self.attention == "plain" or any(acts_on_tokens(self.tuners(i)) for i in range(self.depth)):
+            return 0
+        return length % 2
 
     def _pooled(self, ln_post: LayerNorm, x: Float[Array, "b t d"], length: int) -> Float[Array, "b d"]:
         if self.pool == "class":

@@ -19,6 +19,7 @@ from lift_jax.models.device import suited_to
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.models.text import TextTransformer
 from lift_jax.models.vit import VisionTransformer
+from lift_jax.tuners.vpt import VPT
 
 CPU = jax.devices("cpu")[0]
 
@@ -59,6 +60,21 @@ def test_attention_and_its_gradients_are_those_of_float64_for_even_and_odd_lengt
         np.testing.assert_allclose(own, exact, rtol=0, atol=3e-6)
 
 
+@pytest.mark.parametrize("s, hidden", [(8, 1), (7, 2), (1, 1), (1, 3)])
+def test_hidden_tokens_are_seen_by_none_and_get_no_gradient(s, hidden):
+    q, k, v, towards = arrays = float32(drawn((2, s, 3, 8), (2, 8, 3, 8), (2, 8, 3, 8), (2, s, 3, 8)))
+    asking = min(s, 8 - hidden)
+    attention = functools.partial(fused_attention, causal=False, implementation="xla", hidden=hidden)
+    found, pull = jax.vjp(attention, q, k, v)
+    seen = [x[:, : 8 - hidden] for x in arrays]
+    expected, expected_pull = jax.vjp(fused(False), *seen[:3])
+    np.testing.assert_allclose(found[:, :asking], expected, rtol=0, atol=1e-6)
+    assert not np.any(found[:, asking:])
+    for own, alone in zip(pull(towards), expected_pull(seen[3]), strict=True):
+        np.testing.assert_allclose(own[:, : alone.shape[1]], alone, rtol=0, atol=1e-6)
+        assert not np.any(own[:, alone.shape[1] :])
+
+
 @pytest.mark.parametrize("axes", [(0, 0, 0), (None, 0, 0), (1, None, 4)])
 def test_a_mapped_axis_becomes_part_of_the_batch_and_changes_nothing(axes):
     shapes = [(2, 5, 3, 8), (2, 7, 3, 8), (2, 7, 3, 8)]
@@ -78,9 +94,14 @@ def test_a_mapped_axis_becomes_part_of_the_batch_and_changes_nothing(axes):
             np.testing.assert_allclose(inner[1, member], expected, rtol=1e-5, atol=1e-5)
 
 
+PROMPTS = functools.partial(VPT, 1, nn.initializers.normal())  # which make the length of 17 even
 TOWERS: dict[str, nn.Module] = {
     "attention pooling": VisionTransformer(4, 16, 1, 2, 32, pool="attention"),
     "one query, rotary positions, registers": VisionTransformer(4, 16, 2, 2, 32, num_registers=3, rope_theta=100.0),
+    "rotary positions, an odd number of tokens": VisionTransformer(4, 16, 2, 2, 32, num_registers=2, rope_theta=100.0),
+    "the mean of an odd number of tokens": VisionTransformer(4, 16, 2, 2, 32, pool="mean", unpooled_class=True),
+    "norms inside": VisionTransformer(4, 16, 2, 2, 32, gated=True, inner_norms=True),
+    "prompts": VisionTransformer(4, 16, 2, 2, 32, tuners=lambda block: {"vpt_deep": PROMPTS}),
 }
 
 
@@ -152,6 +173,9 @@ def test_a_whole_network_for_cuda_computes_every_attention_by_cudnn(cudnn):
     images = jax.ShapeDtypeStruct((4, 224, 224, 3), jnp.bfloat16)
     lowered = jax.jit(tower.apply).trace(shapes, images).lower(lowering_platforms=("cuda",)).as_text()
     assert lowered.count("@__cudnn$fmhaSoftmax") == 2
+    pads = re.findall(r"stablehlo.pad .* : \(tensor<(.*)xbf16>, .* -> tensor<(.*)xbf16>", lowered)
+    # The tower's tokens and the last block's one query become even, and nothing else is padded.
+    assert {pad for pad in pads if pad[0] != pad[1]} == {("4x197x128", "4x198x128"), ("4x1x2x64", "4x2x2x64")}
 
 
 class Device:

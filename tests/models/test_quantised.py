@@ -12,8 +12,8 @@ from lift_jax.models import quantised
 FORMATS: list[quantised.Format] = ["int8", "fp8"]
 ROWS, INPUTS, OUTPUTS = 5, 32, 7
 
-MATMUL = jax.jit(quantised.matmul)
-GRADIENT = jax.jit(lambda x, kernel, g: jax.vjp(lambda x: quantised.matmul(x, kernel), x)[1](g)[0])
+MATMUL = jax.jit(lambda x, kernel: quantised.products(x, kernel)[0])
+GRADIENT = jax.jit(lambda x, kernel, g: jax.vjp(lambda x: quantised.products(x, kernel)[0], x)[1](g)[0])
 
 
 def rounding(x: np.ndarray, axis: int, dtype: str) -> np.ndarray:
