@@ -1,6 +1,7 @@
 """How the frozen weights are stored: in the dtype of the activations, or their linear layers in fewer bits."""
 
 import functools
+import math
 import operator
 import re
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def stored(parts: Parts, dtype: jnp.dtype, frozen_dtype: str) -> Tree:
     largest = _limits(parts, {path[:-2] for path in chosen}) if frozen_dtype == "fp8" else {}
     return traverse_util.unflatten_dict(
         {
-            path: _kernel(x, frozen_dtype, largest.get(path)) if path in chosen else _cast(path, x, dtype)
+            path: _kernel(x, frozen_dtype, largest.get(path, math.inf)) if path in chosen else _cast(path, x, dtype)
             for path, x in flat.items()
         }
     )
@@ -100,7 +101,7 @@ def _limits(parts: Parts, blocks: set[Path]) -> dict[Path, float]:
     return {(*block, str(name), "kernel"): most for block, each in found.items() for name, most in each.items()}
 
 
-def _kernel(kernel: Any, frozen_dtype: str, limit: float | None) -> np.ndarray | Quantised:
+def _kernel(kernel: Any, frozen_dtype: str, limit: float) -> np.ndarray | Quantised:
     if frozen_dtype in STORED:
         return quantise_kernel(np.asarray(kernel), frozen_dtype, limit)
     return np.asarray(kernel).astype(jnp.dtype(frozen_dtype))

@@ -1,19 +1,20 @@
 """Frozen kernels in eight bits, and the products with them.
 
-A kernel has a scale for each output channel and is quantised once; the activations have one for each token and are
-quantised at each product (Dettmers et al. 2022, arXiv 2208.07339, section 2.1, "vector-wise"). The scales come out of
-the product: with x = diag(s) q and W = v diag(t), x W = diag(s) (q v) diag(t), and q v has no scale inside.
-
-fp8 is as precise for small numbers as for large ones, down to 1 / 28,672 of the largest. So its scale need not fit:
-where the weights say how large the activations of a layer can be (`lift_jax.models.limits`), that is the scale of all
-tokens, and none is measured, for which a GPU would read the activations once more.
-
-int8 has equal steps, so both are measured from the middle of their range as well (section 2.1, "zeropoint"): all steps
-are used, however unequal largest and smallest value are, as after an activation. With x = diag(s) q + z 1' and
+An int8 kernel has a scale for each output channel and is quantised once; the activations have one for each token and
+are quantised at each product (Dettmers et al. 2022, arXiv 2208.07339, section 2.1, "vector-wise"). The scales come out
+of the product: with x = diag(s) q and W = v diag(t), x W = diag(s) (q v) diag(t), and q v has no scale inside. int8 has
+equal steps, so both are measured from the middle of their range as well (section 2.1, "zeropoint"): all steps are used,
+however unequal largest and smallest value are, as after an activation. With x = diag(s) q + z 1' and
 W = v diag(t) + 1 m', what comes to diag(s) (q v) diag(t) has rank one: z (1' v) diag(t) + (x 1) m'.
+
+fp8 is as precise for small numbers as for large ones, down to 1 / 28,672 of the largest. So its scales need not fit,
+and there are two numbers: one for the kernel, and one for all activations of the layer, where the weights say how large
+these can be (`lift_jax.models.limits`). No activation is measured, and cuBLAS multiplies by such scales itself, adds
+bias and residual, and writes the sum in the activations' dtype. Both are powers of two, which every float holds.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.struct
@@ -31,6 +32,8 @@ STORED: dict[Format, Any] = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
 """The types of kernels and activations. Products of int8 are summed in int32, those of float8_e4m3fn in float32
 (Micikevicius et al. 2022, arXiv 2209.05433)."""
 
+_LARGEST = float(jnp.finfo(jnp.float8_e4m3fn).max)
+
 
 @flax.struct.dataclass
 class Quantised(meta.AxisMetadata[Array]):
@@ -38,15 +41,15 @@ class Quantised(meta.AxisMetadata[Array]):
 
     Attributes:
         values: [i, o], int8 or float8_e4m3fn; a `Shard` of it inside a `shard_map` with fsdp.
-        scale: [o], float32; the kernel is values times scale, plus middle.
+        scale: [o] for int8 and [] for float8_e4m3fn, float32; the kernel is values times scale, plus middle.
         middle: [o], float32; none for float8_e4m3fn.
-        limit: [], float32, the largest magnitude of the activations; none if each token is to be measured.
+        input_scale: [], float32, of the activations; none for int8, which measures each token.
     """
 
     values: Any
     scale: Any
     middle: Any = None
-    limit: Any = None
+    input_scale: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +61,7 @@ class Quantised(meta.AxisMetadata[Array]):
 
     def gathered(self) -> "Quantised":
         """Returns the kernel as a whole, from all devices."""
-        return Quantised(*(meta.unbox(each) for each in (self.values, self.scale, self.middle, self.limit)))
+        return Quantised(*(meta.unbox(each) for each in (self.values, self.scale, self.middle, self.input_scale)))
 
     def unbox(self) -> Float[Array, "i o"]:
         whole = self.gathered()
@@ -67,9 +70,12 @@ class Quantised(meta.AxisMetadata[Array]):
 
     def split(self, parts: int) -> "list[Quantised]":
         """Cuts the kernel into equal parts of its outputs."""
-        values, scale = jnp.split(self.values, parts, axis=1), jnp.split(self.scale, parts)
-        middle = [None] * parts if self.middle is None else jnp.split(self.middle, parts)
-        return [Quantised(*each, self.limit) for each in zip(values, scale, middle, strict=True)]
+
+        def cut(x: Any) -> Sequence[Any]:
+            return [x] * parts if x is None or x.ndim == 0 else jnp.split(x, parts, axis=-1)
+
+        cuts = zip(cut(self.values), cut(self.scale), cut(self.middle), strict=True)
+        return [Quantised(values, scale, middle, self.input_scale) for values, scale, middle in cuts]
 
     def replace_boxed(self, val: Any) -> "Quantised":
         raise NotImplementedError("A quantised parameter is never changed.")
@@ -81,19 +87,27 @@ class Quantised(meta.AxisMetadata[Array]):
         raise NotImplementedError("A quantised parameter loses no axis.")
 
 
-def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format, limit: float | None = None) -> Quantised:
+def quantise_kernel(kernel: Float[np.ndarray, "i o"], format: Format, limit: float) -> Quantised:
     """Quantises a kernel on the host.
 
     Args:
         kernel: in the precision of the file that it came from.
         format: of the result.
-        limit: the largest magnitude of the activations, if it is known; what is larger is cut off. int8, whose steps
-            are equal, has no use for it.
+        limit: the largest magnitude of the activations; what is larger is cut off. int8, whose steps are equal,
+            measures them and has no use for it.
     """
-    values, scale, middle = _rounded(np.asarray(kernel, np.float32), 0, STORED[format], np)
+    kernel = np.asarray(kernel, np.float32)
     if format == "int8":
+        values, scale, middle = _rounded(kernel, 0, STORED[format], np)
         return Quantised(values, scale[0], middle[0])
-    return Quantised(values, scale[0], limit=None if limit is None else np.float32(limit))
+    scale = _power_of_two(np.abs(kernel).max())
+    return Quantised((kernel / scale).astype(STORED[format]), scale, input_scale=_power_of_two(limit))
+
+
+def _power_of_two(largest: Any) -> np.float32:
+    """Returns the least power of two by which a magnitude can be divided to be one of float8_e4m3fn."""
+    mantissa, exponent = np.frexp(np.float32(largest) / _LARGEST)
+    return np.ldexp(np.float32(1), exponent - (mantissa == 0.5)) if largest else np.float32(1)
 
 
 def products(x: Float[Array, "*b i"], kernel: Quantised, parts: int = 1) -> tuple[Float[Array, "*b p"], ...]:
@@ -108,16 +122,12 @@ def products(x: Float[Array, "*b i"], kernel: Quantised, parts: int = 1) -> tupl
 
 
 def _product(x: Float[Array, "*b i"], kernel: Quantised) -> Float[Array, "*b o"]:
-    """Quantises x, by its rows or by the kernel's limit, and multiplies."""
-    if kernel.limit is not None:
-        largest_value = float(jnp.finfo(kernel.values.dtype).max)
-        scale = _scale(kernel.limit, largest_value, jnp)
-        values = jnp.clip(x.astype(jnp.float32) / scale, -largest_value, largest_value).astype(kernel.values.dtype)
-        return (_dot(values, kernel.values, 0, x.dtype) * (scale * kernel.scale)).astype(x.dtype)
-    values, scale, middle = _rounded(x.astype(jnp.float32), -1, kernel.values.dtype, jnp)
-    y = _dot(values, kernel.values, 0, x.dtype) * scale
-    if kernel.middle is None:
-        return (y * kernel.scale).astype(x.dtype)
+    """Quantises x, by its rows or by the scale that the kernel knows, and multiplies."""
+    if kernel.input_scale is not None:
+        values = jnp.clip(x.astype(jnp.float32) / kernel.input_scale, -_LARGEST, _LARGEST).astype(kernel.values.dtype)
+        return _scaled_dot(values, kernel, x.dtype)
+    values, scale, middle = _rounded(x.astype(jnp.float32), -1, jnp.int8, jnp)
+    y = _dot(values, kernel.values, 0, jnp.int32) * scale
     total = scale * _sum(values, -1) + x.shape[-1] * middle
     return ((y + middle * _sum(kernel.values, 0)[0]) * kernel.scale + total * kernel.middle).astype(x.dtype)
 
@@ -141,30 +151,48 @@ def _backward(parts: int, kernel: Quantised, gs: tuple[Float[Array, "*b p"], ...
     g = jnp.concatenate(gs, axis=-1)
     wide = g.astype(jnp.float32)
     values, scale, middle = _rounded(wide * kernel.scale, -1, kernel.values.dtype, jnp)
-    y = _dot(values, kernel.values, 1, g.dtype) * scale
-    if kernel.middle is not None:
-        y = y + middle * _sum(kernel.values, 1)[:, 0] + jnp.sum(wide * kernel.middle, axis=-1, keepdims=True)
+    if kernel.middle is None:
+        return (_narrow_dot(values, kernel.values, g.dtype) * scale).astype(g.dtype), None
+    y = _dot(values, kernel.values, 1, jnp.int32) * scale
+    y = y + middle * _sum(kernel.values, 1)[:, 0] + jnp.sum(wide * kernel.middle, axis=-1, keepdims=True)
     return y.astype(g.dtype), None
 
 
 _products.defvjp(_forward, _backward)
 
 
-def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int, dtype: Any) -> Float[Array, "*b m"]:
-    """Returns the product of x with one axis of the kernel, in float32; it is summed in int32 or float32.
+def _scaled_dot(values: Shaped[Array, "*b i"], kernel: Quantised, dtype: Any) -> Float[Array, "*b o"]:
+    """Returns the product of activations in fp8 with a kernel, both by their scales, in `dtype`.
+
+    For CUDA it is written as the product of what the numbers stand for, which is how XLA knows cuBLAS's with scales.
+    """
+
+    def cuda(values: Array, weights: Array, input_scale: Array, scale: Array) -> Array:
+        # XLA does not know it where several products share a factor; see also `lift_jax.models.linear`.
+        values, weights = jax.lax.optimization_barrier((values, weights))
+        return (values.astype(dtype) * input_scale.astype(dtype)) @ (weights.astype(dtype) * scale.astype(dtype))
+
+    def default(values: Array, weights: Array, input_scale: Array, scale: Array) -> Array:
+        return (_dot(values, weights, 0, jnp.float32) * (input_scale * scale)).astype(dtype)
+
+    given = values, kernel.values, kernel.input_scale, kernel.scale
+    return jax.lax.platform_dependent(*given, cuda=cuda, default=default)
+
+
+def _narrow_dot(values: Shaped[Array, "*b o"], weights: Shaped[Array, "i o"], dtype: Any) -> Float[Array, "*b i"]:
+    """Returns the product of a gradient in fp8 with a transposed kernel in fp8, without their scales.
 
     cuBLAS sums fp8 in float32 and writes it in the activations' dtype, which the result gets at last in any case: half
     of the bytes are written and read again. Other compilers would sum in that dtype as well.
     """
+    written, exact = (functools.partial(_dot, axis=1, kept=kept) for kept in (dtype, jnp.float32))
+    return jax.lax.platform_dependent(values, weights, cuda=written, default=exact)
+
+
+def _dot(x: Shaped[Array, "*b n"], kernel: Shaped[Array, "i o"], axis: int, kept: Any) -> Float[Array, "*b m"]:
+    """Returns the product of x with one axis of the kernel, summed in `kept` and given in float32."""
     numbers = (((x.ndim - 1,), (axis,)), ((), ()))
-
-    def product(x: Array, kernel: Array, kept: Any) -> Array:
-        return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=kept).astype(jnp.float32)
-
-    if jnp.issubdtype(x.dtype, jnp.integer):
-        return product(x, kernel, jnp.int32)
-    written, exact = (functools.partial(product, kept=kept) for kept in (dtype, jnp.float32))
-    return jax.lax.platform_dependent(x, kernel, cuda=written, default=exact)
+    return jax.lax.dot_general(x, kernel, numbers, preferred_element_type=kept).astype(jnp.float32)
 
 
 def _sum(values: Shaped[Array, "..."], axis: int) -> Float[Array, "..."]:

@@ -16,14 +16,19 @@ MATMUL = jax.jit(lambda x, kernel: quantised.products(x, kernel)[0])
 GRADIENT = jax.jit(lambda x, kernel, g: jax.vjp(lambda x: quantised.products(x, kernel)[0], x)[1](g)[0])
 
 
-def rounding(x: np.ndarray, axis: int, dtype: str) -> np.ndarray:
-    """By how much each entry may change: half a step of int8, or half a unit in the last place of a float of 8 bits."""
-    if dtype == "int8":  # 254 steps from the smallest value to the largest
-        return np.broadcast_to(np.ptp(x, axis=axis, keepdims=True) / 254 / 2, x.shape)
-    largest = np.abs(x).max(axis=axis, keepdims=True)
-    # Largest value, half a unit of the last place relative to the value, and half of the smallest subnormal number.
-    top, relative, least = 448, 2.0**-4, 2.0**-10
-    return np.maximum(np.abs(x) * relative, largest / top * least)
+def steps(x: np.ndarray, axis: int) -> np.ndarray:
+    """By how much each entry may change in int8: half of a step, of which 254 go from the smallest to the largest."""
+    return np.broadcast_to(np.ptp(x, axis=axis, keepdims=True) / 254 / 2, x.shape)
+
+
+def places(x: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+    """By how much each entry may change in fp8: half a unit in the last place, or half of the least number."""
+    return np.maximum(np.abs(x) * 2.0**-4, scale * 2.0**-10)
+
+
+def rows(x: np.ndarray, format: quantised.Format) -> np.ndarray:
+    """By how much each entry may change if each row is measured."""
+    return steps(x, 1) if format == "int8" else places(x, np.abs(x).max(axis=1, keepdims=True) / 448)
 
 
 def bound(x: np.ndarray, dx: np.ndarray, w: np.ndarray, dw: np.ndarray) -> np.ndarray:
@@ -43,15 +48,35 @@ def factors(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32), w.astype(np.float32)
 
 
-@pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=60, deadline=None)
 @given(drawn=factors())
-def test_a_product_is_within_the_bound_of_its_rounding(format, drawn):
+def test_a_product_in_int8_is_within_the_bound_of_its_rounding(drawn):
     x, w = drawn
-    stored = {"int8": "int8", "fp8": "e4m3"}[format]
-    y = np.asarray(MATMUL(x, quantised.quantise_kernel(w, format)), np.float64)
+    y = np.asarray(MATMUL(x, quantised.quantise_kernel(w, "int8", np.inf)), np.float64)
     x, w = x.astype(np.float64), w.astype(np.float64)
-    assert (np.abs(y - x @ w) <= bound(x, rounding(x, 1, stored), w, rounding(w, 0, stored))).all()
+    assert (np.abs(y - x @ w) <= bound(x, steps(x, 1), w, steps(w, 0))).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=factors(), looseness=st.sampled_from([1, 30, 1000]))
+def test_a_product_in_fp8_is_within_the_bound_of_its_rounding_however_loose_the_limit_is(drawn, looseness):
+    x, w = drawn
+    limit = float(looseness * np.abs(x).max())
+    kernel = quantised.quantise_kernel(w, "fp8", limit)
+    y = np.asarray(MATMUL(x, kernel), np.float64)
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    # A power of two is less than twice as large as it must be.
+    dx, dw = places(x, 2 * limit / 448), places(w, 2 * np.abs(w).max() / 448)
+    assert (np.abs(y - x @ w) <= bound(x, dx, w, dw)).all()
+
+
+@pytest.mark.parametrize("largest", [0, 2.0**-120, 447, 448, 449, 1e30])
+def test_the_scales_of_fp8_are_powers_of_two_by_which_the_largest_number_just_fits(largest):
+    kernel = quantised.quantise_kernel(np.array([[largest, -largest / 3]], np.float32), "fp8", largest)
+    for scale in kernel.scale, kernel.input_scale:
+        assert scale.dtype == np.float32 and np.frexp(scale)[0] == 0.5
+        assert largest / scale <= 448 and (largest == 0 or largest / scale > 224)
+    np.testing.assert_allclose(kernel.unbox(), [[largest, -largest / 3]], rtol=2.0**-4)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -59,13 +84,13 @@ def test_a_product_is_within_the_bound_of_its_rounding(format, drawn):
 @given(drawn=factors(), seed=st.integers(0, 2**32 - 1))
 def test_the_gradient_is_that_of_the_stored_kernel_within_the_bound_of_its_rounding(format, drawn, seed):
     x, w = drawn
-    kernel = quantised.quantise_kernel(w, format)
+    kernel = quantised.quantise_kernel(w, format, 1.0)
     # The gradient's columns differ in size where the kernel's do, so that the scales have to be folded in.
     g = np.random.default_rng(seed).normal(size=(ROWS, OUTPUTS)).astype(np.float32)
     found = np.asarray(GRADIENT(x, kernel, g), np.float64)
     values, scaled = np.asarray(kernel.values, np.float64), g * np.asarray(kernel.scale, np.float64)
     middle = np.zeros(OUTPUTS) if kernel.middle is None else np.asarray(kernel.middle, np.float64)
-    changed = rounding(scaled, 1, {"int8": "int8", "fp8": "e4m3"}[format])
+    changed = rows(scaled, format)
     expected = scaled @ values.T + (g @ middle)[:, None]
     allowed = bound(scaled, changed, values.T, np.zeros_like(values.T)) + 1e-5 * (np.abs(g) @ np.abs(middle))[:, None]
     assert (np.abs(found - expected) <= allowed).all()
@@ -77,20 +102,9 @@ def test_the_gradient_is_that_of_the_stored_kernel_within_the_bound_of_its_round
 def test_what_eight_bits_hold_exactly_is_multiplied_exactly(format):
     x = np.array([[448, -224, 0, 14], [0, 0, 0, 0]], np.float32) if format == "fp8" else None
     x = np.array([[127, -127, 0, 50], [0, 0, 0, 0]], np.float32) if x is None else x
-    kernel = quantised.quantise_kernel(np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1), format)
+    kernel = quantised.quantise_kernel(np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1), format, 448.0)
     np.testing.assert_array_equal(MATMUL(x, kernel), x @ np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
     np.testing.assert_array_equal(kernel.unbox(), np.stack([x[0], 2 * x[0], 0 * x[0]], axis=1))
-
-
-@settings(max_examples=60, deadline=None)
-@given(drawn=factors(), looseness=st.sampled_from([1, 30, 1000]))
-def test_with_a_limit_a_product_is_within_the_bound_of_its_rounding_however_loose_the_limit_is(drawn, looseness):
-    x, w = drawn
-    limit = float(looseness * np.abs(x).max())
-    y = np.asarray(MATMUL(x, quantised.quantise_kernel(w, "fp8", limit)), np.float64)
-    x, w = x.astype(np.float64), w.astype(np.float64)
-    dx = np.maximum(np.abs(x) * 2.0**-4, limit / 448 * 2.0**-10)
-    assert (np.abs(y - x @ w) <= bound(x, dx, w, rounding(w, 0, "e4m3"))).all()
 
 
 def test_what_is_beyond_the_limit_counts_as_the_limit():
@@ -103,17 +117,17 @@ def test_what_is_beyond_the_limit_counts_as_the_limit():
 def test_int8_uses_all_its_steps_however_far_from_zero_the_middle_of_the_values_is():
     x = np.array([[1000, 1001, 1127, 1254], [-5, -5, -5, -5]], np.float32)
     w = np.array([[7, 300], [7, 301], [7, 430], [7, 554]], np.float32)
-    kernel = quantised.quantise_kernel(w, "int8")
+    kernel = quantised.quantise_kernel(w, "int8", np.inf)
     np.testing.assert_array_equal(kernel.unbox(), w)
     np.testing.assert_allclose(MATMUL(x, kernel), x @ w, rtol=1e-6)
     g = np.array([[254, 127], [0, 0]], np.float32)  # the kernel's scales are 1 and 1
     np.testing.assert_allclose(GRADIENT(x, kernel, g), g @ w.T, rtol=1e-6)
 
 
-@pytest.mark.parametrize("format, limit", [("int8", None), ("fp8", None), ("fp8", 9.0)])
-def test_what_is_no_number_stays_none_and_spoils_its_row_alone(format, limit):
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_no_number_stays_none_and_spoils_its_row_alone(format):
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    kernel = quantised.quantise_kernel(np.eye(4, dtype=np.float32), format, limit)
+    kernel = quantised.quantise_kernel(np.eye(4, dtype=np.float32), format, 9.0)
     before = np.asarray(MATMUL(x, kernel))
     x[1, 2] = np.nan
     after = np.asarray(MATMUL(x, kernel))
@@ -124,7 +138,7 @@ def test_what_is_no_number_stays_none_and_spoils_its_row_alone(format, limit):
 @pytest.mark.parametrize("format", FORMATS)
 def test_activations_of_bfloat16_give_bfloat16_and_members_give_what_each_gives_alone(format):
     generator = np.random.default_rng(0)
-    kernel = quantised.quantise_kernel(generator.normal(size=(INPUTS, OUTPUTS)).astype(np.float32), format)
+    kernel = quantised.quantise_kernel(generator.normal(size=(INPUTS, OUTPUTS)).astype(np.float32), format, 4.0)
     x = jnp.asarray(generator.normal(size=(2, ROWS, INPUTS)), jnp.bfloat16)
     g = jnp.asarray(generator.normal(size=(2, ROWS, OUTPUTS)), jnp.bfloat16)
     y, gradient = jax.vmap(MATMUL, (0, None))(x, kernel), jax.vmap(GRADIENT, (0, None, 0))(x, kernel, g)

@@ -66,7 +66,7 @@ def test_auto_keeps_every_frozen_array_as_it_was_loaded(tiny_clip):
 
 
 @pytest.mark.parametrize(
-    "frozen_dtype, dtype, vectors, single", [("int8", "int8", 2, 0), ("fp8", "float8_e4m3fn", 1, 1)]
+    "frozen_dtype, dtype, vectors, single", [("int8", "int8", 2, 0), ("fp8", "float8_e4m3fn", 0, 2)]
 )
 def test_kernels_take_half_the_memory_of_bfloat16_and_all_else_is_as_it_was(
     tiny_clip, frozen_dtype, dtype, vectors, single
@@ -192,7 +192,7 @@ def test_micro_batches_and_weights_in_pieces_take_the_same_step(tiny_clip, froze
 def test_gradients_point_where_those_of_float32_do(tiny_clip):
     ways = ("float32", "int8"), ("float32", "fp8")
     table = bench.compare(tiny_clip, bench.photographs([]), batch=8, draws=1, ways=ways)
-    for (vectors, single), row in zip(((2, 0), (1, 1)), table.values(), strict=True):
+    for (vectors, single), row in zip(((2, 0), (0, 2)), table.values(), strict=True):
         numbers = vectors * (3 * 24 + 24 + 48 + 24) + single * 4
         assert row.pop("bytes") == 3 * (4 * 24 * 24 + 2 * 24 * 48 + 4 * numbers)
         assert set(row) == {"block 0", "block 1", "block 2", "features", "head"}
