@@ -32,7 +32,7 @@ def find_splits(root: str, train: str, test: str) -> tuple[str, str]:
         the test split for none.
 
     Raises:
-        UserError: what is given is a file; or the test split has no training split beside it.
+        UserError: what is given is a file or not there; or the test split has no training split beside it.
     """
     train, test = _given(root, "train_list", train), _given(root, "test_list", test)
     if train and test:
@@ -58,7 +58,7 @@ def _given(root: str, key: str, folder: str) -> str:
     """Gives the folder that a config key names.
 
     Raises:
-        UserError: if it is a file, with the format that reads such a file.
+        UserError: if it is a file, with the format that reads such a file; if it is not there.
     """
     folder = expand(folder, f"config.data.{key}").rstrip(os.sep)
     below = os.path.join(root, folder)
@@ -68,6 +68,9 @@ def _given(root: str, key: str, folder: str) -> str:
             f"config.data.{key} is {folder}, a file, but config.data.format=folder takes the name of a folder below "
             f"config.data.root; write config.data.format={_FORMAT_OF.get(ending, 'lists')}."
         )
+    if folder and is_folder(root) and not is_folder(below):
+        there = f"those there are {_named(found)}" if (found := sub_folders(root)) else "there is none"
+        raise UserError(f"config.data.{key} is {printable(folder)}, and {printable(root)} has no such folder; {there}.")
     return folder
 
 

@@ -76,6 +76,12 @@ class TestSplits:
         with pytest.raises(UserError, match=rf"data\.{key} is all\.txt, a file, .* write config\.data\.format=lists"):
             load(data(tmp_path, **{key: "all.txt"}))
 
+    @pytest.mark.parametrize("key", ["train_list", "test_list"])
+    def test_a_folder_that_is_not_there_is_named_with_its_key_and_those_that_are(self, tmp_path, key):
+        tree(tmp_path, "cat", "dog")
+        with pytest.raises(UserError, match=rf"data\.{key} is held, and .* no such folder; those there are cat, dog\."):
+            load(data(tmp_path, **{key: "held"}))
+
     def test_an_unused_fraction_is_said(self, tmp_path, caplog):
         tree(tmp_path, "train/cat", "train/dog", "test/cat")
         load(data(tmp_path, val_fraction=0.2))

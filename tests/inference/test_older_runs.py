@@ -19,7 +19,7 @@ FAMILIES = (
 OFTEN = {"head_only", "lift", "lora", "text", "zero_shot"}
 """Those that are tried in each run of the tests; the others take as long, and are slow together."""
 
-TOLERANCE = 1e-6  # of a probability: float32 sums in another order
+TOLERANCE = 4e-6  # of a probability: float32 sums in another order, times the scale of the logits
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
