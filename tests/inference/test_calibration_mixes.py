@@ -106,6 +106,12 @@ class TestAnswers:
         expected = special.softmax(sums / np.array(chosen["temperatures"])[group][:, None], axis=1)
         np.testing.assert_allclose(adjusted(model, **changes).predict(pictures), expected, atol=5e-5)
 
+    def test_the_features_that_come_with_them_are_those_of_the_run(self, model, pictures):
+        loader = model.loader(model.dataset(pictures, "images"))
+        (found,) = model.outputs(loader, SILENT, energies=True, features=True)
+        np.testing.assert_allclose(found.features, model.features(pictures), atol=1e-5)
+        np.testing.assert_allclose(found.probabilities, model.predict(pictures), atol=1e-6)
+
     def test_without_the_calibration_not_a_bit_is_another(self, calibrated, trained, pictures):
         raw, before = lift_jax.load(calibrated, raw=True), lift_jax.load(trained)
         assert raw.calibration is None and raw.gaussians is None
