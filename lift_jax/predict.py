@@ -16,13 +16,18 @@ whose mistakes cost least (--costs), or the genus where the species is not sure 
 
     python -m lift_jax.predict --workdir runs/birds --only garden.txt --prior estimate --rollup taxonomy.csv photos/
 
+With --nearest 5, the five training images that are most like each image stand beside its answer, for whoever reviews
+it. The training images must be where the run's config says. For example:
+
+    python -m lift_jax.predict --workdir runs/birds --nearest 5 --format csv --output birds.csv photos/
+
 For millions of images, --parts DIR writes Parquet files as it goes, and goes on where it was killed; several commands
 share the work by --shard. For example, the third of eight:
 
     python -m lift_jax.predict --workdir runs/birds --parts answers --shard 2/8 - < paths.txt
 
 Of a run whose images may be of several classes (config.task=multilabel), each image has all classes whose thresholds it
-reaches; --top and what decides between classes do not apply.
+reaches; --top, --nearest and what decides between classes do not apply.
 
 Files that cannot be read are named on standard error and left out (in JSON lines they have an "error"). The exit status
 is 1 if there was no image that could be read.
@@ -51,10 +56,13 @@ if TYPE_CHECKING:
     from lift_jax.inference.conformal import Thresholds
     from lift_jax.inference.deciding import Rollup
     from lift_jax.inference.model import AnyPrior, Model
+    from lift_jax.inference.nearest import Search, TrainingImages
 
 FORMATS = ("table", "jsonl", "csv")
 PRIORS = ("uniform", "training", "estimate")
 THRESHOLD = 0.8
+MOST_NEAREST = 50
+"""Training images that can stand beside an image."""
 
 
 def find_images(paths: Sequence[str], listed: IO[str] | None = None) -> list[str]:
@@ -68,13 +76,14 @@ def predict_files(
     model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None,
     prior: "AnyPrior | None" = None, only: "SomeClasses | None" = None,
     costs: "Float[np.ndarray, 'classes classes'] | None" = None, rollup: "Rollup | None" = None,
-    unknown: "Thresholds | None" = None, sets: "Thresholds | None" = None, num_workers: int = 0,
+    unknown: "Thresholds | None" = None, sets: "Thresholds | None" = None, nearest: "Search | None" = None,
+    num_workers: int = 0,
 ) -> list[Prediction]:  # fmt: skip
     """Gives all that `stream_files` yields, which has the same arguments."""
     return list(
         stream_files(
             model, paths, top_k=top_k, tte=tte, prior=prior, only=only, costs=costs, rollup=rollup,
-            unknown=unknown, sets=sets, num_workers=num_workers,
+            unknown=unknown, sets=sets, nearest=nearest, num_workers=num_workers,
         )
     )  # fmt: skip
 
@@ -83,7 +92,8 @@ def stream_files(
     model: "Model", paths: Sequence[str], *, top_k: int = 5, tte: bool | None = None,
     prior: "AnyPrior | None" = None, only: "SomeClasses | None" = None,
     costs: "Float[np.ndarray, 'classes classes'] | None" = None, rollup: "Rollup | None" = None,
-    unknown: "Thresholds | None" = None, sets: "Thresholds | None" = None, num_workers: int = 0,
+    unknown: "Thresholds | None" = None, sets: "Thresholds | None" = None, nearest: "Search | None" = None,
+    num_workers: int = 0,
 ) -> Iterator[Prediction]:  # fmt: skip
     """Yields the `top_k` most probable classes of each file, in the order of `paths`; progress goes to standard error.
 
@@ -99,6 +109,8 @@ def stream_files(
         rollup: the taxonomy of the classes.
         unknown: thresholds of images that are of no known class (see `lift_jax.inference.calibration.Calibration`).
         sets: thresholds of the classes that an image may be of.
+        nearest: finds the training images that are most like an image (see
+            `lift_jax.inference.nearest.TrainingImages.search`), in the features that the answer is made of.
         num_workers: processes that decode images; 0 uses threads of this one.
     """
     from lift_jax.data import workers
@@ -115,10 +127,11 @@ def stream_files(
             decide, batches = model.label_set_answers, model.scores(loader, logs, "prediction")
         else:
             decide = answers.answers(
-                model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets
-            )
+                model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets,
+                nearest=nearest,
+            )  # fmt: skip
             batches = decide.rows(model, loader, logs, prior=prior, only=only)
-        rows: list[Any]  # logits; or probabilities, and energies where these are asked for
+        rows: list[Any]  # logits; or probabilities, and energies and features where these are asked for
         for indices, *rows in batches:
             places = indices.tolist()
             best |= zip(places, decide([paths[int(place)] for place in places], *rows), strict=True)
@@ -157,6 +170,12 @@ def _parser() -> argparse.ArgumentParser:
         help="with or without test-time ensembling (default: as the run's evaluation)",
     )
     _add_decisions(parser)
+    parser.add_argument(
+        "--nearest",
+        type=int,
+        metavar="K",
+        help=f"adds the K training images that are most like each image (1 to {MOST_NEAREST})",
+    )
     part_arguments.add(parser)
     parser.add_argument("--num_workers", type=int, default=0, metavar="N", help="processes that decode images")
     return parser
@@ -223,12 +242,15 @@ def _run(given: argparse.Namespace) -> int:
     processes.start()
     model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
     _check_label_sets(given, model)
+    options = {**_decision(given, model), **_thresholds(given, model)}
+    images = _training_images(given, model)
     predict = functools.partial(
         stream_files, model, top_k=given.top_k, tte=given.tte, num_workers=given.num_workers,
-        **_decision(given, model), **_thresholds(given, model),
+        nearest=None if images is None else images.search(given.nearest), **options,
     )  # fmt: skip
     if given.parts is not None:
-        return int(part_arguments.write(given, model, paths, lambda some: _warned(predict(some))) == 0)
+        beside = {} if images is None else {"training_images": images.digest}
+        return int(part_arguments.write(given, model, paths, lambda some: _warned(predict(some)), beside) == 0)
     predictions = predict(paths)
     come: list[Prediction] = []
     if output is None:
@@ -242,6 +264,10 @@ def _check(given: argparse.Namespace) -> None:
     """Checks what can be checked before anything is loaded."""
     if given.top_k < 1:
         raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
+    if given.nearest is not None and not 1 <= given.nearest <= MOST_NEAREST:
+        raise UserError(
+            f"--nearest is {given.nearest}; it is a whole number from 1 to {MOST_NEAREST}, or is left out for none."
+        )
     if given.threshold is not None and given.rollup is None:
         raise UserError(f"--threshold is {given.threshold}, but it belongs to --rollup; name the taxonomy, too.")
     if given.threshold is not None and not 0 < given.threshold <= 1:
@@ -268,7 +294,7 @@ def _check_thresholds(given: argparse.Namespace) -> None:
 
 def _check_label_sets(given: argparse.Namespace, model: "Model") -> None:
     """Refuses what is decided of one class an image, where images may be of several."""
-    for name in ("raw", "prior", "only", "costs", "rollup", "unknown", "coverage", "parts"):
+    for name in ("raw", "prior", "only", "costs", "rollup", "unknown", "coverage", "nearest", "parts"):
         if getattr(given, name) not in (None, False):
             model.require_one_label(f"--{name}", "leave it out")
 
@@ -307,6 +333,22 @@ def _thresholds(given: argparse.Namespace, model: "Model") -> dict[str, Any]:
         "unknown": None if given.unknown is None else model.calibration.unknown(given.unknown),
         "sets": None if given.coverage is None else model.calibration.sets(given.coverage),
     }
+
+
+def _training_images(given: argparse.Namespace, model: "Model") -> "TrainingImages | None":
+    """Loads the training images of --nearest, with their features; None where they are not asked for.
+
+    Raises:
+        UserError: if they are not to be had.
+    """
+    if given.nearest is None:
+        return None
+    from lift_jax.inference import nearest
+
+    try:
+        return nearest.load(model, nearest.store_of(given.workdir))
+    except UserError as error:
+        raise UserError(f"--nearest takes the run's training images, which cannot be had: {error}") from error
 
 
 def _reported(predictions: Iterable[Prediction], come: list[Prediction]) -> Iterator[Prediction]:

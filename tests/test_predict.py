@@ -6,19 +6,25 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_runs
 import started_commands
 from PIL import Image
+from sklearn.metrics.pairwise import cosine_similarity
 
 import lift_jax
 from lift_jax import config as lift_config
 from lift_jax import predict
 from lift_jax.bench.abuse.full_disk import full_disk
+from lift_jax.data.given_images import GivenImages
 from lift_jax.errors import UserError
+from lift_jax.inference import nearest
 from lift_jax.run import run
+from lift_jax.workdir.logs import Logs
 
 ROOT = Path(__file__).parent.parent
 
@@ -276,6 +282,100 @@ class TestDecisions:
             assert predict.main(["--workdir", str(workdir), *options, str(photographs)]) == 1
             said = capsys.readouterr().err
             assert said.startswith("error: ") and said.count("\n") == 1 and words in said
+
+
+class TestNearest:
+    """The training images that stand beside an answer."""
+
+    def test_they_are_added_and_the_answers_stay(self, photographs, workdir, model, capsys):
+        files = sorted(map(str, (photographs / "test").rglob("*.png")))
+        arguments = ["--workdir", str(workdir), *files, "--format", "jsonl"]
+        assert predict.main(arguments) == 0
+        before = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert predict.main([*arguments, "--nearest", "4"]) == 0
+        after = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        for old, new, found in zip(before, after, nearest.load(model).nearest(files, k=4), strict=True):
+            assert [each.path for each in found] == [each["path"] for each in new["nearest"]]
+            for one, line in zip(found, new.pop("nearest"), strict=True):
+                assert line == {
+                    "path": one.path,
+                    "label": one.label,
+                    "class": Path(one.path).parent.name,
+                    "similarity": pytest.approx(one.similarity, abs=1e-5),
+                }
+            for each in old["predictions"]:
+                each["probability"] = pytest.approx(each["probability"], abs=1e-6)
+            assert new == old
+
+    def test_csv_has_columns_and_the_table_a_cell(self, photographs, workdir, capsys):
+        image = str(photographs / "train/dog/train_dog_1.png")  # which is nearest to itself
+        assert predict.main(["--workdir", str(workdir), image, "--format", "csv", "--nearest", "50"]) == 0
+        first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        assert (first["rank"], second["rank"]) == ("1", "2") and len(first) == 5 + 9 * 4
+        for row in first, second:
+            assert row["nearest1_path"] == "train/dog/train_dog_1.png"
+            assert (row["nearest1_label"], row["nearest1_class"]) == ("1", "dog")
+            assert float(row["nearest1_similarity"]) == pytest.approx(1, abs=1e-5)
+            assert float(row["nearest9_similarity"]) < 1
+        assert predict.main(["--workdir", str(workdir), image, "--nearest", "1"]) == 0
+        assert capsys.readouterr().out.endswith("  nearest: train/dog/train_dog_1.png (dog, 1.00)\n")
+
+    def test_of_several_views_the_mean_of_the_features_is_compared(self, photographs, model):
+        files = sorted(map(str, (photographs / "test").rglob("*.png")))
+        images = nearest.load(model)
+        found = predict.predict_files(model, files, tte=True, nearest=images.search(9))
+        loader = model.loader(model.dataset(GivenImages(files), "images"), tte=True)
+        features = model.extractor(model.params, loader, Logs(None, enabled=False), "features").rows
+        cosines = cosine_similarity(features, images.features.rows)
+        for each, row in zip(found, cosines, strict=True):
+            np.testing.assert_allclose([x.similarity for x in each.nearest or ()], -np.sort(-row), atol=1e-5)
+
+    def test_they_go_with_an_estimated_prior_and_a_file_that_is_none(self, photographs, workdir, tmp_path, capsys):
+        (tmp_path / "a.png").write_text("no image")
+        words = [str(tmp_path / "a.png"), str(photographs / "test" / "cat"), "--prior", "estimate", "--nearest", "2"]
+        assert predict.main(["--workdir", str(workdir), "--format", "jsonl", *words]) == 0
+        broken, *lines = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+        assert "error" in broken and [len(line["nearest"]) for line in lines] == [2, 2, 2]
+
+    def test_parts_have_them_and_are_of_the_same_training_images(self, photographs, tiny_folder, tmp_path, capsys):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        archive = shutil.make_archive(str(tmp_path / "photographs"), "zip", photographs)
+        run_of = small_runs.zero_shot_run(tiny_folder, tmp_path / "run", format="folder", root=archive)
+        arguments = ["--workdir", str(run_of), str(photographs / "test"), "--nearest", "3"]
+        assert predict.main([*arguments, "--format", "jsonl", "--output", str(tmp_path / "all.jsonl")]) == 0
+        lines = [json.loads(line)["nearest"] for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+        assert {str(Path(each["path"]).parent) for line in lines for each in line} <= {"train/cat", "train/dog"}
+        parts = [*arguments, "--parts", str(tmp_path / "parts"), "--part_rows", "2"]
+        assert predict.main([*parts, "--shard", "1/2"]) == 0
+        capsys.readouterr()
+        assert predict.main([*parts, "--shard", "0/2"]) == 0
+        assert "features, training images" not in capsys.readouterr().err  # which the run's folder has by now
+        files = sorted((tmp_path / "parts").glob("*.parquet"))
+        found = [row["nearest"] for file in files for row in parquet.read_table(file).to_pylist()]
+        for row, line in zip(found, lines, strict=True):
+            assert [each | {"similarity": 0} for each in row] == [each | {"similarity": 0} for each in line]
+        with zipfile.ZipFile(archive, "a") as opened:
+            opened.write(photographs / "test/cat/test_cat_0.png", "train/cat/more.png")
+        assert predict.main(parts) == 1
+        said = capsys.readouterr().err
+        assert "there were 9, and there are 10 now" in said and "has parts with another 'training_images'" in said
+
+    @pytest.mark.parametrize("count", ["0", "51", "-1"])
+    def test_a_number_that_cannot_be_is_told(self, count, capsys):
+        assert predict.main(["--workdir", "run", f"--nearest={count}", "a.png"]) == 1
+        assert f"--nearest is {count}; it is a whole number from 1 to 50" in capsys.readouterr().err
+
+    def test_images_that_are_gone_are_told(self, photographs, workdir, tmp_path, capsys):
+        shutil.copytree(workdir, tmp_path / "run")
+        config = json.loads((workdir / "config.json").read_text())
+        config["data"]["root"] = str(tmp_path / "gone")
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        arguments = ["--workdir", str(tmp_path / "run"), str(photographs / "test")]
+        assert predict.main([*arguments, "--nearest", "1"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: --nearest takes the run's training images, which cannot be had: ")
+        assert str(tmp_path / "gone") in said and said.count("\n") == 1
+        assert predict.main(arguments) == 0
 
 
 class TestParts:

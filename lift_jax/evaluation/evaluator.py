@@ -24,7 +24,14 @@ from lift_jax.workdir.logs import Logs
 def mean_logits(
     classifier: Classifier, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
 ) -> Float[Array, "batch classes"]:
-    """Computes the logits of each image in float32, averaged over its views.
+    """Computes the logits of each image in float32, averaged over its views; for the arguments see `mean_outputs`."""
+    return mean_outputs(classifier, image_input, params, batch, platform)[0]
+
+
+def mean_outputs(
+    classifier: Classifier, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
+) -> tuple[Float[Array, "batch classes"], Float[Array, "batch d"]]:
+    """Computes the logits of each image and the features that they are made of, in float32, averaged over its views.
 
     The barrier keeps the compiler from fusing what follows into this: evaluation and prediction do different things
     with the logits, and get the same ones to the last bit.
@@ -43,14 +50,18 @@ def mean_logits(
         num_images, num_views = batch["corners"].shape[:2]
         features = view_features(classifier, image_input, params, batch, platform)
     logits: Any = classifier.apply({"params": params}, features, method="logits")
-    logits = logits.astype(jnp.float32).reshape(num_images, num_views, -1).mean(axis=1)
-    return jax.lax.optimization_barrier(logits)
+    return jax.lax.optimization_barrier(view_means(logits, num_views)), view_means(features, num_views)
+
+
+def view_means(rows: Float[Array, "n d"], num_views: int) -> Float[Array, "batch d"]:
+    """Averages what all views have given, image by image, in float32."""
+    return rows.astype(jnp.float32).reshape(-1, num_views, rows.shape[-1]).mean(axis=1)
 
 
 def view_features(
     classifier: Classifier, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
 ) -> Float[Array, "n d"]:
-    """Computes the features that the head gets, of all views image by image; for the arguments see `mean_logits`."""
+    """Computes the features that the head gets, of all views image by image; for the arguments see `mean_outputs`."""
 
     def features(images: Array) -> Any:
         with image_input.products():

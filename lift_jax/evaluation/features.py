@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lift_jax.data import Dataset, Examples, FeatureLoader, FeatureStore, TestLoader
 from lift_jax.data.feature_store import named_folder
 from lift_jax.evaluation.device_step import DeviceStep
-from lift_jax.evaluation.evaluator import ordered_rows, view_features
+from lift_jax.evaluation.evaluator import ordered_rows, view_features, view_means
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Tree
@@ -90,7 +90,7 @@ class Extractor:
     def __init__(self, classifier: Classifier, image_input: ImageInput):
         def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
             features = view_features(classifier, image_input, params, batch)
-            return None, features.astype(jnp.float32).reshape(*batch["corners"].shape[:2], -1).mean(axis=1)
+            return None, view_means(features, batch["corners"].shape[1])
 
         self._step = DeviceStep(step)
         self._width = functools.partial(_width, classifier, image_input=image_input)

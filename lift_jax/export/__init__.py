@@ -11,7 +11,8 @@
 The first two take uint8 images, RGB, and give float32 logits [batch, classes]; model.json beside them has the names of
 the classes and all else that a program must know. StableHLO takes photographs [batch, height, width, 3] of any size, to
 be decoded only; it is compiled for each size anew, unless --squares leaves resizing and cropping to the program. ONNX
-takes such squares [batch, side, side, 3]: the short side is resized, and the centre is cropped, as model.json says.
+takes such squares [batch, side, side, 3]: the short side is resized, and the centre is cropped, as model.json says. It
+computes in float32, also of a run in bfloat16.
 
 The calibration of a run (see `python -m lift_jax.calibrate`) is inside the graphs and run.safetensors, unless --raw
 leaves it out; the others are weights alone. Where it mixes in the zero-shot classifier, a graph has both towers.

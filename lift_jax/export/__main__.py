@@ -115,6 +115,8 @@ def _compare(model: "Model", file: Path, folder: Path, given: argparse.Namespace
     dataset = verify.images(model, given.images, most=8 if photographs else 32)
     if given.format in ("merged", "reference"):  # which have no place for a calibration
         model = dataclasses.replace(model, calibration=None)
+    rounded = given.format == "onnx" and model.config.dtype != "float32"
+    model = classifier.in_float32(model) if rounded else model
     if given.format in ("safetensors", "merged", "reference"):
         again = {
             "safetensors": lambda: compact.load(file, given.backbone),
@@ -130,7 +132,8 @@ def _compare(model: "Model", file: Path, folder: Path, given: argparse.Namespace
             f"The predictions of {file} differ from the run's by up to {difference:.1e}, more than {limit:.0e}; "
             "do not use it."
         )
-    print(f"Its predictions on {len(dataset)} images are the run's: they differ by {difference:.1e} at most.")
+    whose = "the run's in float32" if rounded else "the run's"
+    print(f"Its predictions on {len(dataset)} images are {whose}: they differ by {difference:.1e} at most.")
 
 
 def _folder(given: argparse.Namespace) -> Path:

@@ -1,10 +1,12 @@
 """The whole classifier as one function of uint8 images, and what a program that runs it must know."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float, UInt8
@@ -32,6 +34,23 @@ def function(model: Model) -> Callable[[UInt8[Array, "b side side 3"]], Float[Ar
         return adjusted(*(each.astype(jnp.float32) for each in values))
 
     return logits
+
+
+def in_float32(model: Model) -> Model:
+    """Gives a model whose activations are float32, by the trained weights that it has, whatever `config.dtype` is."""
+    if model.config.dtype == "float32":
+        return model
+    config = ml_collections.ConfigDict(model.config)
+    config.dtype = "float32"
+    network, dtype = model.network, jnp.dtype(jnp.float32)
+    tower: Any = network.classifier.backbone
+    whole = dataclasses.replace(
+        network,
+        classifier=network.classifier.clone(backbone=tower.clone(dtype=dtype)),
+        input=dataclasses.replace(network.input, dtype=dtype),
+    )
+    params = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.bfloat16 else x, model.params)
+    return dataclasses.replace(model, config=ml_collections.FrozenConfigDict(config), network=whole, params=params)
 
 
 def _answers(model: Model) -> tuple[list[Classified], Callable[..., Array]]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lift_jax.errors import UserError, first_line
-from lift_jax.export.classifier import function
+from lift_jax.export.classifier import function, in_float32
 from lift_jax.export.stablehlo import Run
 from lift_jax.inference.model import Model
 
@@ -18,6 +18,8 @@ FILE = "model.onnx"
 
 def write(model: Model, folder: Path) -> Path:
     """Writes the classifier for batches of any size.
+
+    It computes in float32 (see `lift_jax.export.classifier.in_float32`): onnxruntime has no convolution for bfloat16.
 
     Raises:
         UserError: if jax2onnx is not installed, or does not know an operation of the model.
@@ -33,8 +35,8 @@ def write(model: Model, folder: Path) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             to_onnx(
-                function(model), [images], model_name="lift_jax", return_mode="file", output_path=str(folder / FILE),
-                input_names=["images"], output_names=["logits"],
+                function(in_float32(model)), [images], model_name="lift_jax", return_mode="file",
+                output_path=str(folder / FILE), input_names=["images"], output_names=["logits"],
             )  # fmt: skip
     except Exception as error:  # of whatever kind the converter's plug-ins raise
         raise UserError(

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -27,7 +26,7 @@ from lift_jax.inference import priors
 from lift_jax.inference.adjustment import Adjustment
 from lift_jax.inference.label_sets import LabelSets
 from lift_jax.inference.priors import AnyPrior
-from lift_jax.inference.run_classifier import Rows, RunClassifier
+from lift_jax.inference.run_classifier import Outputs, Rows, RunClassifier
 from lift_jax.workdir.logs import Logs
 
 
@@ -136,9 +135,8 @@ class Model(RunClassifier):
             prior, only: see `predict`.
             desc: what the bar is called.
         """
-        batches = self._probabilities(prior, only)(loader, logs, desc)
-        is_estimated = isinstance(prior, str) and prior == "estimate"
-        return priors.with_estimated(batches, self.class_names, logs) if is_estimated else batches
+        batches = self.outputs(loader, logs, prior=prior, only=only, desc=desc)
+        return ((each.index, each.probabilities) for each in batches)
 
     def scored(
         self, loader: TestLoader, logs: Logs, desc: str = "prediction"
@@ -152,8 +150,32 @@ class Model(RunClassifier):
             logs: for the progress bar.
             desc: what the bar is called.
         """
-        for index, rows in self._probabilities(None, None, with_energy=True)(loader, logs, desc):
-            yield index, rows[:, :-1], rows[:, -1]
+        for each in self.outputs(loader, logs, energies=True, desc=desc):
+            assert each.energies is not None
+            yield each.index, each.probabilities, each.energies
+
+    def outputs(
+        self, loader: TestLoader, logs: Logs, *, prior: AnyPrior | None = None, only: SomeClasses | None = None,
+        energies: bool = False, features: bool = False, desc: str = "prediction",
+    ) -> Iterator[Outputs]:  # fmt: skip
+        """Yields all that one pass through the network says of images, batch by batch.
+
+        A prior that is estimated needs the outputs of all images first, and they stay in memory.
+
+        Args:
+            loader, logs, prior, only, desc: see `stream`.
+            energies: whether energies are asked for (see `scored`).
+            features: whether features are.
+        """
+        program = self._program(prior, only, energies, features)
+
+        def batches() -> Iterator[Outputs]:
+            for index, rows in program(loader, logs, desc):
+                (probabilities, energy), seen = rows if features else (rows, None)
+                yield Outputs(index, probabilities, energy, seen)
+
+        is_estimated = isinstance(prior, str) and prior == "estimate"
+        return priors.with_estimated(batches(), self.class_names, logs) if is_estimated else batches()
 
     def features(
         self, images: ImageLike | Sequence[ImageLike] | np.ndarray, *, tuned: bool = True
@@ -188,27 +210,24 @@ class Model(RunClassifier):
     def _compiled(self) -> dict[Any, Rows]:
         return {}
 
-    def _probabilities(self, prior: AnyPrior | None, only: SomeClasses | None, with_energy: bool = False) -> Rows:
-        """Gives the predictor of probabilities for a prior and the possible classes, compiled once for both."""
+    def _program(self, prior: AnyPrior | None, only: SomeClasses | None, energies: bool, features: bool) -> Rows:
+        """Gives the predictor of what `outputs` yields, compiled once for a prior and the possible classes."""
         if self.has_label_sets:
             if prior is not None or only is not None:
                 self.require_one_label("A prior or a list of possible classes", "leave it out")
-            return self._predictor([self.classified], jax.nn.sigmoid)
+            return self._predictor([self.classified], lambda logits: (jax.nn.sigmoid(logits), None), features)
         shift = priors.shift(self, "uniform" if prior is None else prior, only)
-        key = prior is None, None if shift is None else shift.tobytes(), with_energy
-        output = _with_energy if with_energy else jax.nn.softmax
+        key = prior is None, None if shift is None else shift.tobytes(), energies, features
+
+        def output(logits: Array) -> tuple[Array, Array | None]:
+            return jax.nn.softmax(logits), jax.scipy.special.logsumexp(logits, axis=-1) if energies else None
+
         if key not in self._compiled:
             if self.calibration is None or self.calibration.adjustment == Adjustment():
                 self._compiled[key] = self._predictor(
-                    [self.classified], lambda logits: output(logits if shift is None else logits + shift)
+                    [self.classified], lambda logits: output(logits if shift is None else logits + shift), features
                 )
             else:
                 classifiers, adjusted = self.calibrated_logits(self.calibration, shift, keep_tau=prior is None)
-                self._compiled[key] = self._predictor(classifiers, lambda *logits: output(adjusted(*logits)))
+                self._compiled[key] = self._predictor(classifiers, lambda *logits: output(adjusted(*logits)), features)
         return self._compiled[key]
-
-
-def _with_energy(logits: Array) -> Array:
-    """Gives the probabilities, and beside them the energy."""
-    energy = jax.scipy.special.logsumexp(logits, axis=-1, keepdims=True)
-    return jnp.concatenate([jax.nn.softmax(logits), energy], axis=-1)

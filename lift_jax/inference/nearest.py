@@ -8,12 +8,14 @@ for found in images.nearest("wren.jpg", k=5)[0]:
 
 import dataclasses
 import functools
+import hashlib
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from etils import epath
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from lift_jax.data import Dataset, RunData, corrections, load_run_data, thumbnails
 from lift_jax.data.given_images import GivenImages, ImageLike
@@ -21,15 +23,19 @@ from lift_jax.data.hub_datasets import located
 from lift_jax.data.workers import pixels
 from lift_jax.errors import UserError
 from lift_jax.evaluation.features import Features, frozen_features, place_of
+from lift_jax.evaluation.similar_rows import SimilarRows
+from lift_jax.files import place
+from lift_jax.inference import hub
 from lift_jax.inference.model import Model
 from lift_jax.inference.predictions import Neighbour
 from lift_jax.models.unit_rows import unit_rows
+from lift_jax.training.head_start import STORE
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
 
-_SIMILARITIES = 1 << 24
-"""Similarities that are in memory together."""
+Search = Callable[[Float[np.ndarray, "n d"]], list[list[Neighbour]]]
+"""Finds the training images nearest to each image by its features, the most similar first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,32 +67,34 @@ class TrainingImages:
         Raises:
             UserError: if an image cannot be read, or is none, or if `k` is less than 1.
         """
-        if k < 1:
-            raise UserError(f"k is {k}, the number of training images; write a whole number from 1 on.")
-        found, problems = self.nearest_to(self.model.dataset(GivenImages(images), "images"), k)
-        for problem in problems.values():
-            raise UserError(problem)
-        return [found[index] for index in range(len(found))]
-
-    def nearest_to(self, dataset: Dataset, k: int) -> tuple[dict[int, list[Neighbour]], dict[int, str]]:
-        """Finds the training images nearest to those images of a data set that can be read.
-
-        Args:
-            dataset: the images.
-            k: see `nearest`.
-
-        Returns:
-            The neighbours of images by their index, and the problems of those that cannot be read.
-        """
+        search = self.search(k)
+        dataset = self.model.dataset(GivenImages(images), "images")
         loader = self.model.loader(dataset, tte=False)
         seen = self.model.extractor(self.model.params, loader, Logs(None, enabled=False), "features")
-        queries, rows = unit_rows(seen.rows), max(1, _SIMILARITIES // len(self.features.rows))
-        found: dict[int, list[Neighbour]] = {}
-        for start in range(0, len(queries), rows):
-            cosines = queries[start : start + rows] @ self.features.rows.T
-            for index, cosine in zip(seen.index[start : start + rows].tolist(), cosines, strict=True):
-                found[index] = [self._neighbour(row, cosine[row]) for row in _largest(cosine, k).tolist()]
-        return found, dict(loader.problems)
+        for problem in loader.problems.values():
+            raise UserError(problem)
+        return search(seen.rows)
+
+    def search(self, k: int = 5) -> Search:
+        """Gives what finds the training images nearest to others by their features, as the run's network gives them.
+
+        Args:
+            k: see `nearest`.
+
+        Raises:
+            UserError: if `k` is less than 1.
+        """
+        if k < 1:
+            raise UserError(f"k is {k}, the number of training images; write a whole number from 1 on.")
+        return functools.partial(self._search, k=k)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A hash of the names and classes of the training images."""
+        made = hashlib.sha256()
+        for row, label in enumerate(self.features.labels.tolist()):
+            made.update(os.fsencode(f"{self._path(row)}\0{label}\0"))
+        return made.hexdigest()
 
     def picture(self, index: int) -> str | None:
         """Gives a small picture of a training image as a link with its JPEG in it; None if it cannot be read now."""
@@ -96,10 +104,23 @@ class TrainingImages:
             return None
         return thumbnails.data_uri(thumbnails.thumbnail(image))
 
-    def _neighbour(self, row: int, similarity: np.floating) -> Neighbour:
+    @functools.cached_property
+    def _rows(self) -> SimilarRows:
+        return SimilarRows(self.features.rows)
+
+    def _search(self, features: Float[np.ndarray, "n d"], k: int) -> list[list[Neighbour]]:
+        cosines, rows = self._rows(features, k)
+        return [
+            [self._neighbour(*each) for each in zip(*pair, strict=True)]
+            for pair in zip(rows.tolist(), cosines.tolist(), strict=True)
+        ]
+
+    def _neighbour(self, row: int, similarity: float) -> Neighbour:
+        return Neighbour(int(self.features.index[row]), self._path(row), int(self.features.labels[row]), similarity)
+
+    def _path(self, row: int) -> str:
         index = int(self.features.index[row])
-        path = corrections.name(self.dataset, index, self.root) or self.dataset.path(index)
-        return Neighbour(index, path, int(self.features.labels[row]), min(1.0, max(-1.0, float(similarity))))
+        return corrections.name(self.dataset, index, self.root) or self.dataset.path(index)
 
 
 def load(model: Model, own: epath.PathLike | None = None) -> TrainingImages:
@@ -149,8 +170,9 @@ def _check(model: Model, data: RunData) -> None:
         )  # fmt: skip
 
 
-def _largest(values: Float[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:
-    """Gives the places of the k largest values in descending order; of equal ones the first comes first."""
-    k = min(k, len(values))
-    candidates = np.flatnonzero(values >= np.partition(values, -k)[-k])
-    return candidates[np.argsort(-values[candidates], kind="stable")][:k]
+def store_of(workdir: str | os.PathLike[str]) -> epath.Path | None:
+    """Gives the folder for features in a run's own folder; None for a run that is a file or on the hub."""
+    if str(workdir).startswith(hub.PREFIX):
+        return None
+    folder = place(workdir, "The run")
+    return folder / STORE if folder.is_dir() else None

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lift_jax.errors import UserError
@@ -14,7 +14,7 @@ from lift_jax.inference.predictions import Prediction
 if TYPE_CHECKING:
     from lift_jax.inference.model import Model
 
-_OPTIONS = ("top_k", "tte", "raw", "prior", "only", "costs", "rollup", "threshold", "unknown", "coverage")
+_OPTIONS = ("top_k", "tte", "raw", "prior", "only", "costs", "rollup", "threshold", "unknown", "coverage", "nearest")
 """The arguments that the answers follow from."""
 
 
@@ -60,8 +60,16 @@ def write(
     model: "Model",
     paths: Sequence[str],
     predict: Callable[[Sequence[str]], Iterable[Prediction]],
+    beside: Mapping[str, Any],
 ) -> int:
     """Writes the parts of this command's shard (see `lift_jax.inference.parts.write`).
+
+    Args:
+        given: the arguments.
+        model: the run's classifier.
+        paths: all images.
+        predict: yields the predictions of images, in their order.
+        beside: what the predictions follow from besides the run and the arguments.
 
     Returns:
         How many of the shard's images could be read.
@@ -76,6 +84,7 @@ def write(
         "options": options,
         "run": own.model_dump(),
         "calibration": hashlib.sha256(made.encode()).hexdigest(),
+        **beside,
     }
     folder = place(given.parts, "--parts")
     rows = parts.ROWS if given.part_rows is None else given.part_rows

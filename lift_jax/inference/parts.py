@@ -125,9 +125,10 @@ def _batches(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
 
 def _row(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
     row = as_json(prediction, class_names)
-    for key in "path", "error":  # a name need not be UTF-8
-        if key in row:
-            row[key] = row[key].encode("utf-8", "backslashreplace").decode()
+    for each in row, *row.get("nearest", ()):
+        for key in "path", "error":  # a name need not be UTF-8
+            if key in each:
+                each[key] = each[key].encode("utf-8", "backslashreplace").decode()
     return row
 
 
@@ -145,6 +146,7 @@ def _schema() -> "pyarrow.Schema":
             ("rollup", pa.struct([("rank", pa.string()), ("name", pa.string()), ("probability", pa.float32())])),
             ("unknown", pa.bool_()),
             ("set", pa.list_(pa.struct(named))),
+            ("nearest", pa.list_(pa.struct([("path", pa.string()), *named, ("similarity", pa.float32())]))),
         ]
     )
 

@@ -137,6 +137,10 @@ def _decided(prediction: Prediction, class_names: Sequence[str]) -> dict[str, An
         columns["unknown"] = str(prediction.unknown).lower()
     if prediction.members is not None:
         columns["set_labels"] = " ".join(map(str, prediction.members))
+    for place, each in enumerate(prediction.nearest or (), start=1):
+        values = each.path, each.label, class_names[each.label], f"{each.similarity:.6g}"
+        keys = (f"nearest{place}_{name}" for name in ("path", "label", "class", "similarity"))
+        columns |= zip(keys, values, strict=True)
     return columns
 
 
@@ -168,7 +172,8 @@ def as_json(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any
         content["set"] = [{"label": label, "class": class_names[label]} for label in prediction.members]
     if prediction.nearest is not None:
         content["nearest"] = [
-            {"path": path, "label": label, "class": class_names[label], "similarity": similarity, "picture": picture}
+            {"path": path, "label": label, "class": class_names[label], "similarity": similarity}
+            | ({} if picture is None else {"picture": picture})
             for _, path, label, similarity, picture in prediction.nearest
         ]
     return content
@@ -202,3 +207,6 @@ def _decided_cells(prediction: Prediction, class_names: Sequence[str]) -> Iterat
         yield "unknown" if prediction.unknown else "known"
     if prediction.members is not None:
         yield f"one of: {', '.join(printable(class_names[label]) for label in prediction.members)}"
+    if prediction.nearest is not None:
+        found = ((printable(each.path), printable(class_names[each.label]), each) for each in prediction.nearest)
+        yield f"nearest: {'; '.join(f'{path} ({name}, {each.similarity:.2f})' for path, name, each in found)}"

@@ -4,21 +4,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from lift_jax.data import named_classes
 from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
 from lift_jax.inference import deciding
-from lift_jax.inference.run_classifier import RunClassifier
+from lift_jax.inference.run_classifier import Outputs, RunClassifier
 from lift_jax.training.priors import Prior
 from lift_jax.workdir.logs import Logs
 
 AnyPrior = Prior | Literal["estimate"] | Mapping[str, float] | Float[np.ndarray, " classes"]
 """How frequent the classes are expected to be; see `lift_jax.inference.model.Model.predict`."""
-
-Batches = Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]
-"""Indices and probabilities of images, batch by batch."""
 
 
 def possible(
@@ -67,14 +64,12 @@ def shift(classifier: RunClassifier, prior: AnyPrior, only: SomeClasses | None) 
     return np.where(can_occur, added, -np.inf).astype(np.float32)
 
 
-def with_estimated(
-    batches: Batches, class_names: Sequence[str], logs: Logs
-) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]]:
+def with_estimated(batches: Iterable[Outputs], class_names: Sequence[str], logs: Logs) -> Iterator[Outputs]:
     """Puts the prior that all batches together suggest in the place of the uniform one."""
     known = list(batches)
     if not known:
         return
-    found = deciding.estimate_prior(np.concatenate([rows for _, rows in known]))
+    found = deciding.estimate_prior(np.concatenate([each.probabilities for each in known]))
     logs.info(found.sentence(class_names))
-    for index, rows in known:
-        yield index, deciding.reweighted(rows, found.prior)
+    for each in known:
+        yield each._replace(probabilities=deciding.reweighted(each.probabilities, found.prior))

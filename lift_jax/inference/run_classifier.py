@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import ml_collections
@@ -28,8 +28,24 @@ from lift_jax.weights import Backbone
 from lift_jax.workdir import one_label, record
 from lift_jax.workdir.logs import Logs
 
-Rows = Callable[[TestLoader, Logs, str], Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n ..."]]]]
-"""Gives indices and rows of a loader's images, with a progress bar."""
+Rows = Callable[[TestLoader, Logs, str], Iterator[tuple[Int[np.ndarray, " n"], Any]]]
+"""Gives indices and rows, or a tree of them, of a loader's images, with a progress bar."""
+
+
+class Outputs(NamedTuple):
+    """What the network says of a batch of images.
+
+    Attributes:
+        index: of the images in their data set.
+        probabilities: of the classes, 0 to 1.
+        energies: the logarithm of the sum of the exponentials of the adjusted logits, where that is asked for.
+        features: those that the run's logits are made of, averaged over an image's views, where they are asked for.
+    """
+
+    index: Int[np.ndarray, " n"]
+    probabilities: Float[np.ndarray, "n classes"]
+    energies: Float[np.ndarray, " n"] | None = None
+    features: Float[np.ndarray, "n d"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +238,8 @@ class RunClassifier:
             return None
         return self.frozen.classified(self.gaussians if adjustment.gaussians else None, bool(adjustment.mix))
 
-    def _predictor(self, classifiers: Sequence[Classified], output: Callable[..., Array]) -> Rows:
-        predictor = Predictor([each.classifier for each in classifiers], self.network.input, output)
+    def _predictor(
+        self, classifiers: Sequence[Classified], output: Callable[..., Any], with_features: bool = False
+    ) -> Rows:
+        predictor = Predictor([each.classifier for each in classifiers], self.network.input, output, with_features)
         return functools.partial(predictor, [each.params for each in classifiers])

@@ -23,9 +23,10 @@ from lift_jax.data.dataset import ArraySource
 from lift_jax.data.digits import load_digits
 from lift_jax.errors import UserError
 from lift_jax.export import __main__ as command
-from lift_jax.export import stablehlo, verify
+from lift_jax.export import classifier, onnx, stablehlo, verify
 from lift_jax.inference import compact
 from lift_jax.inference.assembling import assemble
+from lift_jax.inference.model import Model
 from lift_jax.models import partition
 from lift_jax.models.heads import Classifier, CosineHead
 from lift_jax.run import run
@@ -104,6 +105,37 @@ def test_batches_of_any_size_with_other_tuners(tiny_folder, tmp_path, method):
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     assert verify.difference(model, run, model.dataset(ArraySource(images), "images")) < 1e-5
     np.testing.assert_allclose(run(images)[:1], run(images[:1]), atol=1e-4)
+
+
+@pytest.fixture
+def rounded(tiny_folder) -> Model:
+    """A model in bfloat16, as runs on a GPU and a TPU are."""
+    config = lift_config.default()
+    config.update(backbone=tiny_folder, method="lora+ssf_attn", dtype="bfloat16")
+    return assemble(lift_config.resolve(config), ("cat", "dog", "hen"), None, lambda backbone, network: network)
+
+
+def squares() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+
+
+def test_a_model_in_bfloat16_says_nearly_the_same_in_float32(rounded):
+    whole = classifier.in_float32(rounded)
+    dtypes = {array.dtype for array in jax.tree.leaves(whole.params)}
+    assert dtypes == {jax.numpy.dtype("float32")} and jax.tree.leaves(rounded.params)[0].dtype == jax.numpy.bfloat16
+    images = rounded.dataset(ArraySource(squares()), "images")
+    run = jax.jit(classifier.function(whole))
+    assert run(squares()).dtype == jax.numpy.float32
+    assert verify.difference(whole, run, images) < 1e-5
+    assert 1e-5 < verify.difference(rounded, run, images) < command.TOLERANCE["bfloat16"]
+    assert classifier.in_float32(whole) is whole
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax2onnx") is None, reason="needs jax2onnx and onnxruntime")
+def test_onnx_of_a_model_in_bfloat16_computes_in_float32(rounded, tmp_path):
+    run = onnx.read(onnx.write(rounded, tmp_path))
+    images = rounded.dataset(ArraySource(squares()), "images")
+    assert verify.difference(classifier.in_float32(rounded), run, images) < 1e-5
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax2onnx") is None, reason="needs jax2onnx and onnxruntime")

@@ -32,6 +32,17 @@ MIXED = {
     "run": 1.0, "mix": 0.5, "pretraining_prior": (np.arange(1, 11) / 55).tolist(), "gaussians": 0.25, "tau": -0.4,
     "temperatures": [0.7, 1.5, 2.0],
 }  # fmt: skip
+NOTHING = Adjustment().model_dump()
+KINDS = {
+    "temperatures": {"temperatures": MIXED["temperatures"]},
+    "tau": {"tau": MIXED["tau"]},
+    "mix": {"mix": MIXED["mix"]},
+    "mix without the prior of the pre-training": {name: MIXED[name] for name in ("mix", "pretraining_prior")},
+    "zero-shot alone": {"run": 0.0, "mix": 1.0},
+    "gaussians": {"gaussians": MIXED["gaussians"]},
+    "all": MIXED,
+}
+"""Each thing that a calibration can do to the logits, and all of them."""
 SILENT = Logs(None, enabled=False)
 
 
@@ -106,6 +117,12 @@ class TestAnswers:
         expected = special.softmax(sums / np.array(chosen["temperatures"])[group][:, None], axis=1)
         np.testing.assert_allclose(adjusted(model, **changes).predict(pictures), expected, atol=5e-5)
 
+    def test_the_features_that_come_with_them_are_those_of_the_run(self, model, pictures):
+        loader = model.loader(model.dataset(pictures, "images"))
+        (found,) = model.outputs(loader, SILENT, energies=True, features=True)
+        np.testing.assert_allclose(found.features, model.features(pictures), atol=1e-5)
+        np.testing.assert_allclose(found.probabilities, model.predict(pictures), atol=1e-6)
+
     def test_without_the_calibration_not_a_bit_is_another(self, calibrated, trained, pictures):
         raw, before = lift_jax.load(calibrated, raw=True), lift_jax.load(trained)
         assert raw.calibration is None and raw.gaussians is None
@@ -124,15 +141,18 @@ class TestFiles:
         np.testing.assert_array_equal(lift_jax.load(file).predict(pictures), model.predict(pictures))
         assert lift_jax.load(file, raw=True).gaussians is None
 
+    @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("form", ["stablehlo", "onnx"])
-    def test_a_graph_answers_as_the_run(self, model, tmp_path, pictures, form):
+    def test_a_graph_answers_as_the_run(self, model, tmp_path, pictures, form, kind):
         if form == "onnx":
             pytest.importorskip("jax2onnx", reason="needs jax2onnx and onnxruntime")
-        (batch,) = model.loader(model.dataset(pictures, "images"), tte=False)
-        file = onnx.write(model, tmp_path) if form == "onnx" else stablehlo.write(model, tmp_path, squares=True)
+        changed = adjusted(model, **NOTHING | KINDS[kind])
+        (batch,) = changed.loader(changed.dataset(pictures, "images"), tte=False)
+        file = onnx.write(changed, tmp_path) if form == "onnx" else stablehlo.write(changed, tmp_path, squares=True)
         read = onnx.read if form == "onnx" else stablehlo.read
         found = special.softmax(read(file)(batch["image"][batch["mask"]]), axis=1)
-        np.testing.assert_allclose(found, model.predict(pictures), atol=1e-5)
+        # The Gaussians of so small a backbone have weights that magnify how differently onnxruntime rounds features.
+        np.testing.assert_allclose(found, changed.predict(pictures), atol=1e-4 if form == "onnx" else 1e-5)
 
     @pytest.mark.parametrize(
         ("spoil", "words"),

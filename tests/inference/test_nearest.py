@@ -11,8 +11,6 @@ import ml_collections
 import numpy as np
 import pytest
 import small_runs
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
@@ -101,12 +99,6 @@ def test_a_run_with_images_of_several_classes_is_refused(model):
 def test_an_image_that_cannot_be_read_is_told(images):
     with pytest.raises(UserError, match="no image of a kind that is read"):
         images.nearest([b"no image"])
-
-
-@given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=1), st.integers(1, 12))
-def test_of_equal_similarities_the_first_comes_first(values, k):
-    found = nearest._largest(np.array(values, np.float32), k).tolist()
-    assert found == sorted(range(len(values)), key=lambda place: (-values[place], place))[:k]
 
 
 def test_features_are_computed_once(model, tmp_path, capsys):

@@ -11,6 +11,7 @@ from service_requests import ask, browsed, form, get, served
 
 import lift_jax
 from lift_jax import serve
+from lift_jax.inference import nearest
 from lift_jax.inference.serving import gallery, server
 
 pytest.importorskip("fastapi")
@@ -40,7 +41,7 @@ def model(workdir):
 
 def test_answers_name_and_show_them(model, workdir, root):
     asked = root / "train" / "ro'bin & co" / "<i>2.png"
-    own = gallery.store_of(workdir)
+    own = nearest.store_of(workdir)
     app, batcher = server.application(model, batch_size=2, nearest=3, own=own)
     assert own is not None and any(own.iterdir())
     with served(app) as address:
@@ -52,10 +53,10 @@ def test_answers_name_and_show_them(model, workdir, root):
     assert status == 200 and health["nearest"] == 3 and health["no_nearest"] is None
     first, broken, last = answer["results"]
     assert "error" in broken and len(first["nearest"]) == len(last["nearest"]) == 3
-    for nearest in first["nearest"][0], last["nearest"][0]:
-        assert (nearest["path"], nearest["class"], nearest["label"]) == ("train/ro'bin & co/<i>2.png", CLASSES[1], 1)
-        assert nearest["similarity"] == pytest.approx(1)
-        assert nearest["picture"].startswith("data:image/jpeg;base64,")
+    for found in first["nearest"][0], last["nearest"][0]:
+        assert (found["path"], found["class"], found["label"]) == ("train/ro'bin & co/<i>2.png", CLASSES[1], 1)
+        assert found["similarity"] == pytest.approx(1)
+        assert found["picture"].startswith("data:image/jpeg;base64,")
 
 
 def test_without_the_option_nothing_is_said_of_them(model, root):

@@ -114,7 +114,9 @@ def test_every_class_over_its_threshold_is_predicted(trained, table, capsys):
     assert len(capsys.readouterr().out.splitlines()) == len(paths)
 
 
-@pytest.mark.parametrize("flag", [["--prior", "training"], ["--coverage", "0.9"], ["--unknown", "0.1"], ["--raw"]])
+@pytest.mark.parametrize(
+    "flag", [["--prior", "training"], ["--coverage", "0.9"], ["--unknown", "0.1"], ["--raw"], ["--nearest", "5"]]
+)
 def test_what_decides_between_classes_is_refused(trained, table, capsys, flag):
     workdir, _ = trained
     assert predict.main(["--workdir", str(workdir), *flag, str(table.parent / "test0.png")]) == 1

@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeAlias
 from lift_jax.inference.answers import Answers
 from lift_jax.inference.model import Model
 from lift_jax.inference.predictions import Prediction
-from lift_jax.inference.serving.gallery import Gallery
 from lift_jax.workdir.logs import Logs
 
 _LOGGER = logging.getLogger(__name__)
@@ -50,9 +49,7 @@ class ImagesInMemory:
         return self.images[index].name
 
 
-def predict(
-    model: Model, answers: Answers, images: Sequence[NamedImage], tte: bool | None, gallery: Gallery | None = None
-) -> list[Prediction]:
+def predict(model: Model, answers: Answers, images: Sequence[NamedImage], tte: bool | None) -> list[Prediction]:
     """Gives the prediction of each image, or its problem; the sentences are those of `lift_jax predict`.
 
     Args:
@@ -60,17 +57,13 @@ def predict(
         answers: what is said of the probabilities.
         images: the images, of any sizes.
         tte: whether the views of test-time ensembling are averaged; None does as the run did.
-        gallery: adds the nearest training images; None for none.
     """
-    dataset = model.dataset(ImagesInMemory(images), "images")
-    loader = model.loader(dataset, tte=tte)
+    loader = model.loader(model.dataset(ImagesInMemory(images), "images"), tte=tte)
     found: dict[int, Prediction] = {}
-    for indices, probabilities, energies in answers.rows(model, loader, Logs(None, enabled=False)):
-        places = indices.tolist()
+    for each in answers.rows(model, loader, Logs(None, enabled=False)):
+        places = each.index.tolist()
         names = [images[place].name for place in places]
-        found |= zip(places, answers(names, probabilities, energies), strict=True)
-    if gallery is not None and found:
-        found = gallery.added(dataset, found)
+        found |= zip(places, answers(names, each.probabilities, each.energies, each.features), strict=True)
     unread = {place: Prediction(images[place].name, [], [], why) for place, why in loader.problems.items()}
     return [(found | unread)[place] for place in range(len(images))]
 

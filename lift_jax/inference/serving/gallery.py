@@ -2,19 +2,15 @@
 
 import dataclasses
 import functools
-import os
-from collections.abc import Mapping
 
 import numpy as np
 from etils import epath
+from jaxtyping import Float
 
-from lift_jax.data import Dataset
 from lift_jax.errors import UserError
-from lift_jax.files import place
-from lift_jax.inference import hub, nearest
+from lift_jax.inference import nearest
 from lift_jax.inference.model import Model
-from lift_jax.inference.predictions import Prediction
-from lift_jax.training.head_start import STORE
+from lift_jax.inference.predictions import Neighbour
 from lift_jax.workdir.logs import Logs
 
 ABSENT = "The training images cannot be read where this service runs, so none are shown; its log says why."
@@ -26,7 +22,7 @@ _PICTURES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Adds the nearest training images to predictions.
+    """Finds the training images nearest to others, with a picture of each: a `lift_jax.inference.nearest.Search`.
 
     Attributes:
         images: the training images.
@@ -36,21 +32,10 @@ class Gallery:
     images: nearest.TrainingImages
     count: int
 
-    def added(self, dataset: Dataset, predictions: Mapping[int, Prediction]) -> dict[int, Prediction]:
-        """Gives the predictions of a data set's images, by their index, with the training images nearest to each.
-
-        Args:
-            dataset: the images.
-            predictions: those of the images that can be read.
-        """
-        places = sorted(predictions)
-        found, _ = self.images.nearest_to(dataset.subset(np.array(places, np.int64)), self.count)
-        return {
-            place: predictions[place]._replace(
-                nearest=[each._replace(picture=self._picture(each.index)) for each in found.get(row, ())]
-            )
-            for row, place in enumerate(places)
-        }
+    def __call__(self, features: Float[np.ndarray, "n d"]) -> list[list[Neighbour]]:
+        """Gives the training images nearest to each image, by the features of the images."""
+        found = self.images.search(self.count)(features)
+        return [[each._replace(picture=self._picture(each.index)) for each in row] for row in found]
 
     @functools.cached_property
     def _picture(self) -> "functools._lru_cache_wrapper[str | None]":
@@ -71,11 +56,3 @@ def load(model: Model, count: int, own: epath.Path | None) -> Gallery | None:
         with Logs(None, to_stderr=True) as logs:
             logs.warning(f"No training images are shown. {error}")
         return None
-
-
-def store_of(workdir: str | os.PathLike[str]) -> epath.Path | None:
-    """Gives the folder for features in a run's own folder; None for a run that is a file or on the hub."""
-    if str(workdir).startswith(hub.PREFIX):
-        return None
-    folder = place(workdir, "The run")
-    return folder / STORE if folder.is_dir() else None

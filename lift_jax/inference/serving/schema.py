@@ -23,7 +23,7 @@ class Neighbour(Class):
 
     path: str = pydantic.Field(description="its file from the root of the training data")
     similarity: float = pydantic.Field(description="the cosine of the features of both, -1 to 1")
-    picture: str | None = pydantic.Field(description="a small JPEG of it as a data: link, if it can be read")
+    picture: str | None = pydantic.Field(None, description="a small JPEG of it as a data: link, if it can be read")
 
 
 class Result(pydantic.BaseModel):

@@ -14,6 +14,7 @@ from lift_jax.errors import UserError, reason
 from lift_jax.inference import answers
 from lift_jax.inference.load import load
 from lift_jax.inference.model import Model
+from lift_jax.inference.nearest import store_of
 from lift_jax.inference.serving import batching, gallery, packages
 from lift_jax.inference.serving.batching import Batcher, NamedImage
 from lift_jax.inference.serving.limits import Limits
@@ -54,7 +55,7 @@ def serve(
         model.require_one_label("The service", "take python -m lift_jax.predict")
         app, batcher = application(
             model, tte=tte, top_k=top_k, unknown=unknown, coverage=coverage, batch_size=batch_size,
-            nearest=nearest, own=gallery.store_of(workdir), limits=limits,
+            nearest=nearest, own=store_of(workdir), limits=limits,
         )  # fmt: skip
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=5,
@@ -95,9 +96,9 @@ def application(
     from lift_jax.inference.serving import app
 
     limits = limits or Limits()
-    decide = answers.answers(model, top_k=top_k, **thresholds(model, unknown, coverage))
     shown = gallery.load(model, nearest, own) if nearest else None
-    answer = functools.partial(batching.predict, model, decide, tte=tte, gallery=shown)
+    decide = answers.answers(model, top_k=top_k, nearest=shown, **thresholds(model, unknown, coverage))
+    answer = functools.partial(batching.predict, model, decide, tte=tte)
     for size in (1 << i for i in range(batch_size.bit_length())):  # the sizes that the model is compiled for
         answer([NamedImage("warm-up", _picture())] * size)
     batcher = Batcher(answer, batch_size, limits.waiting)
