@@ -191,6 +191,12 @@ def source_path(source: Source, index: int) -> str | None:
     return path(index) if path is not None else None
 
 
+def source_key(source: Source, index: int) -> str | None:
+    """Gives the name that a source has for an image as all spellings of its path have it, "./a.jpg" like "a.jpg"."""
+    path = source_path(source, index)
+    return None if path is None else os.path.normpath(path)
+
+
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:
     """Checks that the labels of a split are in range, and gives them as int32 [images].
 
@@ -247,8 +253,8 @@ def check_splits(train: Dataset, test: Dataset) -> None:
             + (f", and {test.name} tests {tested} such class{'es' if tested > 1 else ''}" if tested else "")
             + "; add training images or take the class out of the data set."
         )
-    trained = {source_path(train.source, i) for i in range(len(train))}
-    both = {path for i in range(len(test)) if (path := source_path(test.source, i)) is not None and path in trained}
+    trained = {source_key(train.source, i) for i in range(len(train))}
+    both = {key for i in range(len(test)) if (key := source_key(test.source, i)) is not None and key in trained}
     if both:
         _LOGGER.warning(
             "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",

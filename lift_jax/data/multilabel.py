@@ -104,7 +104,7 @@ class _Reader:
         found = label_sets.read(columns, group, path)
         self._remember(found.classes, path)
         blank = [""] * len(columns.lines)
-        used = [columns.cells.get(each, blank) for each in (file_column, "split", group)]
+        used = [columns.cells.get(each, blank) if each else blank for each in (file_column, "split", group)]
         rows = []
         for line, labels, file, split, own_group in zip(columns.lines, found.rows, *used, strict=True):
             where = f"{path} line {line}"

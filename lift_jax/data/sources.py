@@ -18,6 +18,7 @@ from lift_jax.data.parquet import load_parquet
 from lift_jax.data.preview import describe
 from lift_jax.data.reading import is_file
 from lift_jax.data.records import in_memory, load_records
+from lift_jax.data.repeats import warn_of_repeats
 from lift_jax.data.tables import load_tables
 from lift_jax.data.webdataset import load_webdataset
 from lift_jax.errors import UserError
@@ -65,6 +66,8 @@ def load(data_config: Any, seed: int = 0, task: str = "multiclass") -> tuple[Dat
     for label, name in enumerate(train.class_names):
         text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
+    for split in train, test:
+        warn_of_repeats(split)
     _LOGGER.info("%s", describe(train))
     return train, test
 

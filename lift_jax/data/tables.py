@@ -169,7 +169,8 @@ def read_table(path: str, group_column: str = "", may_lack_labels: bool = False)
         raise UserError(f"{path} has no rows; write a line for each image below the one that names the columns.")
     blank = [""] * len(lines)
     group_column = find_group_column(group_column, columns, path)
-    used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split", group_column)]
+    wanted = file_column, label_column, name_column, "split", group_column
+    used = [columns.get(each, blank) if each else blank for each in wanted]  # a column may have no name: pandas' index
     rows = []
     for line, file, label, name, split, group in zip(lines, *used, strict=True):
         if not file or not (label or may_lack_labels) or (group_column and not group):

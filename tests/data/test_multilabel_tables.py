@@ -56,6 +56,11 @@ def test_labels_in_one_cell(root, separator):
     assert found(root, csv_of([separator.join(each) for each in SETS])) == MATRIX
 
 
+def test_a_row_for_each_label_of_an_image_is_told_of(root, caplog):
+    read(root, "file_name,split,labels\na.png,train,Dog\na.png,train,cat\nb.png,train,cat\nc.png,test,cat\n")
+    assert "a.png (Dog and cat); write all labels of an image into one row" in caplog.text
+
+
 def test_lists_as_json_and_python_write_them(root):
     doubled = [json.dumps(each).replace('"', '""') for each in SETS]
     assert found(root, csv_of(doubled)) == MATRIX

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -121,6 +122,31 @@ def test_a_label_with_two_names_is_refused_with_its_lines(root):
         read(root, "\n".join(["path,label,class_name", *rows]))
     rows[7] = rows[7].replace("nome 2", "")  # no name is none that contradicts
     assert read(root, "\n".join(["path,label,class_name", *rows]))[FILES[7]] == (2, "name 2")
+
+
+def test_a_column_without_a_name_is_neither_names_nor_groups(root, caplog):
+    """The row numbers that pandas writes."""
+    rows = "".join(f"{i},{f},{n}\n" for i, (f, n) in enumerate(zip(FILES, "kkkfffdddaaa", strict=True)))
+    assert read(root, f",path,label\n{rows}") == expected("kkkfffdddaaa")
+    read(root, f",path,label\n{rows}", test_list=str(root / "table.csv"))
+    assert "group_column" not in caplog.text
+
+
+@pytest.mark.parametrize("spelt", ["{}", "./{}", "img/../{}"])
+def test_an_image_in_several_rows_is_told_of(root, caplog, spelt):
+    rows = [f"{f},{n}" for f, n in zip(FILES, "kkkfffdddaaa", strict=True)]
+    same, other = f"{spelt.format(FILES[4])},f", f"{spelt.format(FILES[0])},a"
+    data = data_defaults()
+    data.update(format="csv", root=str(root), train_list=str(root / "table.csv"), test_list=str(root / "test.csv"))
+    (root / "test.csv").write_text("path,label\n" + "\n".join(rows[2:3]))
+    (root / "table.csv").write_text("path,label\n" + "\n".join([*rows[:2], *rows[3:], same, other]))
+    with caplog.at_level(logging.WARNING, "lift_jax"):
+        load(data)
+    different, repeated = caplog.messages
+    assert re.search(
+        r"1 images are in .* train with different labels, for example \S*/img/0/0\.jpg \(\w and \w\)", different
+    )
+    assert re.search(r"1 images are in .* train more than once, for example \S*/img/1/1\.jpg; each counts", repeated)
 
 
 def test_wordnet_labels_with_a_column_of_names(root):
