@@ -242,8 +242,14 @@ def check_splits(train: Dataset, test: Dataset) -> None:
     Images that are in both (by file name) are only warned about, with their number.
 
     Raises:
-        UserError: a class has no training image; the message says whether the test split asks for it.
+        UserError: there is one class only; or one has no training image, and the message says whether the test split
+            asks for it.
     """
+    if train.num_classes == 1 and train.labels.ndim == 1:
+        raise UserError(
+            f"{train.name} has images of one class only ({train.class_names[0]}), and a classifier needs two or more; "
+            "add images of another."
+        )
     empty = np.flatnonzero(train.class_counts == 0)
     if empty.size:
         tested = int(np.count_nonzero(test.class_counts[empty]))

@@ -11,7 +11,7 @@ from lift_jax.data.image_files import list_images, sub_folders
 from lift_jax.data.lists import from_paths
 from lift_jax.data.reading import is_remote, printable
 from lift_jax.data.split_folders import find_splits
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
 from lift_jax.errors import UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ def load_folder(
     if not root:
         raise UserError("config.data.root is empty; config.data.format=folder needs the folder of the images.")
     train_folder, test_folder = find_splits(root, train_folder, test_folder)
-    if test_folder and val_fraction:
-        _LOGGER.warning("config.data.val_fraction=%g is not used: the test split is %s.", val_fraction, test_folder)
+    if test_folder:
+        warn_of_unused(val_fraction, test_folder)
     train = scan(root, train_folder)
     if len(set(train.folders)) == 1:
         raise _one_class(train.where, train.folders[0])

@@ -13,7 +13,7 @@ from lift_jax.data.image_groups import warn_of_divided
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.matching import in_order, match
 from lift_jax.data.shown import shown, some
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
 from lift_jax.errors import UserError
 
 
@@ -77,6 +77,7 @@ def load_multilabel(
     )
     if parts["test"]:
         warn_of_divided(*tables.split_groups(rows), group_column)
+        warn_of_unused(val_fraction, tables.named_test(train_table, test_table))
         return train, test
     kept, held_out = hold_out(train.labels, val_fraction, seed, train.image_groups)
     return train.subset(kept), dataclasses.replace(train, name=f"{name} test").subset(held_out)
@@ -112,6 +113,7 @@ class _Reader:
                 missing = group if file else file_column
                 raise UserError(f"{where} has no {missing}; write it, or take the line out.")
             rows.append(_Row(file, labels, tables.split_of(split, where), where, own_group))
+        tables.check_splits_said(rows)
         return rows
 
     def _remember(self, classes: list[str] | None, path: str) -> None:

@@ -16,7 +16,7 @@ from lift_jax.data.labels import number_or_name, whole_number
 from lift_jax.data.lists import from_paths
 from lift_jax.data.reading import is_folder, list_folder
 from lift_jax.data.shown import shown, some
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
 from lift_jax.errors import UserError
 from lift_jax.files import parse_json
 
@@ -117,6 +117,7 @@ def load_tables(
         train = dataclasses.replace(train, image_groups=groups.get("train"))
         test = dataclasses.replace(test, image_groups=groups.get("test"))
         warn_of_divided(*split_groups(rows), group_column)
+        warn_of_unused(val_fraction, named_test(train_table, test_table))
         return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
     whole = dataclasses.replace(whole, image_groups=groups.get("train"))
@@ -129,6 +130,11 @@ def image_groups(rows: Sequence[Any]) -> dict[str, Int[np.ndarray, " images"]]:
     _, numbers = np.unique([row.group for row in rows], return_inverse=True)
     splits = np.array([row.split for row in rows])
     return {split: numbers[splits == split] for split in ("train", "test")}
+
+
+def named_test(train_table: str, test_table: str) -> str:
+    """Gives what messages call the test split."""
+    return test_table or f"in the column split of {train_table}"
 
 
 def split_groups(rows: Sequence[Any]) -> tuple[set[str], set[str]]:
@@ -178,6 +184,7 @@ def read_table(path: str, group_column: str = "", may_lack_labels: bool = False)
             raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
         where = f"{path} line {line}"
         rows.append(Row(file, label, name, split_of(split, where), where, group))
+    check_splits_said(rows)
     return rows
 
 
@@ -190,6 +197,13 @@ def split_of(written: str, where: str) -> str:
     if written and written.lower() not in _SPLITS:
         raise UserError(f"{where} has the split '{shown(written)}'; write train, val or test.")
     return _SPLITS.get(written.lower(), "")
+
+
+def check_splits_said(rows: Sequence[Any]) -> None:
+    """Refuses a table of which some rows say their split and others do not."""
+    if "" in (found := {row.split for row in rows}) and len(found) > 1:
+        where = next(row.where for row in rows if not row.split)
+        raise UserError(f"{where} has no split, and other lines have one; write train, val or test, or take it out.")
 
 
 def read_columns(path: str, cell: "Callable[[Any], str] | None" = None) -> Columns:

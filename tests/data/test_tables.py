@@ -149,6 +149,34 @@ def test_an_image_in_several_rows_is_told_of(root, caplog, spelt):
     assert re.search(r"1 images are in .* train more than once, for example \S*/img/1/1\.jpg; each counts", repeated)
 
 
+@pytest.mark.parametrize(
+    "splits, message",
+    [
+        (["train"] * 11 + [""], r"table\.csv line 13 has no split, and other lines have one; write train, val or test"),
+        (
+            ["train"] * 9 + ["test"] * 3,
+            r"The test split of .*table\.csv has the class 'a' .* which the training split lacks",
+        ),
+    ],
+)
+def test_splits_that_leave_something_out_are_refused(root, splits, message):
+    rows = [f"{f},{n},{s}\n" for f, n, s in zip(FILES, "kkkfffdddaaa", splits, strict=True)]
+    with pytest.raises(UserError, match=message):
+        read(root, "path,label,split\n" + "".join(rows))
+
+
+def test_a_share_to_hold_out_beside_a_test_split_is_told_of(root, caplog):
+    rows = [f"{f},{n},{s}\n" for f, n, s in zip(FILES, "kkkfffdddaaa", 4 * ("train", "train", "val"), strict=True)]
+    with caplog.at_level(logging.WARNING, "lift_jax"):
+        read(root, "path,label,split\n" + "".join(rows))
+    assert "val_fraction=0.34 is not used: the test split is in the column split of " in caplog.text
+
+
+def test_one_class_is_refused(root):
+    with pytest.raises(UserError, match=r"own train has images of one class only \(k\), and a classifier needs two"):
+        read(root, "path,label\n" + "".join(f"{file},k\n" for file in FILES[:3]))
+
+
 def test_wordnet_labels_with_a_column_of_names(root):
     rows = [f"{file},n0000000{file[4]},{'zyxw'[int(file[4])]}" for file in FILES]
     assert read(root, "\n".join(["path,label,class_name", *rows])) == {f: (int(f[4]), "zyxw"[int(f[4])]) for f in FILES}
@@ -302,8 +330,8 @@ def test_wrong_lines_of_lists(root, line, message):
 
 def test_a_list_whose_bytes_are_the_disks_is_read_whatever_they_are(tmp_path):
     name = os.fsdecode("кот.jpg".encode("koi8-r"))
-    (tmp_path / name).write_bytes(encoded(picture(8, 8)))
-    (tmp_path / "list.txt").write_bytes(os.fsencode(name) + b" 0\n")
+    write_images(tmp_path, [name, "dog.jpg"], (8, 8))
+    (tmp_path / "list.txt").write_bytes(os.fsencode(name) + b" 0\ndog.jpg 1\n")
     data = data_defaults()
     data.update(name="own", format="lists", root=str(tmp_path))
     data.update(train_list=str(tmp_path / "list.txt"), test_list=str(tmp_path / "list.txt"))
