@@ -1,20 +1,23 @@
 """Labelled images that a person names for a run: a folder for each class, a list, or a table."""
 
+import logging
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from lift_jax.data import Dataset, named_classes, tables
-from lift_jax.data.dataset import FileSource, check_labels
+from lift_jax.data import Dataset, duplicates, named_classes, tables
+from lift_jax.data.dataset import FileSource, check_labels, source_path
 from lift_jax.data.folder import scan
 from lift_jax.data.hub_datasets import located
 from lift_jax.data.labels import number_or_name
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.lists import read_list
-from lift_jax.data.reading import is_folder, is_remote
+from lift_jax.data.reading import is_folder, is_remote, printable
 from lift_jax.data.shown import shown
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
@@ -48,6 +51,28 @@ def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
     remedy = f"write paths that start from {root or 'there'}, or whole ones"
     source = FileSource(root, tuple(find_files(root, paths, path, remedy)))
     return Dataset(path, source, check_labels(given, len(class_names), path), class_names)
+
+
+def without_training_images(images: Dataset, train: Dataset) -> Dataset:
+    """Leaves out what a run was trained on, known by its path or content; the log then says how much that was.
+
+    Args:
+        images: labelled images.
+        train: the training images of the run.
+    """
+    paths, trained = (
+        [os.path.realpath(path) for i in range(len(each)) if (path := source_path(each.source, i))]
+        for each in (images, train)
+    )
+    known = {*trained, *duplicates.copies(trained, paths).pairs}
+    kept = np.array([path not in known for path in paths])
+    if kept.all():
+        return images
+    _LOGGER.warning(
+        "%s: left out: %d of %d images, which are training images of the run, such as %s.",
+        printable(images.name), np.count_nonzero(~kept), len(images), printable(images.path(int(np.argmin(kept)))),
+    )  # fmt: skip
+    return images.subset(np.flatnonzero(kept))
 
 
 def _table(path: str, class_names: Sequence[str]) -> tuple[list[str], list[int]]:

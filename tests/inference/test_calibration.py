@@ -320,6 +320,19 @@ class TestNamedImages:
         found = labelled_images.read(str(tmp_path), DIGIT_NAMES)
         assert found.labels.tolist() == [7] and found.path(0) == str(tmp_path / "Seven" / "a.png")
 
+    def test_training_images_are_left_out_by_path_or_content(self, tmp_path, caplog):
+        for value, name in enumerate(["train/four/a.png", "train/four/b.png", "new/four/c.png", "new/four/d.png"]):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (value, 0, 0)).save(tmp_path / name)
+        shutil.copy(tmp_path / "train/four/b.png", tmp_path / "new/four/b2.png")
+        (tmp_path / "new/four/link.png").symlink_to("../../train/four/a.png")
+        images, train = (labelled_images.read(str(tmp_path / each), DIGIT_NAMES) for each in ("new", "train"))
+        kept = labelled_images.without_training_images(images, train)
+        assert [Path(kept.path(i)).name for i in range(len(kept))] == ["c.png", "d.png"]
+        assert kept.labels.tolist() == [4, 4]
+        assert re.search(r"new: left out: 2 of 4 images, .* such as \S*/new/four/b2\.png\.$", caplog.text.strip())
+        assert labelled_images.without_training_images(kept, train) is kept
+
     @pytest.mark.parametrize(
         ("line", "words"), [("a.png 10", "label 10, but there are 10 classes"), ("b.png 1", r"b\.png; write paths")]
     )
