@@ -40,6 +40,15 @@ def test_a_reader_that_has_gone_is_no_mistake(words):
     assert (process.wait(timeout=120), process.stderr.read()) == (0, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("words", [["--help"], ["backbones"]])
+def test_a_full_disk_under_the_output_is_a_sentence(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "lift_jax", *words], cwd=ROOT, stdout=full, stderr=subprocess.PIPE)
+    said = "error: Standard output cannot be written (No space left on device); make room, or name another file.\n"
+    assert (done.returncode, done.stderr.decode()) == (1, said)
+
+
 def test_the_help_fits_a_screen_and_imports_nothing_large():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lift_jax", "--help"], cwd=ROOT, capture_output=True, text=True
