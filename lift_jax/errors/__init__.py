@@ -54,7 +54,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
 
 
 def _forget_output() -> None:
-    """Lets what is still to be written on standard output go nowhere, so that the end of the program does not try it."""
+    """Lets what is still to be written on standard output go nowhere, so that the program's end does not try it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
