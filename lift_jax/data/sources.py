@@ -16,7 +16,7 @@ from lift_jax.data.lists import load_lists
 from lift_jax.data.multilabel import load_multilabel
 from lift_jax.data.parquet import load_parquet
 from lift_jax.data.preview import describe
-from lift_jax.data.reading import is_file
+from lift_jax.data.reading import is_file, is_folder, is_remote, printable
 from lift_jax.data.records import in_memory, load_records
 from lift_jax.data.repeats import warn_of_repeats
 from lift_jax.data.tables import load_tables
@@ -77,6 +77,12 @@ def _read(data: Any, root: str, seed: int, task: str) -> tuple[Dataset, Dataset]
         expand(data[key], f"config.data.{key}") for key in ("train_list", "test_list", "class_names")
     )
     root = archives.without_wrapping(root)
+    if root and data.format not in (*_PACKAGED, "tfds") and not (is_remote(root) or is_folder(root) or is_file(root)):
+        here = "" if os.path.isabs(root) else f" from the current folder {os.getcwd()}"
+        raise UserError(
+            f"config.data.root is {printable(root)}, and nothing is there{here}; name where the images are with "
+            "--config.data.root=FOLDER."
+        )
     form = layouts.detect(root) if data.format == "folder" and root else data.format
     _check_columns(data, form)
     if form != "folder":  # Whose splits are folders of the root.

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -190,6 +191,17 @@ def test_folders_without_images_and_missing_folders(config, tmp_path):
         load(config)
     config.update(train_list="nowhere")
     with pytest.raises(UserError, match=r"folder .*nowhere cannot be read: No such file"):
+        load(config)
+
+
+@pytest.mark.parametrize("form", ["folder", "lists", "csv"])
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_data_set_that_has_moved_is_told_of_with_its_key(config, tmp_path, form, relative):
+    config.update(format=form, root="moved/photos" if relative else str(tmp_path / "moved"))
+    here = rf" from the current folder {re.escape(os.getcwd())}" if relative else ""
+    with pytest.raises(
+        UserError, match=rf"^config\.data\.root is .*moved\S*, and nothing is there{here}; name .*root=FOLDER"
+    ):
         load(config)
 
 
