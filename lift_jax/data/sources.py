@@ -30,7 +30,7 @@ _PACKAGED = {"digits": load_digits, "letters": load_letters}
 """Those that need no files. They make their own long-tailed subset: it depends on how a test split is held out."""
 
 _OF_FILES = ("lists", "folder", "csv", "inaturalist", "tfds", "parquet", "webdataset")
-_COLUMNS = {"label_column": ("parquet", "webdataset"), "group_column": ("csv", "parquet")}
+_COLUMNS = {"label_column": ("csv", "parquet", "webdataset"), "group_column": ("csv", "parquet")}
 """The keys that name columns, and the formats that have such columns."""
 
 FORMATS = (*_PACKAGED, *_OF_FILES)
@@ -97,9 +97,9 @@ def _read(data: Any, root: str, seed: int, task: str) -> tuple[Dataset, Dataset]
         case "folder":
             return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
-            share, column = data.val_fraction, data.group_column
+            columns = data.val_fraction, seed, data.label_column, data.group_column
             read = load_multilabel if task == "multilabel" else load_tables
-            return read(root, train_list, test_list, class_names, data.name, share, seed, column)
+            return read(root, train_list, test_list, class_names, data.name, *columns)
         case "parquet":
             columns = data.val_fraction, seed, data.label_column, data.group_column
             return load_parquet(root, data.train_list, data.test_list, class_names, data.name, *columns)

@@ -119,7 +119,7 @@ def _data(
         assert own.validation is not None
         return own.validation, own.train if train else None
     root = located(config.data.root, "config.data.root")
-    held_out = labelled_images.read(images, class_names, root)
+    held_out = labelled_images.read(images, class_names, root, config.data.label_column)
     if not train and is_remote(root):  # to look whether an image was trained on is not worth fetching all of them
         return held_out, None
     try:

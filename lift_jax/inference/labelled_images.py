@@ -20,7 +20,7 @@ from lift_jax.errors import UserError
 _LOGGER = logging.getLogger(__name__)
 
 
-def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
+def read(path: str, class_names: tuple[str, ...], root: str = "", label_column: str = "") -> Dataset:
     """Reads labelled images of a run's classes, not all of which need have one.
 
     Args:
@@ -30,6 +30,7 @@ def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
             says which split a row belongs to, the rows of the training split are left out.
         class_names: the names of the run's classes, in label order.
         root: the folder that the paths of a list or table start from; "" for its own.
+        label_column: the column of the labels that the run's data have, which a table may have too; "" for none.
 
     Raises:
         UserError: if there is no such folder or file, an image is missing, or a class is not one of the run.
@@ -46,7 +47,7 @@ def read(path: str, class_names: tuple[str, ...], root: str = "") -> Dataset:
             f"--images is {shown(path)}, which is not there; name a folder with a folder for each class, or a list or "
             "table of paths and labels."
         )
-    paths, given = _table(path, class_names) if tables.is_table(path) else read_list(path)
+    paths, given = _table(path, class_names, label_column) if tables.is_table(path) else read_list(path)
     root = root or os.path.dirname(path)
     remedy = f"write paths that start from {root or 'there'}, or whole ones"
     source = FileSource(root, tuple(find_files(root, paths, path, remedy)))
@@ -75,9 +76,10 @@ def without_training_images(images: Dataset, train: Dataset) -> Dataset:
     return images.subset(np.flatnonzero(kept))
 
 
-def _table(path: str, class_names: Sequence[str]) -> tuple[list[str], list[int]]:
+def _table(path: str, class_names: Sequence[str], label_column: str) -> tuple[list[str], list[int]]:
     """Reads the paths and labels of a table, but for those of the training split."""
-    rows = [row for row in tables.read_table(path) if row.split != "train"]
+    wanted = label_column if tables.has_column(label_column, tables.read_columns(path).cells) else ""
+    rows = [row for row in tables.read_table(path, wanted) if row.split != "train"]
     if not rows:
         raise UserError(f"{path} has rows of the training split alone; name images that the run was not trained on.")
     written = number_or_name([row.label for row in rows], [row.where for row in rows])

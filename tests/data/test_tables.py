@@ -149,6 +149,19 @@ def test_an_image_in_several_rows_is_told_of(root, caplog, spelt):
     assert re.search(r"1 images are in .* train more than once, for example \S*/img/1/1\.jpg; each counts", repeated)
 
 
+@pytest.mark.parametrize("asked", ["species", "Species", " species "])
+def test_the_column_of_the_labels_may_be_named(root, asked):
+    rows = "".join(f"{f},{n},x{n}\n" for f, n in zip(FILES, "kkkfffdddaaa", strict=True))
+    assert read(root, f"path,Species,label\n{rows}", label_column=asked) == expected("kkkfffdddaaa")
+    assert read(root, f"path,Species,label\n{rows}")[FILES[0]][1] == "xk"
+    with pytest.raises(
+        UserError, match=r"no column 'genus', which config\.data\.label_column names; .* path, species, label"
+    ):
+        read(root, f"path,Species,label\n{rows}", label_column="genus")
+    with pytest.raises(UserError, match=r"has the columns path, species; .*config\.data\.label_column names another"):
+        read(root, f"path,species\n{FILES[0]},k\n")
+
+
 @pytest.mark.parametrize(
     "splits, message",
     [

@@ -344,6 +344,12 @@ class TestNamedImages:
         (tmp_path / "list.txt").write_text("a.png 3\na.png 9\n")
         assert labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES).labels.tolist() == [3, 9]
 
+    @pytest.mark.parametrize("content", ["path,seen,label\na.png,four,9\n", "path,label\na.png,four\n"])
+    def test_a_table_with_the_column_that_the_runs_data_have(self, tmp_path, content):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / "t.csv").write_text(content)
+        assert labelled_images.read(str(tmp_path / "t.csv"), DIGIT_NAMES, label_column="Seen").labels.tolist() == [4]
+
     @pytest.mark.parametrize(
         ("name", "content", "labels"),
         [
