@@ -273,6 +273,18 @@ def test_inaturalist_by_taxonomic_level(tmp_path):
         load(data)
 
 
+def test_a_test_split_that_numbers_its_categories_otherwise_is_refused(tmp_path):
+    data = inaturalist(tmp_path, [])
+    content = json.loads((tmp_path / "val.json").read_text())
+    content["categories"] = [{"id": i, "name": str(3 - i)} for i in (2, 1)]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"val\.json calls the category 2 '1', but .*train\.json '2'; number .* alike"):
+        load(data)
+    content["categories"] = [{"id": i, "name": str(i)} for i in (2, 1)]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    assert load(data)[1].labels.tolist() == [0, 1]
+
+
 def test_a_json_that_is_no_annotation_file(tmp_path):
     data = inaturalist(tmp_path, [])
     (tmp_path / "val.json").write_text('{"images": []}')
