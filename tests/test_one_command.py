@@ -132,9 +132,11 @@ def test_an_archive_or_files_of_the_hub_do_as_well(tmp_path):
         words, said = short_forms.expand([str(each)])
         assert words == ["--config=configs/folder.py", f"--config.data.root={each}"]
         assert f"train is the training set, {test} the test set" in said
-    with pytest.raises(UserError, match=r"notes\.txt cannot be read: Not a directory"):
-        (tmp_path / "notes.txt").touch()
-        short_forms.expand([str(tmp_path / "notes.txt")])
+    with pytest.raises(
+        UserError, match=r"notes\.csv is a file, not a folder .*format=csv --config\.data\.train_list=\S*csv\."
+    ):
+        (tmp_path / "notes.csv").touch()
+        short_forms.expand([str(tmp_path / "notes.csv")])
 
 
 def test_what_is_given_with_a_folder_stays(tmp_path):

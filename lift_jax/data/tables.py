@@ -27,7 +27,7 @@ LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_i
 _NAME = ("class_name", "label_name", "category_name", "classname", "class", "category", "label", "target")
 _SPLITS = {"train": "train", "training": "train"}
 _SPLITS |= dict.fromkeys(("test", "testing", "val", "valid", "validation"), "test")
-_METADATA = ("metadata.csv", "metadata.jsonl")
+METADATA = ("metadata.csv", "metadata.jsonl")
 _JSON_LINES = (".jsonl", ".ndjson")
 
 
@@ -385,12 +385,12 @@ def find_metadata(root: str, read: Callable[[str], list[Any]]) -> tuple[str, str
             rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in read(file)]
     if "train" not in found:
         raise UserError(
-            f"{root} has no {' or '.join(_METADATA)}, and neither has its folder train; set data.train_list to the "
+            f"{root} has no {' or '.join(METADATA)}, and neither has its folder train; set data.train_list to the "
             f"table."
         )
     return found["train"], found.get("test", ""), rows
 
 
 def _metadata_in(folder: str, present: Collection[str]) -> str:
-    name = next((each for each in _METADATA if each in present), "")
+    name = next((each for each in METADATA if each in present), "")
     return name and os.path.join(folder, name)
