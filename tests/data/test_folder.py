@@ -70,7 +70,7 @@ class TestSplits:
         ):
             load(data(tmp_path))
         (tmp_path / "train/metadata.csv").write_text("file_name,label\n")
-        said = r"but 2 images such as 0\.png and 1 \.csv file .* write --config\.data\.format=csv for .* metadata\.csv\.$"
+        said = r"but 2 images such as 0\.png and 1 \.csv file .* --config\.data\.format=csv for .* metadata\.csv\.$"
         with pytest.raises(UserError, match=said):
             load(data(tmp_path))
 
