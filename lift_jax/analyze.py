@@ -161,9 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.classes < 1:
             raise UserError(f"--classes is {given.classes}; it is a whole number of at least 1.")
         from lift_jax.cluster import processes
+        from lift_jax.workdir.logs import Logs
 
         processes.start()
-        print(analyze(given.workdir, given.beside, given.sweep, given.classes))
+        with Logs(None):
+            page = analyze(given.workdir, given.beside, given.sweep, given.classes)
+        print(page)
 
     return exit_status(run)
 

@@ -43,11 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported here: `--help` needs no JAX.
         from lift_jax.cluster import processes
         from lift_jax.inference import calibrating, calibration_summary
+        from lift_jax.workdir.logs import Logs
 
         processes.start()
-        calibrated = calibrating.calibrate(
-            given.workdir, given.images, gaussians=given.gaussians, checkpoint=given.checkpoint, backbone=given.backbone
-        )
+        with Logs(None, to_stderr=True):
+            calibrated = calibrating.calibrate(
+                given.workdir, given.images, gaussians=given.gaussians, checkpoint=given.checkpoint,
+                backbone=given.backbone,
+            )  # fmt: skip
         print(f"{calibration_summary.describe(calibrated.calibration)}\n\n{calibrated.file}")
 
     return exit_status(run)

@@ -234,8 +234,15 @@ def _run(given: argparse.Namespace) -> int:
     output = None if given.output is None else Path(expand(given.output, "--output"))
     if output is not None and not _is_device(output):
         check_file(output, "name another file with --output")
+    from lift_jax.workdir.logs import Logs  # It brings JAX, which `--help` does not need.
+
+    with Logs(None, to_stderr=True):
+        return _answer(given, output)
+
+
+def _answer(given: argparse.Namespace, output: Path | None) -> int:
+    """Predicts the images, and gives the exit status."""
     paths = find_images(given.paths or ["-"], sys.stdin)
-    # Imported here: `--help` needs no JAX.
     from lift_jax.cluster import processes
     from lift_jax.inference.load import load
 

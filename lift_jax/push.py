@@ -29,14 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     def run() -> None:
-        from lift_jax.export.hub import push  # `--help` needs no JAX
+        # Imported here: `--help` needs no JAX.
+        from lift_jax.export.hub import push
+        from lift_jax.workdir.logs import Logs
 
-        print(
-            push(
+        with Logs(None, to_stderr=True):
+            page = push(
                 given.workdir, given.repository, private=given.private, checkpoint=given.checkpoint,
                 backbone=given.backbone, raw=given.raw,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        print(page)
 
     return exit_status(run)
 

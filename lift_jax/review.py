@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from lift_jax.files import place
         from lift_jax.inference import reviewing
         from lift_jax.report import review_page
+        from lift_jax.workdir.logs import Logs
 
         processes.start()
         folder = place(given.workdir if given.output is None else given.output, "--output")
-        found = reviewing.review(
-            given.workdir, given.images, top=given.top, checkpoint=given.checkpoint, backbone=given.backbone
-        )
+        with Logs(None, to_stderr=True):
+            found = reviewing.review(
+                given.workdir, given.images, top=given.top, checkpoint=given.checkpoint, backbone=given.backbone
+            )
         print(f"{len(found.suspected):,} labels that look wrong, {len(found.copies):,} that look like copies.")
         print(review_page.write(found, folder, given.top))
 

@@ -54,13 +54,16 @@ def _run(given: argparse.Namespace) -> None:
     from lift_jax.inference.serving import packages
 
     packages.require()
-    from lift_jax.inference.serving.server import serve  # `--help` needs no JAX
+    # Imported here: `--help` needs no JAX.
+    from lift_jax.inference.serving.server import serve
+    from lift_jax.workdir.logs import Logs
 
-    serve(
-        given.workdir, host=given.host, port=given.port, checkpoint=given.checkpoint, backbone=given.backbone,
-        raw=given.raw, tte=given.tte, top_k=given.top, unknown=given.unknown, coverage=given.coverage,
-        batch_size=given.batch, nearest=given.nearest,
-    )  # fmt: skip
+    with Logs(None, to_stderr=True):
+        serve(
+            given.workdir, host=given.host, port=given.port, checkpoint=given.checkpoint, backbone=given.backbone,
+            raw=given.raw, tte=given.tte, top_k=given.top, unknown=given.unknown, coverage=given.coverage,
+            batch_size=given.batch, nearest=given.nearest,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -34,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported here: `--help` needs no JAX.
         from lift_jax.cluster import processes
         from lift_jax.run.soup import soup
+        from lift_jax.workdir.logs import Logs
 
         processes.start()
-        soup(given.runs, given.workdir, given.greedy, given.order, given.keep)
+        with Logs(None):
+            soup(given.runs, given.workdir, given.greedy, given.order, given.keep)
 
     return exit_status(run)
 

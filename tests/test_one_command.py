@@ -40,6 +40,15 @@ def test_a_reader_that_has_gone_is_no_mistake(words):
     assert (process.wait(timeout=120), process.stderr.read()) == (0, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("words", [["--help"], ["backbones"]])
+def test_a_full_disk_under_the_output_is_a_sentence(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "lift_jax", *words], cwd=ROOT, stdout=full, stderr=subprocess.PIPE)
+    said = "error: Standard output cannot be written (No space left on device); make room, or name another file.\n"
+    assert (done.returncode, done.stderr.decode()) == (1, said)
+
+
 def test_the_help_fits_a_screen_and_imports_nothing_large():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lift_jax", "--help"], cwd=ROOT, capture_output=True, text=True
@@ -123,9 +132,11 @@ def test_an_archive_or_files_of_the_hub_do_as_well(tmp_path):
         words, said = short_forms.expand([str(each)])
         assert words == ["--config=configs/folder.py", f"--config.data.root={each}"]
         assert f"train is the training set, {test} the test set" in said
-    with pytest.raises(UserError, match=r"notes\.txt cannot be read: Not a directory"):
-        (tmp_path / "notes.txt").touch()
-        short_forms.expand([str(tmp_path / "notes.txt")])
+    with pytest.raises(
+        UserError, match=r"notes\.csv is a file, not a folder .*format=csv --config\.data\.train_list=\S*csv\."
+    ):
+        (tmp_path / "notes.csv").touch()
+        short_forms.expand([str(tmp_path / "notes.csv")])
 
 
 def test_what_is_given_with_a_folder_stays(tmp_path):

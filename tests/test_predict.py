@@ -152,6 +152,13 @@ def test_from_the_command_line(photographs, workdir, tmp_path):
     assert len(first["predictions"]) == 1 and "error" in second
 
 
+def test_what_a_folder_has_besides_images_is_told_as_every_warning_is(photographs, workdir, tmp_path, capsys):
+    shutil.copy(photographs / "test/cat/test_cat_0.png", tmp_path)
+    (tmp_path / "notes.txt").write_text("no image")
+    assert predict.main(["--workdir", str(workdir), str(tmp_path)]) == 0
+    assert f"warning: {tmp_path}: left out: 1 .txt file such as notes.txt.\n" in capsys.readouterr().err
+
+
 def test_a_mistake_is_one_sentence(photographs, workdir, tmp_path, capsys):
     for arguments, words in (
         (["--workdir", tmp_path, photographs], "config.json"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lift_jax.data import layouts
+from lift_jax.data import archives, layouts
 from lift_jax.data.hub_datasets import located
 from lift_jax.data.reading import is_file, is_folder
 from lift_jax.errors import UserError
@@ -56,6 +56,11 @@ def _images(folder: str, flags: list[str]) -> Words:
         raise UserError(
             f"There is no folder {folder!r}; name that of your images, which has a folder for each class, or a config "
             "with --config FILE."
+        )
+    if is_file(where) and not archives.divide(where) and layouts.detect(where) == "folder":
+        raise UserError(
+            f"{folder} is a file, not a folder of images; name the folder that its paths start from, and if it is a "
+            f"table of paths and labels, it with --config.data.format=csv --config.data.train_list={folder}."
         )
     given = {word.lstrip("-").partition("=")[0] for word in flags}
     root = f"--config.data.root={folder}"

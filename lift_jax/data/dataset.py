@@ -191,6 +191,12 @@ def source_path(source: Source, index: int) -> str | None:
     return path(index) if path is not None else None
 
 
+def source_key(source: Source, index: int) -> str | None:
+    """Gives the name that a source has for an image as all spellings of its path have it, "./a.jpg" like "a.jpg"."""
+    path = source_path(source, index)
+    return None if path is None else os.path.normpath(path)
+
+
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:
     """Checks that the labels of a split are in range, and gives them as int32 [images].
 
@@ -236,8 +242,14 @@ def check_splits(train: Dataset, test: Dataset) -> None:
     Images that are in both (by file name) are only warned about, with their number.
 
     Raises:
-        UserError: a class has no training image; the message says whether the test split asks for it.
+        UserError: there is one class only; or one has no training image, and the message says whether the test split
+            asks for it.
     """
+    if train.num_classes == 1 and train.labels.ndim == 1:
+        raise UserError(
+            f"{train.name} has images of one class only ({train.class_names[0]}), and a classifier needs two or more; "
+            "add images of another."
+        )
     empty = np.flatnonzero(train.class_counts == 0)
     if empty.size:
         tested = int(np.count_nonzero(test.class_counts[empty]))
@@ -247,8 +259,8 @@ def check_splits(train: Dataset, test: Dataset) -> None:
             + (f", and {test.name} tests {tested} such class{'es' if tested > 1 else ''}" if tested else "")
             + "; add training images or take the class out of the data set."
         )
-    trained = {source_path(train.source, i) for i in range(len(train))}
-    both = {path for i in range(len(test)) if (path := source_path(test.source, i)) is not None and path in trained}
+    trained = {source_key(train.source, i) for i in range(len(train))}
+    both = {key for i in range(len(test)) if (key := source_key(test.source, i)) is not None and key in trained}
     if both:
         _LOGGER.warning(
             "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",

@@ -9,9 +9,10 @@ from lift_jax.data import duplicates, hidden_folders
 from lift_jax.data.dataset import Dataset, source_path
 from lift_jax.data.image_files import list_images, sub_folders
 from lift_jax.data.lists import from_paths
-from lift_jax.data.reading import is_remote, printable
+from lift_jax.data.reading import is_file, is_remote, printable
 from lift_jax.data.split_folders import find_splits
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
+from lift_jax.data.tables import METADATA
 from lift_jax.errors import UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ def load_folder(
     if not root:
         raise UserError("config.data.root is empty; config.data.format=folder needs the folder of the images.")
     train_folder, test_folder = find_splits(root, train_folder, test_folder)
-    if test_folder and val_fraction:
-        _LOGGER.warning("config.data.val_fraction=%g is not used: the test split is %s.", val_fraction, test_folder)
+    if test_folder:
+        warn_of_unused(val_fraction, test_folder)
     train = scan(root, train_folder)
     if len(set(train.folders)) == 1:
         raise _one_class(train.where, train.folders[0])
@@ -89,11 +90,7 @@ def scan(root: str, split: str) -> Split:
     inside = sorted(path.split(os.sep, 1) for path in listing.images if os.sep in path)
     beside = [path for path in listing.images if os.sep not in path]
     if not inside:
-        others = ", but ".join(("", *filter(None, (_counted(beside, "image", "images"), listing.left_out))))
-        raise UserError(
-            f"{printable(where)} has no folders with images in it{others}; put each class's images into a folder of "
-            "its own."
-        )
+        raise _no_class_folders(where, _counted(beside, "image", "images"), listing.left_out)
     folders = [folder for folder, _ in inside]
     empty = sorted(set(listing.folders) - set(folders))
     left_out = [
@@ -104,6 +101,17 @@ def scan(root: str, split: str) -> Split:
     if any(left_out):
         _LOGGER.warning("%s: left out: %s.", printable(where), ", ".join(filter(None, left_out)))
     return Split(where, [os.path.join(split, *parts) for parts in inside], folders)
+
+
+def _no_class_folders(where: str, *found: str) -> UserError:
+    """Says what is there instead of class folders, and how a table that has the labels is named."""
+    others = " and ".join(filter(None, found))
+    table = next((name for name in METADATA if is_file(os.path.join(where, name))), "")
+    labels = f"for the labels in {table}" if table else "and name their table with --config.data.train_list=FILE"
+    return UserError(
+        f"{printable(where)} has no folders with images in it{', but ' if others else ''}{others}; put each class's "
+        f"images into a folder of its own, or write --config.data.format=csv {labels}."
+    )
 
 
 def _one_class(where: str, folder: str) -> UserError:

@@ -30,7 +30,8 @@ def load_inaturalist(
         name: name of the data set.
 
     Raises:
-        UserError: if a file cannot be read or is no such JSON, or the categories lack the level.
+        UserError: if a file cannot be read or is no such JSON, the categories lack the level, or the two files number
+            them otherwise.
     """
     if level not in LEVELS:
         raise UserError(f"config.data.level is {level!r}; write one of {', '.join(LEVELS)}.")
@@ -43,6 +44,9 @@ def load_inaturalist(
     where = categories_json or train_json
     categories = read_json(categories_json) if categories_json else _parts(train, train_json).get("categories", [])
     numbers, names = taxa(categories, level, where)
+    if not categories_json:
+        tested = _parts(test, test_json).get("categories")
+        _check_alike(categories, tested if isinstance(tested, list) else [], level, train_json, test_json)
     return from_paths(
         root, (train_json, *_examples(train, numbers, train_json)), (test_json, *_examples(test, numbers, test_json)),
         names, name,
@@ -60,7 +64,7 @@ def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[
     Raises:
         UserError: if a category lacks what is needed, or two have the same id.
     """
-    key = "name" if level == "species" else level
+    key = _key(level)
     if not isinstance(categories, list) or not categories:
         raise UserError(
             f"{where} has no list of categories; set data.class_names to the categories.json of the same year."
@@ -82,6 +86,25 @@ def taxa(categories: Any, level: str, where: str) -> tuple[dict[int, int], list[
     names = sorted(set(named.values()))
     position = {taxon: label for label, taxon in enumerate(names)}
     return {category: position[taxon] for category, taxon in named.items()}, names
+
+
+def _key(level: str) -> str:
+    """Gives the key of a category's name at a level of the taxonomy."""
+    return "name" if level == "species" else level
+
+
+def _check_alike(train: list[Any], test: list[Any], level: str, train_where: str, test_where: str) -> None:
+    """Refuses a test split whose own categories have the training split's ids with other names."""
+    key = _key(level)
+    names = {str(category["id"]): category[key] for category in train}
+    for category in test:
+        own = category if isinstance(category, dict) else {}
+        place, name = str(own.get("id")), own.get(key)
+        if isinstance(name, str) and names.get(place, name) != name:
+            raise UserError(
+                f"{test_where} calls the category {shown(place)} '{shown(name)}', but {train_where} "
+                f"'{shown(names[place])}'; number the categories alike in both."
+            )
 
 
 def _examples(content: Any, numbers: dict[int, int], where: str) -> tuple[list[str], list[int]]:

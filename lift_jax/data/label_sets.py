@@ -30,20 +30,23 @@ class LabelSets(NamedTuple):
     classes: list[str] | None
 
 
-def read(columns: Columns, ignored: str, path: str) -> LabelSets:
+def read(columns: Columns, wanted: str, ignored: str, path: str) -> LabelSets:
     """Reads the labels of each row.
 
-    They are in the first column that is called label, labels, class or the like, unless that is a class itself, which
-    has 0 and 1; then every column of 0 and 1 is a class, and an empty cell is a 0.
+    They are in the column that is wanted, or else in the first that is called label, labels, class or the like, unless
+    that is a class itself, which has 0 and 1; then every column of 0 and 1 is a class, and an empty cell is a 0.
 
     Args:
         columns: what is written in the table.
+        wanted: the column of the labels, if it is known; "" if not.
         ignored: the column of groups, which is no class; "" for none.
         path: the table, for messages.
 
     Raises:
         UserError: if there are no such columns, or how the labels are meant is not clear.
     """
+    if wanted:
+        return LabelSets(_of_cells(columns, wanted, path), None)
     lists = [name for name in label_columns_of(columns.cells) if not _is_class(columns.cells[name])]
     others = [name for name in columns.cells if name not in (file_column_of(columns.cells), ignored, *_NO_CLASSES)]
     classes = [name for name in others if _is_class(columns.cells[name])]

@@ -9,7 +9,7 @@ from lift_jax.data import classnames
 from lift_jax.data.dataset import Dataset, Source, canonical_order
 from lift_jax.data.lists import from_paths
 from lift_jax.data.shown import some
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
 from lift_jax.errors import UserError
 
 
@@ -70,6 +70,7 @@ def splits(
         made = [dataclasses.replace(each, image_groups=part) for each, part in zip(made, parts, strict=True)]
     whole, other = (each.subset(canonical_order(each)) for each in made)
     if test is not None:
+        warn_of_unused(val_fraction, test.where)
         return whole, other
     kept, held_out = hold_out(whole.labels, val_fraction, seed, whole.image_groups)
     return whole.subset(kept, f"{name} train"), whole.subset(held_out, f"{name} test")

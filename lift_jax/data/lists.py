@@ -172,8 +172,11 @@ def _class_numbers(
     places = match([str(label) for label in distinct], names)
     if places is None:
         unknown = [label for label in distinct if match([str(label)], names) is None] or distinct
+        tested, trained = (
+            ("The test split of " + where, "the training split") if where == train_where else (where, train_where)
+        )
         raise UserError(
-            f"{where} has the class '{shown(unknown[0])}' ({len(unknown)} such), which {train_where} lacks; add "
+            f"{tested} has the class '{shown(unknown[0])}' ({len(unknown)} such), which {trained} lacks; add "
             f"images of it there, or take it out (the classes are {some(names)})."
         )
     positions = dict(zip(distinct, places, strict=True))

@@ -13,7 +13,7 @@ from lift_jax.data.image_groups import warn_of_divided
 from lift_jax.data.listed_files import find_files
 from lift_jax.data.matching import in_order, match
 from lift_jax.data.shown import shown, some
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
 from lift_jax.errors import UserError
 
 
@@ -35,6 +35,7 @@ def load_multilabel(
     name: str,
     val_fraction: float,
     seed: int,
+    label_column: str = "",
     group_column: str = "",
 ) -> tuple[Dataset, Dataset]:
     """Loads both splits from tables with a column of paths and the labels of each image.
@@ -43,13 +44,14 @@ def load_multilabel(
     that of the classes; else it is that of `matching.in_order`.
 
     Args:
-        root, train_table, test_table, class_names, name, val_fraction, seed, group_column: see `tables.load_tables`.
+        root, train_table, test_table, class_names, name, val_fraction, seed, label_column, group_column: see
+            `tables.load_tables`.
 
     Raises:
         UserError: if a file or column is missing, an image of the test split has a label that no training image has, or
             no image has a label.
     """
-    reader = _Reader(group_column)
+    reader = _Reader(label_column, group_column)
     if not train_table:
         train_table, test_table, rows = tables.find_metadata(root, reader)
     else:
@@ -77,6 +79,7 @@ def load_multilabel(
     )
     if parts["test"]:
         warn_of_divided(*tables.split_groups(rows), group_column)
+        warn_of_unused(val_fraction, tables.named_test(train_table, test_table))
         return train, test
     kept, held_out = hold_out(train.labels, val_fraction, seed, train.image_groups)
     return train.subset(kept), dataclasses.replace(train, name=f"{name} test").subset(held_out)
@@ -85,7 +88,8 @@ def load_multilabel(
 class _Reader:
     """Reads the rows of tables, and remembers which columns are classes."""
 
-    def __init__(self, group_column: str):
+    def __init__(self, label_column: str, group_column: str):
+        self._label_column = label_column
         self._group_column = group_column
         self.classes: list[str] | None = None
         self._first = ""
@@ -100,11 +104,12 @@ class _Reader:
             )
         if not columns.lines:
             raise UserError(f"{path} has no rows; write a line for each image below the one that names the columns.")
-        group = tables.find_group_column(self._group_column, columns.cells, path)
-        found = label_sets.read(columns, group, path)
+        label = tables.find_column("label_column", self._label_column, columns.cells, path)
+        group = tables.find_column("group_column", self._group_column, columns.cells, path)
+        found = label_sets.read(columns, label, group, path)
         self._remember(found.classes, path)
         blank = [""] * len(columns.lines)
-        used = [columns.cells.get(each, blank) for each in (file_column, "split", group)]
+        used = [columns.cells.get(each, blank) if each else blank for each in (file_column, "split", group)]
         rows = []
         for line, labels, file, split, own_group in zip(columns.lines, found.rows, *used, strict=True):
             where = f"{path} line {line}"
@@ -112,6 +117,7 @@ class _Reader:
                 missing = group if file else file_column
                 raise UserError(f"{where} has no {missing}; write it, or take the line out.")
             rows.append(_Row(file, labels, tables.split_of(split, where), where, own_group))
+        tables.check_splits_said(rows)
         return rows
 
     def _remember(self, classes: list[str] | None, path: str) -> None:

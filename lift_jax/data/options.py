@@ -20,7 +20,7 @@ def data_defaults() -> ConfigDict:
     data.val_fraction = (
         0.0  # share of each class that becomes the test split (not config.validation) where there is none
     )
-    data.label_column = ""  # parquet, webdataset: column (or key) of the labels where there are several
+    data.label_column = ""  # csv, parquet, webdataset: column (or key) of the labels where there are several
     data.group_column = ""  # csv, parquet: column of what no split divides, such as patient, camera or specimen
     data.sampler = "shuffle"  # or "balanced", "square_root", "class_aware": see samplers.EpochOrder
     data.randaugment = 0  # operations of RandAugment on each training crop; 0 for none, as in the papers

@@ -112,6 +112,8 @@ def _read(found: shards.Shards, split: str, files: Sequence[str], wanted: tuple[
         raise UserError(
             f"{printable(different[0])} has other columns or classes than {printable(paths[0])}; take one of them out."
         )
+    if "split" in (name.lower() for name in arrow_files.read_schema(local[0]).names):
+        _LOGGER.warning("%s: its column split is not read; write a file for each split, with its name.", where)
     rows = [arrow_files.read_rows(file, columns[0].image, columns[0].others) for file in local]
     names, row = [], 0
     for path, each in zip(paths, rows, strict=True):

@@ -16,8 +16,9 @@ from lift_jax.data.lists import load_lists
 from lift_jax.data.multilabel import load_multilabel
 from lift_jax.data.parquet import load_parquet
 from lift_jax.data.preview import describe
-from lift_jax.data.reading import is_file
+from lift_jax.data.reading import is_file, is_folder, is_remote, printable
 from lift_jax.data.records import in_memory, load_records
+from lift_jax.data.repeats import warn_of_repeats
 from lift_jax.data.tables import load_tables
 from lift_jax.data.webdataset import load_webdataset
 from lift_jax.errors import UserError
@@ -29,7 +30,7 @@ _PACKAGED = {"digits": load_digits, "letters": load_letters}
 """Those that need no files. They make their own long-tailed subset: it depends on how a test split is held out."""
 
 _OF_FILES = ("lists", "folder", "csv", "inaturalist", "tfds", "parquet", "webdataset")
-_COLUMNS = {"label_column": ("parquet", "webdataset"), "group_column": ("csv", "parquet")}
+_COLUMNS = {"label_column": ("csv", "parquet", "webdataset"), "group_column": ("csv", "parquet")}
 """The keys that name columns, and the formats that have such columns."""
 
 FORMATS = (*_PACKAGED, *_OF_FILES)
@@ -65,6 +66,8 @@ def load(data_config: Any, seed: int = 0, task: str = "multiclass") -> tuple[Dat
     for label, name in enumerate(train.class_names):
         text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
+    for split in train, test:
+        warn_of_repeats(split)
     _LOGGER.info("%s", describe(train))
     return train, test
 
@@ -74,6 +77,12 @@ def _read(data: Any, root: str, seed: int, task: str) -> tuple[Dataset, Dataset]
         expand(data[key], f"config.data.{key}") for key in ("train_list", "test_list", "class_names")
     )
     root = archives.without_wrapping(root)
+    if root and data.format not in (*_PACKAGED, "tfds") and not (is_remote(root) or is_folder(root) or is_file(root)):
+        here = "" if os.path.isabs(root) else f" from the current folder {os.getcwd()}"
+        raise UserError(
+            f"config.data.root is {printable(root)}, and nothing is there{here}; name where the images are with "
+            "--config.data.root=FOLDER."
+        )
     form = layouts.detect(root) if data.format == "folder" and root else data.format
     _check_columns(data, form)
     if form != "folder":  # Whose splits are folders of the root.
@@ -88,9 +97,9 @@ def _read(data: Any, root: str, seed: int, task: str) -> tuple[Dataset, Dataset]
         case "folder":
             return load_folder(root, train_list, test_list, class_names, data.name, data.val_fraction, seed)
         case "csv":
-            share, column = data.val_fraction, data.group_column
+            columns = data.val_fraction, seed, data.label_column, data.group_column
             read = load_multilabel if task == "multilabel" else load_tables
-            return read(root, train_list, test_list, class_names, data.name, share, seed, column)
+            return read(root, train_list, test_list, class_names, data.name, *columns)
         case "parquet":
             columns = data.val_fraction, seed, data.label_column, data.group_column
             return load_parquet(root, data.train_list, data.test_list, class_names, data.name, *columns)

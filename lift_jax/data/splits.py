@@ -1,5 +1,6 @@
 """Splitting one set of labelled images into training and test."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,8 @@ from jaxtyping import Bool, Int
 from lift_jax.data.dataset import label_counts
 from lift_jax.data.image_groups import draw_whole
 from lift_jax.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 _CAP = 0x636170  # keeps the choice apart from the others that are made by the same seed
 
@@ -47,6 +50,17 @@ def hold_out(
     if not held_out.size:
         raise UserError(f"config.data.val_fraction={fraction} holds out no image at all; give a larger share.")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def warn_of_unused(fraction: float, test: str) -> None:
+    """Warns that `config.data.val_fraction` holds nothing out where there is a test split.
+
+    Args:
+        fraction: the key's value.
+        test: what messages call the test split.
+    """
+    if fraction:
+        _LOGGER.warning("config.data.val_fraction=%g is not used: the test split is %s.", fraction, test)
 
 
 def with_unlabelled(

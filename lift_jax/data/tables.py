@@ -16,7 +16,7 @@ from lift_jax.data.labels import number_or_name, whole_number
 from lift_jax.data.lists import from_paths
 from lift_jax.data.reading import is_folder, list_folder
 from lift_jax.data.shown import shown, some
-from lift_jax.data.splits import hold_out
+from lift_jax.data.splits import hold_out, warn_of_unused
 from lift_jax.errors import UserError
 from lift_jax.files import parse_json
 
@@ -27,7 +27,7 @@ LABEL += ("labels", "class_id", "label_id", "category_id", "class_idx", "label_i
 _NAME = ("class_name", "label_name", "category_name", "classname", "class", "category", "label", "target")
 _SPLITS = {"train": "train", "training": "train"}
 _SPLITS |= dict.fromkeys(("test", "testing", "val", "valid", "validation"), "test")
-_METADATA = ("metadata.csv", "metadata.jsonl")
+METADATA = ("metadata.csv", "metadata.jsonl")
 _JSON_LINES = (".jsonl", ".ndjson")
 
 
@@ -73,6 +73,7 @@ def load_tables(
     name: str,
     val_fraction: float,
     seed: int,
+    label_column: str = "",
     group_column: str = "",
 ) -> tuple[Dataset, Dataset]:
     """Loads both splits from tables with a column of paths, one of labels, and possibly one named `split`.
@@ -89,6 +90,7 @@ def load_tables(
         name: name of the data set.
         val_fraction: share of each class that becomes the test split where there is none.
         seed: chooses that share.
+        label_column: the column of the labels; "" for the first one that is called so.
         group_column: the column that says which images belong together, such as patient; no split divides them. "" for
             none.
 
@@ -96,10 +98,11 @@ def load_tables(
         UserError: if a file or column is missing, or the labels are neither integers 0 to n-1 nor names.
     """
     if not train_table:
-        train_table, test_table, rows = find_metadata(root, lambda file: read_table(file, group_column))
+        train_table, test_table, rows = find_metadata(root, lambda file: read_table(file, label_column, group_column))
     else:
-        rows = [row._replace(split=row.split or "train") for row in read_table(train_table, group_column)]
-        tested = read_table(test_table, group_column) if test_table else []
+        known = read_table(train_table, label_column, group_column)
+        rows = [row._replace(split=row.split or "train") for row in known]
+        tested = read_table(test_table, label_column, group_column) if test_table else []
         rows += [row._replace(split="test") for row in tested]
     if {row.split for row in rows} == {"test"}:
         raise UserError(f"{train_table} has no row of the training split.")
@@ -117,6 +120,7 @@ def load_tables(
         train = dataclasses.replace(train, image_groups=groups.get("train"))
         test = dataclasses.replace(test, image_groups=groups.get("test"))
         warn_of_divided(*split_groups(rows), group_column)
+        warn_of_unused(val_fraction, named_test(train_table, test_table))
         return train, test
     whole, _ = from_paths(root, (train_table, *parts["train"]), (train_table, *parts["train"]), known, name)
     whole = dataclasses.replace(whole, image_groups=groups.get("train"))
@@ -129,6 +133,11 @@ def image_groups(rows: Sequence[Any]) -> dict[str, Int[np.ndarray, " images"]]:
     _, numbers = np.unique([row.group for row in rows], return_inverse=True)
     splits = np.array([row.split for row in rows])
     return {split: numbers[splits == split] for split in ("train", "test")}
+
+
+def named_test(train_table: str, test_table: str) -> str:
+    """Gives what messages call the test split."""
+    return test_table or f"in the column split of {train_table}"
 
 
 def split_groups(rows: Sequence[Any]) -> tuple[set[str], set[str]]:
@@ -152,11 +161,12 @@ def _names(rows: Sequence[Row], labels: Sequence[int] | Sequence[str]) -> dict[s
     return {label: row.name for label, row in first.items()}
 
 
-def read_table(path: str, group_column: str = "", may_lack_labels: bool = False) -> list[Row]:
+def read_table(path: str, label_column: str = "", group_column: str = "", may_lack_labels: bool = False) -> list[Row]:
     """Reads the rows of a CSV file, whatever its delimiter, or of a file of JSON lines.
 
     Args:
         path: the file.
+        label_column: the column of the labels; "" for the first one that is called so.
         group_column: the column that says which images belong together; "" for none.
         may_lack_labels: whether the label of a row may be empty.
 
@@ -164,12 +174,14 @@ def read_table(path: str, group_column: str = "", may_lack_labels: bool = False)
         UserError: if the file cannot be read, a column is missing, or a row has no path, no label, or no group.
     """
     lines, columns, _ = read_columns(path)
-    file_column, label_column, name_column = _roles(columns, path)
+    label_column = find_column("label_column", label_column, columns, path)
+    file_column, label_column, name_column = _roles(columns, label_column, path)
     if not lines:
         raise UserError(f"{path} has no rows; write a line for each image below the one that names the columns.")
     blank = [""] * len(lines)
-    group_column = find_group_column(group_column, columns, path)
-    used = [columns.get(each, blank) for each in (file_column, label_column, name_column, "split", group_column)]
+    group_column = find_column("group_column", group_column, columns, path)
+    wanted = file_column, label_column, name_column, "split", group_column
+    used = [columns.get(each, blank) if each else blank for each in wanted]  # a column may have no name: pandas' index
     rows = []
     for line, file, label, name, split, group in zip(lines, *used, strict=True):
         if not file or not (label or may_lack_labels) or (group_column and not group):
@@ -177,6 +189,7 @@ def read_table(path: str, group_column: str = "", may_lack_labels: bool = False)
             raise UserError(f"{path} line {line} has no {missing}; write it, or take the line out.")
         where = f"{path} line {line}"
         rows.append(Row(file, label, name, split_of(split, where), where, group))
+    check_splits_said(rows)
     return rows
 
 
@@ -189,6 +202,13 @@ def split_of(written: str, where: str) -> str:
     if written and written.lower() not in _SPLITS:
         raise UserError(f"{where} has the split '{shown(written)}'; write train, val or test.")
     return _SPLITS.get(written.lower(), "")
+
+
+def check_splits_said(rows: Sequence[Any]) -> None:
+    """Refuses a table of which some rows say their split and others do not."""
+    if "" in (found := {row.split for row in rows}) and len(found) > 1:
+        where = next(row.where for row in rows if not row.split)
+        raise UserError(f"{where} has no split, and other lines have one; write train, val or test, or take it out.")
 
 
 def read_columns(path: str, cell: "Callable[[Any], str] | None" = None) -> Columns:
@@ -207,17 +227,22 @@ def read_columns(path: str, cell: "Callable[[Any], str] | None" = None) -> Colum
     return _csv_columns(content, path)
 
 
-def find_group_column(wanted: str, columns: Mapping[str, Sequence[str]], path: str) -> str:
-    """Finds the column that says which images belong together, as the table spells it; "" if none is wanted."""
+def find_column(key: str, wanted: str, columns: Mapping[str, Sequence[str]], path: str) -> str:
+    """Finds the column that a key of `config.data` names, as the table spells it; "" if none is wanted."""
     if not wanted:
         return ""
     found = [each for each in columns if _column_name(each) == _column_name(wanted.strip())]
     if not found:
         raise UserError(
-            f"{path} has no column {shown(wanted)!r}, which config.data.group_column names; add it, or name one of "
+            f"{path} has no column {shown(wanted)!r}, which config.data.{key} names; add it, or name one of "
             f"{some(list(columns))}."
         )
     return found[0]
+
+
+def has_column(wanted: str, columns: Collection[str]) -> bool:
+    """Tells whether a table has a column of this name, however it is spelt."""
+    return _column_name(wanted.strip()) in map(_column_name, columns)
 
 
 def is_table(path: str) -> bool:
@@ -238,18 +263,19 @@ def is_table(path: str) -> bool:
     return path.lower().endswith((".csv", ".tsv", *_JSON_LINES)) and whole_number(last) is None
 
 
-def _roles(columns: Mapping[str, Sequence[str]], path: str) -> tuple[str, str, str]:
+def _roles(columns: Mapping[str, Sequence[str]], wanted: str, path: str) -> tuple[str, str, str]:
     """Tells the columns of the paths, of the labels, and of the class names, "" if there is none of these.
 
-    Of several that may have the labels, the first one of whole numbers has them, and another one the names; or if there
-    is none, the first one has them, and the names are in one that is called so.
+    Of several that may have the labels, the one that is wanted has them; or else the first one of whole numbers, and
+    another one the names; or if there is none, the first one has them, and the names are in one that is called so.
     """
     file_column = file_column_of(columns)
-    known = label_columns_of(columns)
+    known = [wanted] if wanted else label_columns_of(columns)
     if file_column is None or not known:
         raise UserError(
             f"{path} has the columns {some(list(columns)) or '(none)'}; it needs one of {', '.join(_PATH[:6])} … and "
-            f"one of {', '.join(LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar."
+            f"one of {', '.join(LABEL[:6])} … in its first line, separated by a comma, semicolon, tab or bar; "
+            "config.data.label_column names another one of labels."
         )
     numbers = [each for each in known if all(whole_number(cell) is not None for cell in columns[each])]
     label_column = (numbers or known)[0]
@@ -359,12 +385,12 @@ def find_metadata(root: str, read: Callable[[str], list[Any]]) -> tuple[str, str
             rows += [row._replace(path=os.path.join(folder, row.path), split=split) for row in read(file)]
     if "train" not in found:
         raise UserError(
-            f"{root} has no {' or '.join(_METADATA)}, and neither has its folder train; set data.train_list to the "
+            f"{root} has no {' or '.join(METADATA)}, and neither has its folder train; set data.train_list to the "
             f"table."
         )
     return found["train"], found.get("test", ""), rows
 
 
 def _metadata_in(folder: str, present: Collection[str]) -> str:
-    name = next((each for each in _METADATA if each in present), "")
+    name = next((each for each in METADATA if each in present), "")
     return name and os.path.join(folder, name)

@@ -26,7 +26,8 @@ class DivergedError(UserError):
 def exit_status(command: Callable[[], int | None]) -> int:
     """Runs a command and gives its exit status; a `UserError` is printed on standard error and gives 1.
 
-    A command whose reader has gone, as in `| head`, ends without a word and gives 0; one that Ctrl-C stops gives 130.
+    A command whose reader has gone, as in `| head`, ends without a word and gives 0; one that Ctrl-C stops gives 130. A
+    full disk under standard output is an error, too: what is written elsewhere names its own file.
 
     Args:
         command: the command, which gives its status, or None for success.
@@ -37,13 +38,24 @@ def exit_status(command: Callable[[], int | None]) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as error:
+        if error.errno not in NO_ROOM or error.filename is not None:
+            raise
+        _forget_output()
+        print_error(UserError(f"Standard output cannot be written ({reason(error)}); make room, or name another file."))
+        return 1
     except UserError as error:
         print_error(error)
         return 1
     except KeyboardInterrupt:
         return interrupted()
+
+
+def _forget_output() -> None:
+    """Lets what is still to be written on standard output go nowhere, so that the program's end does not try it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interrupted() -> int:

@@ -58,18 +58,20 @@ def _run(given: argparse.Namespace) -> None:
     from lift_jax.cluster import processes
     from lift_jax.export import weights
     from lift_jax.inference.load import load
+    from lift_jax.workdir.logs import Logs
 
     folder = _folder(given)
     if given.format in ("merged", "peft"):
         weights.check_new(folder)
     check_file(folder / "model.json", _REMEDY)
     processes.start()
-    model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
-    model.require_one_label("An export")
-    file = _export(model, folder, given)
-    print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
-    if given.check and given.format != "peft":  # peft itself would be needed
-        _compare(model, file, folder, given)
+    with Logs(None, to_stderr=True):
+        model = load(given.workdir, checkpoint=given.checkpoint, backbone=given.backbone, raw=given.raw)
+        model.require_one_label("An export")
+        file = _export(model, folder, given)
+        print(f"{file}: {sum(each.stat().st_size for each in _parts(file)):,} bytes.")
+        if given.check and given.format != "peft":  # peft itself would be needed
+            _compare(model, file, folder, given)
 
 
 def _takes_photographs(given: argparse.Namespace) -> bool:

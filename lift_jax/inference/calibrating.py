@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from lift_jax import data
 from lift_jax.data import Dataset, RunData
 from lift_jax.data.hub_datasets import located
+from lift_jax.data.reading import is_remote
 from lift_jax.errors import UserError
 from lift_jax.evaluation.estimates import class_weights
 from lift_jax.files import check_file, place, writing
@@ -104,7 +105,8 @@ def _data(
 ) -> tuple[Dataset, Dataset | None]:  # fmt: skip
     """Finds the images that the calibration is chosen by, and the training images, if `train` asks for them.
 
-    Where the held-out images are named, the data set of the run need not be there; it is told if that is so.
+    Where the held-out images are named, the data set of the run need not be there; it is told if that is so. Else those
+    of them that the run was trained on are left out.
     """
     if images is None:
         if not config.validation:
@@ -116,14 +118,17 @@ def _data(
         own = _run_data(config, class_names, folder)
         assert own.validation is not None
         return own.validation, own.train if train else None
-    held_out = labelled_images.read(images, class_names, located(config.data.root, "config.data.root"))
-    if not train:
+    root = located(config.data.root, "config.data.root")
+    held_out = labelled_images.read(images, class_names, root, config.data.label_column)
+    if not train and is_remote(root):  # to look whether an image was trained on is not worth fetching all of them
         return held_out, None
     try:
-        return held_out, _run_data(config, class_names, folder).train
+        trained = _run_data(config, class_names, folder).train
     except UserError as error:
-        _LOGGER.warning("Gaussians of the training images are not tried: %s", error)
+        untried = ", and Gaussians of the training images are not tried" if train else ""
+        _LOGGER.warning("It is not known whether the images were trained on%s: %s", untried, error)
         return held_out, None
+    return labelled_images.without_training_images(held_out, trained), trained if train else None
 
 
 def _run_data(config: ml_collections.FrozenConfigDict, class_names: tuple[str, ...], folder: epath.Path) -> RunData:

@@ -60,9 +60,11 @@ def load(
     def trained(loaded: Backbone, network: Network) -> Network:
         if saved is None:
             return network
-        if saved.is_dir():
-            return restored(saved, config, loaded, network)
-        return network.with_results(reference.load(Path(saved), network.tuning, network.parts).trainable)
+        # A run that goes on may have removed its checkpoint while the backbone was read.
+        now = saved if saved.exists() else _checkpoint(folder, checkpoint)
+        if now.is_dir():
+            return restored(now, config, loaded, network)
+        return network.with_results(reference.load(Path(now), network.tuning, network.parts).trainable)
 
     with config_file.named(folder / config_file.FILE):
         model = assemble(config, names, known, trained, backbone)

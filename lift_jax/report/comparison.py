@@ -156,9 +156,8 @@ def _cost(rows: Sequence[Row]) -> Figure:
             axes.errorbar(place, mean, yerr=spread or None, **_look(index), markersize=7, capsize=4, elinewidth=1.4)
         axes.margins(x=0.12, y=0.2)
     axes = drawn[-1]
-    low, high = axes.get_xlim()
-    if len({row.parameters for row in rows}) == 1:
-        low, high = low / 10, high * 10
+    places = {row.parameters or none for row in rows}
+    low, high = axes.get_xlim() if len(places) > 1 else (min(places) / 10, max(places) * 10)
     ticks = _parameter_ticks(trained, low, high)
     if len(trained) < len(rows):
         ticks = {none: "none"} | {place: name for place, name in ticks.items() if place > 2 * none}

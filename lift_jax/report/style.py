@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,10 @@ _SETTINGS: dict[Any, Any] = {
 @contextlib.contextmanager
 def settings() -> Iterator[None]:
     """Gives the figures that are made and rendered inside the report's style."""
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from font"
+        )  # the page's text is drawn in the reader's fonts
         yield
 
 

@@ -20,6 +20,7 @@ from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
 from lift_jax.data import RunData
+from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
 from lift_jax.files import replacing_together
@@ -138,6 +139,9 @@ def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Lo
         f"{config.data.name}: {images:,} training images of {len(counts):,} classes "
         f"({counts.max():,} to {counts.min():,} a class), {len(data.test):,} test images."
     )
+    if untested := [data.test.class_names[label] for label in np.flatnonzero(data.test.class_counts == 0)]:
+        have, count = ("have", "count") if len(untested) > 1 else ("has", "counts")
+        logs.info(f"{len(untested):,} of them {have} no test images and {count} in no mean: {some(untested, 3)}.")
     if data.held_out is not None:
         logs.info(data.held_out.sentence)
     if config.data.cap:

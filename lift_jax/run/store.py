@@ -38,22 +38,25 @@ def fill(config: ml_collections.ConfigDict) -> epath.Path:
     kept = place_of(resolved)
     if kept is None:
         raise UserError(
-            f"There is no place to keep features; write --config.features_dir=FOLDER, or set the variable {VARIABLE}."
+            f"There is no place to keep features; set the variable {VARIABLE} to a folder, or write --config FILE with "
+            "--config.features_dir=FOLDER."
         )
-    with processes.together():
-        data, backbone = loaded.data(resolved), loaded.backbone(resolved)
-        method = tuners.resolve(resolved.method, resolved.tuner)
-        network = networks.build(resolved, method, backbone, data.train.class_names)
-    network = loaded.placed(network, resolved.fsdp)
-    tower, side = untuned.of_start(resolved, network, backbone), network.input.resolution
-    images = [each for each in (data.train, data.validation, data.test) if each is not None]
-    plans = [(each, functools.partial(data.plain_loader, side), each.name) for each in images]
-    if resolved.cache_views:
-        crops = data.fixed_crops(side)
-        plans.append((crops, functools.partial(data.features_loader, side), crops.name))
-    if head_start.from_images(resolved.head_init):
-        plans.append((data.train, functools.partial(data.features_loader, side), f"{data.train.name}, for the head"))
     with Logs(None) as logs:
+        with processes.together():
+            data, backbone = loaded.data(resolved), loaded.backbone(resolved)
+            method = tuners.resolve(resolved.method, resolved.tuner)
+            network = networks.build(resolved, method, backbone, data.train.class_names)
+        network = loaded.placed(network, resolved.fsdp)
+        tower, side = untuned.of_start(resolved, network, backbone), network.input.resolution
+        images = [each for each in (data.train, data.validation, data.test) if each is not None]
+        plans = [(each, functools.partial(data.plain_loader, side), each.name) for each in images]
+        if resolved.cache_views:
+            crops = data.fixed_crops(side)
+            plans.append((crops, functools.partial(data.features_loader, side), crops.name))
+        if head_start.from_images(resolved.head_init):
+            plans.append(
+                (data.train, functools.partial(data.features_loader, side), f"{data.train.name}, for the head")
+            )
         for dataset, make_loader, name in plans:
             features = frozen_features(tower, dataset, make_loader, logs, f"features, {name}", kept)
             logs.info(f"{name}: features of {len(features.index):,} images are in {kept.folder}.")

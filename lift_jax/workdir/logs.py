@@ -221,9 +221,9 @@ class Logs:
         if self in _SPEAKERS:
             _SPEAKERS.remove(self)
         if self._handlers:
-            _LOGGER.setLevel(self._levels_before[0])
-            absl_logging.set_verbosity(self._levels_before[1])
-            _LOGGER.propagate = True
+            level, verbosity, _LOGGER.propagate = self._before
+            _LOGGER.setLevel(level)
+            absl_logging.set_verbosity(verbosity)
         self._handlers = []
         self._push()
 
@@ -249,7 +249,7 @@ class Logs:
         return list(kept.values())
 
     def _open_console(self, to_stderr: bool) -> None:
-        self._levels_before = _LOGGER.level, absl_logging.get_verbosity()
+        self._before = _LOGGER.level, absl_logging.get_verbosity(), _LOGGER.propagate
         if not (flags.FLAGS.is_parsed() and flags.FLAGS["verbosity"].present):
             absl_logging.set_verbosity(absl_logging.WARNING if self._enabled else absl_logging.ERROR)
         _LOGGER.setLevel(logging.INFO if self._enabled else logging.ERROR)

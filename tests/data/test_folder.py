@@ -65,8 +65,13 @@ class TestSplits:
     def test_unlabelled_splits_are_no_classes(self, tmp_path):
         tree(tmp_path, "train", "test")
         with pytest.raises(
-            UserError, match=r"train has no folders with images in it, but 2 images such as 0\.png; put"
+            UserError,
+            match=r"train has no folders with images in it, but 2 images such as 0\.png; put .*train_list=FILE",
         ):
+            load(data(tmp_path))
+        (tmp_path / "train/metadata.csv").write_text("file_name,label\n")
+        said = r"but 2 images such as 0\.png and 1 \.csv file .* --config\.data\.format=csv for .* metadata\.csv\.$"
+        with pytest.raises(UserError, match=said):
             load(data(tmp_path))
 
     @pytest.mark.parametrize("key", ["train_list", "test_list"])

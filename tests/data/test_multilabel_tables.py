@@ -56,6 +56,24 @@ def test_labels_in_one_cell(root, separator):
     assert found(root, csv_of([separator.join(each) for each in SETS])) == MATRIX
 
 
+def test_a_row_for_each_label_of_an_image_is_told_of(root, caplog):
+    read(root, "file_name,split,labels\na.png,train,Dog\na.png,train,cat\nb.png,train,cat\nc.png,test,cat\n")
+    assert "a.png (Dog and cat); write all labels of an image into one row" in caplog.text
+
+
+def test_the_column_of_the_labels_may_be_named(root):
+    rows = "".join(
+        f"{file},{split},x,{'|'.join(each)}\n" for file, split, each in zip(FILES, SPLITS, SETS, strict=True)
+    )
+    train, test = read(root, "path,split,label,seen\n" + rows, label_column="seen")
+    assert train.class_names == ("Dog", "cat") and train.labels.tolist() == [
+        [True, True],
+        [False, False],
+        [False, True],
+    ]
+    assert test.labels.tolist() == [[True, True]]
+
+
 def test_lists_as_json_and_python_write_them(root):
     doubled = [json.dumps(each).replace('"', '""') for each in SETS]
     assert found(root, csv_of(doubled)) == MATRIX

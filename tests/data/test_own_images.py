@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -193,6 +194,17 @@ def test_folders_without_images_and_missing_folders(config, tmp_path):
         load(config)
 
 
+@pytest.mark.parametrize("form", ["folder", "lists", "csv"])
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_data_set_that_has_moved_is_told_of_with_its_key(config, tmp_path, form, relative):
+    config.update(format=form, root="moved/photos" if relative else str(tmp_path / "moved"))
+    here = rf" from the current folder {re.escape(os.getcwd())}" if relative else ""
+    with pytest.raises(
+        UserError, match=rf"^config\.data\.root is .*moved\S*, and nothing is there{here}; name .*root=FOLDER"
+    ):
+        load(config)
+
+
 def test_a_folder_that_may_not_be_read_is_named(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tmp_path.chmod(0o755)
@@ -259,6 +271,18 @@ def test_inaturalist_by_taxonomic_level(tmp_path):
     data.level = "tribe"
     with pytest.raises(UserError, match="level is 'tribe'; write one of kingdom"):
         load(data)
+
+
+def test_a_test_split_that_numbers_its_categories_otherwise_is_refused(tmp_path):
+    data = inaturalist(tmp_path, [])
+    content = json.loads((tmp_path / "val.json").read_text())
+    content["categories"] = [{"id": i, "name": str(3 - i)} for i in (2, 1)]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"val\.json calls the category 2 '1', but .*train\.json '2'; number .* alike"):
+        load(data)
+    content["categories"] = [{"id": i, "name": str(i)} for i in (2, 1)]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    assert load(data)[1].labels.tolist() == [0, 1]
 
 
 def test_a_json_that_is_no_annotation_file(tmp_path):

@@ -171,6 +171,13 @@ def test_one_of_several_columns_of_labels_has_to_be_named(photos, tmp_path):
         load(data(photos, label_column="genus"))
 
 
+def test_a_column_of_splits_is_told_of(photos, tmp_path, caplog):
+    made = table(photos, PATHS[:8]).append_column("Split", pa.array(["train", "test"] * 4))
+    parquet.write_table(made, tmp_path / "all.parquet")
+    load(data(tmp_path / "all.parquet", val_fraction=0.5))
+    assert "its column split is not read; write a file for each split" in caplog.text
+
+
 def test_a_group_stays_on_one_side(photos, tmp_path, caplog):
     cats = pa.array([f"animal {i // 2}" for i in range(8)])
     parquet.write_table(table(photos, PATHS[:8], animal=cats), tmp_path / "train.parquet")

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -121,6 +122,72 @@ def test_a_label_with_two_names_is_refused_with_its_lines(root):
         read(root, "\n".join(["path,label,class_name", *rows]))
     rows[7] = rows[7].replace("nome 2", "")  # no name is none that contradicts
     assert read(root, "\n".join(["path,label,class_name", *rows]))[FILES[7]] == (2, "name 2")
+
+
+def test_a_column_without_a_name_is_neither_names_nor_groups(root, caplog):
+    """The row numbers that pandas writes."""
+    rows = "".join(f"{i},{f},{n}\n" for i, (f, n) in enumerate(zip(FILES, "kkkfffdddaaa", strict=True)))
+    assert read(root, f",path,label\n{rows}") == expected("kkkfffdddaaa")
+    read(root, f",path,label\n{rows}", test_list=str(root / "table.csv"))
+    assert "group_column" not in caplog.text
+
+
+@pytest.mark.parametrize("spelt", ["{}", "./{}", "img/../{}"])
+def test_an_image_in_several_rows_is_told_of(root, caplog, spelt):
+    rows = [f"{f},{n}" for f, n in zip(FILES, "kkkfffdddaaa", strict=True)]
+    same, other = f"{spelt.format(FILES[4])},f", f"{spelt.format(FILES[0])},a"
+    data = data_defaults()
+    data.update(format="csv", root=str(root), train_list=str(root / "table.csv"), test_list=str(root / "test.csv"))
+    (root / "test.csv").write_text("path,label\n" + "\n".join(rows[2:3]))
+    (root / "table.csv").write_text("path,label\n" + "\n".join([*rows[:2], *rows[3:], same, other]))
+    with caplog.at_level(logging.WARNING, "lift_jax"):
+        load(data)
+    different, repeated = caplog.messages
+    assert re.search(
+        r"1 images are in .* train with different labels, for example \S*/img/0/0\.jpg \(\w and \w\)", different
+    )
+    assert re.search(r"1 images are in .* train more than once, for example \S*/img/1/1\.jpg; each counts", repeated)
+
+
+@pytest.mark.parametrize("asked", ["species", "Species", " species "])
+def test_the_column_of_the_labels_may_be_named(root, asked):
+    rows = "".join(f"{f},{n},x{n}\n" for f, n in zip(FILES, "kkkfffdddaaa", strict=True))
+    assert read(root, f"path,Species,label\n{rows}", label_column=asked) == expected("kkkfffdddaaa")
+    assert read(root, f"path,Species,label\n{rows}")[FILES[0]][1] == "xk"
+    with pytest.raises(
+        UserError, match=r"no column 'genus', which config\.data\.label_column names; .* path, species, label"
+    ):
+        read(root, f"path,Species,label\n{rows}", label_column="genus")
+    with pytest.raises(UserError, match=r"has the columns path, species; .*config\.data\.label_column names another"):
+        read(root, f"path,species\n{FILES[0]},k\n")
+
+
+@pytest.mark.parametrize(
+    "splits, message",
+    [
+        (["train"] * 11 + [""], r"table\.csv line 13 has no split, and other lines have one; write train, val or test"),
+        (
+            ["train"] * 9 + ["test"] * 3,
+            r"The test split of .*table\.csv has the class 'a' .* which the training split lacks",
+        ),
+    ],
+)
+def test_splits_that_leave_something_out_are_refused(root, splits, message):
+    rows = [f"{f},{n},{s}\n" for f, n, s in zip(FILES, "kkkfffdddaaa", splits, strict=True)]
+    with pytest.raises(UserError, match=message):
+        read(root, "path,label,split\n" + "".join(rows))
+
+
+def test_a_share_to_hold_out_beside_a_test_split_is_told_of(root, caplog):
+    rows = [f"{f},{n},{s}\n" for f, n, s in zip(FILES, "kkkfffdddaaa", 4 * ("train", "train", "val"), strict=True)]
+    with caplog.at_level(logging.WARNING, "lift_jax"):
+        read(root, "path,label,split\n" + "".join(rows))
+    assert "val_fraction=0.34 is not used: the test split is in the column split of " in caplog.text
+
+
+def test_one_class_is_refused(root):
+    with pytest.raises(UserError, match=r"own train has images of one class only \(k\), and a classifier needs two"):
+        read(root, "path,label\n" + "".join(f"{file},k\n" for file in FILES[:3]))
 
 
 def test_wordnet_labels_with_a_column_of_names(root):
@@ -276,8 +343,8 @@ def test_wrong_lines_of_lists(root, line, message):
 
 def test_a_list_whose_bytes_are_the_disks_is_read_whatever_they_are(tmp_path):
     name = os.fsdecode("кот.jpg".encode("koi8-r"))
-    (tmp_path / name).write_bytes(encoded(picture(8, 8)))
-    (tmp_path / "list.txt").write_bytes(os.fsencode(name) + b" 0\n")
+    write_images(tmp_path, [name, "dog.jpg"], (8, 8))
+    (tmp_path / "list.txt").write_bytes(os.fsencode(name) + b" 0\ndog.jpg 1\n")
     data = data_defaults()
     data.update(name="own", format="lists", root=str(tmp_path))
     data.update(train_list=str(tmp_path / "list.txt"), test_list=str(tmp_path / "list.txt"))

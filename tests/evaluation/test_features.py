@@ -112,5 +112,7 @@ def test_a_run_with_a_store_is_the_run_without_one(tiny_folder, tmp_path):
 
 def test_without_a_place_nothing_is_computed(tiny_folder, monkeypatch):
     monkeypatch.delenv("LIFT_JAX_CACHE", raising=False)
-    with pytest.raises(UserError, match=r"no place to keep features; write --config\.features_dir=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"no place to keep features; set the variable LIFT_JAX_CACHE to a folder, or .*features_dir="
+    ):
         fill(config_of(tiny_folder))

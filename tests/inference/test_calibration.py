@@ -320,6 +320,19 @@ class TestNamedImages:
         found = labelled_images.read(str(tmp_path), DIGIT_NAMES)
         assert found.labels.tolist() == [7] and found.path(0) == str(tmp_path / "Seven" / "a.png")
 
+    def test_training_images_are_left_out_by_path_or_content(self, tmp_path, caplog):
+        for value, name in enumerate(["train/four/a.png", "train/four/b.png", "new/four/c.png", "new/four/d.png"]):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (value, 0, 0)).save(tmp_path / name)
+        shutil.copy(tmp_path / "train/four/b.png", tmp_path / "new/four/b2.png")
+        (tmp_path / "new/four/link.png").symlink_to("../../train/four/a.png")
+        images, train = (labelled_images.read(str(tmp_path / each), DIGIT_NAMES) for each in ("new", "train"))
+        kept = labelled_images.without_training_images(images, train)
+        assert [Path(kept.path(i)).name for i in range(len(kept))] == ["c.png", "d.png"]
+        assert kept.labels.tolist() == [4, 4]
+        assert re.search(r"new: left out: 2 of 4 images, .* such as \S*/new/four/b2\.png\.$", caplog.text.strip())
+        assert labelled_images.without_training_images(kept, train) is kept
+
     @pytest.mark.parametrize(
         ("line", "words"), [("a.png 10", "label 10, but there are 10 classes"), ("b.png 1", r"b\.png; write paths")]
     )
@@ -330,6 +343,12 @@ class TestNamedImages:
             labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES)
         (tmp_path / "list.txt").write_text("a.png 3\na.png 9\n")
         assert labelled_images.read(str(tmp_path / "list.txt"), DIGIT_NAMES).labels.tolist() == [3, 9]
+
+    @pytest.mark.parametrize("content", ["path,seen,label\na.png,four,9\n", "path,label\na.png,four\n"])
+    def test_a_table_with_the_column_that_the_runs_data_have(self, tmp_path, content):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / "t.csv").write_text(content)
+        assert labelled_images.read(str(tmp_path / "t.csv"), DIGIT_NAMES, label_column="Seen").labels.tolist() == [4]
 
     @pytest.mark.parametrize(
         ("name", "content", "labels"),

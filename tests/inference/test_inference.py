@@ -14,6 +14,8 @@ import lift_jax
 from lift_jax import config as lift_config
 from lift_jax.data.digits import DIGIT_NAMES, load_digits
 from lift_jax.errors import UserError
+from lift_jax.inference import load
+from lift_jax.inference.assembling import assemble
 from lift_jax.run import run
 
 
@@ -73,6 +75,19 @@ def test_a_record_of_other_classes_than_the_checkpoint_is_refused(trained, tmp_p
         lift_jax.load(run)
     (run / "run.json").unlink()
     assert lift_jax.load(run).class_names == DIGIT_NAMES
+
+
+def test_a_run_that_goes_on_may_remove_the_checkpoint_meanwhile(trained, tmp_path, digits, model, monkeypatch):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (newest,) = (run / "checkpoints").iterdir()
+
+    def assembled(*given):
+        newest.rename(newest.with_name(str(int(newest.name) + 1)))
+        return assemble(*given)
+
+    monkeypatch.setattr(load, "assemble", assembled)
+    found = lift_jax.load(run)
+    np.testing.assert_array_equal(found.predict(digits[:2], tte=False), model.predict(digits[:2], tte=False))
 
 
 def test_images_of_any_size(model):

@@ -128,8 +128,10 @@ def test_a_sweep_over_one_number_has_a_picture_of_it(tmp_path):
         ((4800, 5000, 12_000), ["4,800", "12,000"]),
         ((900, 120_000), ["1k", "10k", "100k"]),
         ((0, 4800), ["none", "4,800"]),
+        ((4800,), ["1k", "10k"]),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_the_axis_of_trained_parameters_has_numbers(tmp_path, trained, named):
     for count in trained:
         write_run(tmp_path / str(count), 50.0, count, lr=(1 + count) / 1e6)

@@ -1,5 +1,7 @@
 """Pictures of the reports: everything drawn is to be seen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from etils import epath
@@ -33,6 +35,17 @@ def test_the_legend_of_the_classes_is_inside_of_the_picture(num_classes, accurac
     assert [text.get_text() for text in legend.get_texts()] == [f"{g} {accuracy:.1f} %" for g in style.GROUP_COLORS]
     box = legend.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width and 0 <= box.y0 < box.y1 <= figure.bbox.height
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_that_the_font_lacks_are_in_the_page_and_no_warning(tmp_path):
+    run = run_of(6, 80.0)
+    names = ["🐝", "蜜蜂", "नेवला", *run.record.class_names[3:]]
+    run = dataclasses.replace(run, record=dataclasses.replace(run.record, class_names=names))
+    with style.settings():
+        figure = classes.draw(run)
+        style.to_png(figure, tmp_path / "classes.png")
+        assert all(name in style.to_svg(figure, "classes") for name in names)
 
 
 def test_of_curves_that_coincide_each_is_seen(tmp_path):

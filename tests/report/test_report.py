@@ -94,6 +94,7 @@ def test_names_are_text_and_a_class_without_test_images_is_no_zero(workdir):
     assert "dog &amp; &lt;b&gt;" in text
     row = re.search(r"<td>hen</td>(.*?)</tr>", text)
     assert row and "no test images" in row.group(1)
+    assert "1 of them has no test images and counts in no mean: hen." in (workdir / "console.log").read_text()
     accuracy = files.read(workdir).class_accuracy()
     assert np.isnan(accuracy[2]) and not np.isnan(accuracy[:2]).any()
 

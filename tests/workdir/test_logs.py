@@ -152,6 +152,17 @@ def test_a_workdir_that_cannot_be_made_is_one_sentence(tmp_path):
         Logs(tmp_path / "file" / "run")
 
 
+def test_a_log_that_closes_gives_the_word_back_to_the_one_before(capsys):
+    logger = logging.getLogger("lift_jax")
+    with Logs(None, to_stderr=True):
+        with Logs(None) as inner:
+            inner.info("of the inner")
+        assert not logger.propagate  # absl's handler would say it again
+        logger.warning("of the outer")
+    assert logger.propagate
+    assert capsys.readouterr() == ("of the inner\n", "warning: of the outer\n")
+
+
 def test_of_several_open_logs_one_speaks(tmp_path, capsys):
     with Logs(tmp_path / "a", name="a") as first, Logs(tmp_path / "b", name="b") as second:
         second.info("of the newest")
