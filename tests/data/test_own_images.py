@@ -190,7 +190,8 @@ def test_folders_without_images_and_missing_folders(config, tmp_path):
     with pytest.raises(UserError, match="empty has no folders with images"):
         load(config)
     config.update(train_list="nowhere")
-    with pytest.raises(UserError, match=r"folder .*nowhere cannot be read: No such file"):
+    said = r"config\.data\.train_list is nowhere, and .* has no such folder; those there are empty, train, val\."
+    with pytest.raises(UserError, match=said):
         load(config)
 
 
