@@ -82,7 +82,7 @@ def test_where_the_data_are_gone_all_else_is_answered(model, root, capsys):
     assert status == 200 and "nearest" not in answer["results"][0] and answer["results"][0]["predictions"]
     assert health["nearest"] == 0 and health["no_nearest"] == gallery.ABSENT
     assert (
-        f"warning: No training images are shown. The folder {root}" in capsys.readouterr().err
+        f"warning: No training images are shown. config.data.root is {root}" in capsys.readouterr().err
         and str(root) not in health["no_nearest"]
     )
 
