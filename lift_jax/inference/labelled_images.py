@@ -78,7 +78,8 @@ def without_training_images(images: Dataset, train: Dataset) -> Dataset:
 
 def _table(path: str, class_names: Sequence[str], label_column: str) -> tuple[list[str], list[int]]:
     """Reads the paths and labels of a table, but for those of the training split."""
-    wanted = label_column if tables.has_column(label_column, tables.read_columns(path).cells) else ""
+    known = bool(label_column) and tables.has_column(label_column, tables.read_columns(path).cells)
+    wanted = label_column if known else ""
     rows = [row for row in tables.read_table(path, wanted) if row.split != "train"]
     if not rows:
         raise UserError(f"{path} has rows of the training split alone; name images that the run was not trained on.")

@@ -61,9 +61,8 @@ _SETTINGS: dict[Any, Any] = {
 def settings() -> Iterator[None]:
     """Gives the figures that are made and rendered inside the report's style."""
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing from font"
-        )  # the page's text is drawn in the reader's fonts
+        # The page's text is drawn in the reader's fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
