@@ -43,7 +43,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from lift_jax.errors import UserError, exit_status, reason
+from lift_jax.errors import UserError, exit_status, reason, severity
 from lift_jax.errors.arguments import Parser
 from lift_jax.files import check_file, expand, replacing
 from lift_jax.inference import part_arguments
@@ -369,7 +369,7 @@ def _warned(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
     """Passes predictions on, and names the files that could not be read."""
     for prediction in predictions:
         if prediction.problem is not None:
-            print(f"warning: {prediction.problem}", file=sys.stderr)
+            print(f"{severity.prefix('warning', sys.stderr)}{prediction.problem}", file=sys.stderr)
         yield prediction
 
 

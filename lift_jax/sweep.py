@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import math
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from etils import epath
 
 from lift_jax import config as lift_config
 from lift_jax.config.keys import nearest_key
-from lift_jax.errors import DivergedError, UserError, quiet
+from lift_jax.errors import DivergedError, UserError, quiet, severity
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import Loaded, Mode, Results, check
@@ -143,7 +144,8 @@ def _compare(names: Sequence[str], workdir: epath.Path) -> None:
             folder.push()
         quiet.say(f"Comparison: {workdir / 'comparison.html'}")
     except Exception as error:
-        print(f"warning: The comparison could not be drawn ({type(error).__name__}: {error}).")
+        warning = severity.prefix("warning", sys.stdout)
+        print(f"{warning}The comparison could not be drawn ({type(error).__name__}: {error}).")
 
 
 def summary(results: Mapping[str, Sequence[Results]], metric_columns: Mapping[str, str] = metrics.COLUMNS) -> str:

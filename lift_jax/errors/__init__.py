@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from logging import LogRecord
 
+from lift_jax.errors import severity
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers where a disk, a quota or a file is full."""
 
@@ -73,7 +75,7 @@ def show_everything() -> None:
 
 def print_error(error: UserError) -> None:
     """Prints the sentence of an error on standard error."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    print(f"{severity.prefix('error', sys.stderr)}{error}", file=sys.stderr, flush=True)
 
 
 def reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lift_jax.errors import quiet
+from lift_jax.errors import quiet, severity
 from lift_jax.errors.quiet import What
 
 RESULT = {"is_result": True}
@@ -50,9 +50,8 @@ class Console(logging.Handler):
                 if message in self._warned:
                     return
                 self._warned.add(message)
-            prefix = "" if record.levelno < logging.WARNING else record.levelname.lower() + ": "
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up each time: programs exchange them
-            tqdm.write(_encodable(prefix + self._name + message, stream), file=stream)
+            tqdm.write(_encodable(_prefix(record, stream) + self._name + message, stream), file=stream)
             stream.flush()
         except OSError:  # nobody listens any more; the file has it
             pass
@@ -64,6 +63,12 @@ def _what(record: logging.LogRecord) -> What:
     if record.levelno >= logging.WARNING:
         return What.WARNING
     return What.RESULT if getattr(record, "is_result", False) else What.SENTENCE
+
+
+def _prefix(record: logging.LogRecord, stream: Any) -> str:
+    if record.levelno < logging.WARNING:
+        return ""
+    return severity.prefix("warning" if record.levelno == logging.WARNING else "error", stream)
 
 
 def _encodable(text: str, stream: Any) -> str:
