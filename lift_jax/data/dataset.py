@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from lift_jax.data import archives, spans
-from lift_jax.data.reading import printable, read_bytes
+from lift_jax.data.reading import read_bytes
 from lift_jax.data.shown import some
 from lift_jax.data.spans import SpanSource
 from lift_jax.errors import UserError
@@ -191,12 +191,6 @@ def source_path(source: Source, index: int) -> str | None:
     return path(index) if path is not None else None
 
 
-def source_key(source: Source, index: int) -> str | None:
-    """Gives the name that a source has for an image as all spellings of its path have it, "./a.jpg" like "a.jpg"."""
-    path = source_path(source, index)
-    return None if path is None else os.path.normpath(path)
-
-
 def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> Int[np.ndarray, " images"]:
     """Checks that the labels of a split are in range, and gives them as int32 [images].
 
@@ -239,8 +233,6 @@ def check_labels(labels: Sequence[int], num_classes: int | None, where: str) -> 
 def check_splits(train: Dataset, test: Dataset) -> None:
     """Checks the training and the test split against each other.
 
-    Images that are in both (by file name) are only warned about, with their number.
-
     Raises:
         UserError: there is one class only; or one has no training image, and the message says whether the test split
             asks for it.
@@ -259,10 +251,3 @@ def check_splits(train: Dataset, test: Dataset) -> None:
             + (f", and {test.name} tests {tested} such class{'es' if tested > 1 else ''}" if tested else "")
             + "; add training images or take the class out of the data set."
         )
-    trained = {source_key(train.source, i) for i in range(len(train))}
-    both = {key for i in range(len(test)) if (key := source_key(test.source, i)) is not None and key in trained}
-    if both:
-        _LOGGER.warning(
-            "%d images are in both %s and %s, for example %s; the test accuracy is too high by them.",
-            len(both), train.name, test.name, printable(min(both)),
-        )  # fmt: skip

@@ -66,8 +66,7 @@ def load(data_config: Any, seed: int = 0, task: str = "multiclass") -> tuple[Dat
     for label, name in enumerate(train.class_names):
         text.check(name, f"The name of class {label} (from {train.names_from or data_config.name})")
     check_splits(train, test)
-    for split in train, test:
-        warn_of_repeats(split)
+    warn_of_repeats(train, test)
     _LOGGER.info("%s", describe(train))
     return train, test
 

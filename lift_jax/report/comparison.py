@@ -144,9 +144,13 @@ def _cost(rows: Sequence[Row]) -> Figure:
     figure = style.new_figure(0.5 + 2.0 * len(panels) + _legend_height(rows))
     trained = [row.parameters for row in rows if row.parameters]
     none = min(trained, default=1) / 10  # on a logarithmic axis nothing has no place of its own
+    places = {row.parameters or none for row in rows}
+    beside = (max(places) / min(places)) ** 0.12 if len(places) > 1 else 10
+    low, high = min(places) / beside, max(places) * beside
     drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, key) in zip(drawn, panels.items(), strict=True):
         axes.set_xscale("log")
+        axes.set_xlim(low, high)
         axes.set_title(title)
         axes.set_ylabel(axis)
         for index, row in enumerate(rows):
@@ -154,16 +158,14 @@ def _cost(rows: Sequence[Row]) -> Figure:
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             place, mean = row.parameters or none, statistics.fmean(values)
             axes.errorbar(place, mean, yerr=spread or None, **_look(index), markersize=7, capsize=4, elinewidth=1.4)
-        axes.margins(x=0.12, y=0.2)
+        axes.margins(y=0.2)
     axes = drawn[-1]
-    places = {row.parameters or none for row in rows}
-    low, high = axes.get_xlim() if len(places) > 1 else (min(places) / 10, max(places) * 10)
     ticks = _parameter_ticks(trained, low, high)
     if len(trained) < len(rows):
         ticks = {none: "none"} | {place: name for place, name in ticks.items() if place > 2 * none}
-    axes.set_xticks(list(ticks), list(ticks.values()))
+    seen = {place: name for place, name in ticks.items() if low <= place <= high}
+    axes.set_xticks(list(seen), list(seen.values()))
     axes.minorticks_off()
-    axes.set_xlim(low, high)
     axes.set_xlabel("trained parameters")
     _legend(figure, rows, range(len(rows)))
     return figure

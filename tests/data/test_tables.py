@@ -144,9 +144,9 @@ def test_an_image_in_several_rows_is_told_of(root, caplog, spelt):
         load(data)
     different, repeated = caplog.messages
     assert re.search(
-        r"1 images are in .* train with different labels, for example \S*/img/0/0\.jpg \(\w and \w\)", different
+        r"1 image is in .* train with different labels, for example \S*/img/0/0\.jpg \(\w and \w\)", different
     )
-    assert re.search(r"1 images are in .* train more than once, for example \S*/img/1/1\.jpg; each counts", repeated)
+    assert re.search(r"1 image is in .* train more than once, for example \S*/img/1/1\.jpg; each counts", repeated)
 
 
 @pytest.mark.parametrize("asked", ["species", "Species", " species "])

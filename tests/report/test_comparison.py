@@ -129,12 +129,14 @@ def test_a_sweep_over_one_number_has_a_picture_of_it(tmp_path):
         ((900, 120_000), ["1k", "10k", "100k"]),
         ((0, 4800), ["none", "4,800"]),
         ((4800,), ["1k", "10k"]),
+        ((22_302,), ["10k", "100k"]),
     ],
 )
 @pytest.mark.filterwarnings("error")
 def test_the_axis_of_trained_parameters_has_numbers(tmp_path, trained, named):
     for count in trained:
-        write_run(tmp_path / str(count), 50.0, count, lr=(1 + count) / 1e6)
+        for seed in 0, 1:
+            write_run(tmp_path / f"{count},{seed}", 50.0 + seed, count, lr=(1 + count) / 1e6, seed=seed)
     with style.settings():
         axes = comparison._cost(rows_of(tmp_path)).axes[-1]
     low, high = axes.get_xlim()
