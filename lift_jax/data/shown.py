@@ -18,8 +18,8 @@ def shown(text: object) -> str:
 
 
 def some(items: Sequence[object] | np.ndarray, limit: int = 10) -> str:
-    """Lists the first few of the items, and says how many more there are."""
-    return ", ".join(shown(item) for item in items[:limit]) + and_more(items, limit)
+    """Lists the first few of the items, an empty text as "", and says how many more there are."""
+    return ", ".join(shown(item) or '""' for item in items[:limit]) + and_more(items, limit)
 
 
 def and_more(items: Sized, limit: int) -> str:

@@ -160,6 +160,8 @@ def test_the_column_of_the_labels_may_be_named(root, asked):
         read(root, f"path,Species,label\n{rows}", label_column="genus")
     with pytest.raises(UserError, match=r"has the columns path, species; .*config\.data\.label_column names another"):
         read(root, f"path,species\n{FILES[0]},k\n")
+    with pytest.raises(UserError, match='has the columns "", path, species; '):  # the row numbers that pandas writes
+        read(root, f",path,species\n0,{FILES[0]},k\n")
 
 
 @pytest.mark.parametrize(
