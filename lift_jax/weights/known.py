@@ -94,7 +94,7 @@ BACKBONES = (
         87.6,
         179.4,
         256,
-        ASK,
+        "mit",
     ),
     Known(
         "convnext-l",
@@ -103,7 +103,7 @@ BACKBONES = (
         199.8,
         351.8,
         320,
-        ASK,
+        "mit",
     ),
     Known("siglip-b16", "google/siglip-base-patch16-224", "SigLIP ViT-B/16", 92.9, 203.2, 224, "apache-2.0"),
     Known("siglip-so400m", "google/siglip-so400m-patch14-384", "SigLIP SO400M/14", 428.2, 878.0, 384, "apache-2.0"),
@@ -113,7 +113,13 @@ BACKBONES = (
         "siglip2-so400m", "google/siglip2-so400m-patch16-256", "SigLIP 2 SO400M/16", 427.9, 1135.7, 256, "apache-2.0"
     ),
     Known(
-        "siglip2-b16-naflex", "google/siglip2-base-patch16-naflex", "SigLIP 2 ViT-B/16 NaFlex", 92.9, 375.2, 256, ASK
+        "siglip2-b16-naflex",
+        "google/siglip2-base-patch16-naflex",
+        "SigLIP 2 ViT-B/16 NaFlex",
+        92.9,
+        375.2,
+        256,
+        "apache-2.0",
     ),
     Known("bioclip", "imageomics/bioclip", "BioCLIP ViT-B/16", 85.8, 149.6, 224, "mit"),
     Known("bioclip-2", "imageomics/bioclip-2", "BioCLIP 2 ViT-L/14", 303.2, 427.6, 224, "mit"),
