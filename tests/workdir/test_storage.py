@@ -1,14 +1,16 @@
 """Runs in a bucket, for which fsspec's file system in memory stands in; and folders that cannot be written."""
 
+import json
 import multiprocessing
 import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import lift_jax
-from lift_jax import analyze, report
+from lift_jax import analyze, predict, report
 from lift_jax import config as lift_config
 from lift_jax.errors import UserError
 from lift_jax.export import __main__ as export_command
@@ -70,6 +72,25 @@ def test_a_run_in_a_bucket_is_used_as_one_on_a_disk(bucket, tiny_folder, tmp_pat
     assert "name a folder for the export with --output" in capsys.readouterr().err
     assert export_command.main([f"--workdir={bucket}", "--format=safetensors", f"--output={tmp_path}"]) == 0
     np.testing.assert_array_equal(lift_jax.load(tmp_path / "run.safetensors").predict(images), model.predict(images))
+
+
+def test_the_features_of_a_run_in_a_bucket_are_kept_with_it(bucket, tiny_folder, tmp_path, capsys, monkeypatch):
+    config = lift_config.default()
+    config.update(backbone=tiny_folder, method="zero_shot", report=False)
+    config.data.imbalance, config.tte.enabled = 50, False
+    run(config, bucket)
+    monkeypatch.delenv("LIFT_JAX_CACHE")
+    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(tmp_path / "grey.png")
+    command = [f"--workdir={bucket}", "--nearest=2", "--format=jsonl", str(tmp_path / "grey.png")]
+    capsys.readouterr()
+    assert predict.main(command) == 0
+    first = capsys.readouterr()
+    kept = [file.name for store in (bucket / "features").iterdir() for file in store.iterdir()]
+    assert len(json.loads(first.out)["nearest"]) == 2 and "features, training images" in first.err and kept
+    assert predict.main(command) == 0
+    second = capsys.readouterr()
+    assert second.out == first.out and "features, training images" not in second.err
+    assert [file.name for store in (bucket / "features").iterdir() for file in store.iterdir()] == kept
 
 
 def test_a_folder_on_a_disk_is_used_as_it_is(tmp_path):
