@@ -98,7 +98,8 @@ def test_the_standard_error_is_that_of_a_mean_over_classes():
 
 
 @pytest.mark.parametrize(
-    "imbalance, classes_tested, said", [(5, 10, "validation=balanced:7"), (50, 10, "cross-validation over 3 folds")]
+    "imbalance, classes_tested, said",
+    [(5, 10, "validation=fraction:0.33:20"), (50, 10, "cross-validation over 3 folds")],
 )
 def test_the_images_that_judge(imbalance, classes_tested, said):
     config = lift_config.default()

@@ -68,7 +68,8 @@ def _data_and_backbone(config: ml_collections.ConfigDict) -> None:
     # thresholds:HIGH,LOW, and imbalance_100, as published for CIFAR-LT
     config.class_groups = ""
     # Training images that are held out, by which the best checkpoint is chosen, one for each epoch: balanced:K (of each
-    # class with more than K), fraction:0.1, a file that names an image a line, or "" for none
+    # class with more than K), fraction:F or fraction:F:K (the share F of each class, K images at most), a file that
+    # names an image a line, or "" for none
     config.validation = ""
     config.patience = 0  # epochs without a gain on the held-out images after which the training ends; 0: never
 

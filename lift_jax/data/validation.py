@@ -4,6 +4,7 @@ import dataclasses
 import math
 import posixpath
 import re
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -77,7 +78,7 @@ def hold_out(rule: str, train: Dataset, seed: int) -> HeldOut:
 
     Args:
         rule: "balanced:K" for K images of each class that has more than K; "fraction:F" for the share F of each class,
-            rounded; or a text file that names an image in each line.
+            rounded, and "fraction:F:K" for K at most; or a text file that names an image in each line.
         train: the training images.
         seed: chooses the images, the same ones whatever the number of processes.
 
@@ -126,18 +127,22 @@ def _sparing(held_out: Int[np.ndarray, " images"], train: Dataset) -> Int[np.nda
     return held_out[~needed]
 
 
-def _parse(rule: str) -> tuple[str, float] | None:
-    """Reads the kind and the number of a rule; None if it is the name of a file."""
-    kind, colon, value = rule.partition(":")
+def _parse(rule: str) -> tuple[str, float, int] | None:
+    """Reads kind and number of a rule, and how many images a class spares at most; None if it is the name of a file."""
+    kind, colon, written = rule.partition(":")
     if not colon or kind not in ("balanced", "fraction"):
         return None
-    if kind == "balanced" and re.fullmatch("[0-9]{1,9}", value) and int(value) > 0:
-        return kind, int(value)
-    if kind == "fraction" and re.fullmatch(r"[0-9.]{1,20}", value) and value.count(".") < 2 and 0 < float(value) < 1:
-        return kind, float(value)
+    if kind == "balanced" and re.fullmatch("[0-9]{1,9}", written) and int(written) > 0:
+        return kind, int(written), int(written)
+    share, colon, most = written.partition(":")
+    if kind == "fraction" and re.fullmatch(r"[0-9.]{1,20}", share) and share.count(".") < 2 and 0 < float(share) < 1:
+        if not colon:
+            return kind, float(share), sys.maxsize
+        if re.fullmatch("[0-9]{1,9}", most) and int(most) > 0:
+            return kind, float(share), int(most)
     raise UserError(
         f"config.validation is {rule!r}; write balanced:K with a whole number from 1, such as balanced:5, or "
-        "fraction:F with a number between 0 and 1, such as fraction:0.1."
+        "fraction:F with a number between 0 and 1, such as fraction:0.1, or fraction:F:K for K of a class at most."
     )
 
 
@@ -164,10 +169,10 @@ def _spared(rule: str, counts: Int[np.ndarray, " classes"]) -> Int[np.ndarray, "
     """Gives the number of images that each class spares under a rule with a number."""
     parsed = _parse(rule)
     assert parsed is not None
-    kind, value = parsed
+    kind, value, most = parsed
     if kind == "balanced":
-        return np.where(counts > value, int(value), 0)
-    return np.array([max(0, min(math.floor(value * count + 0.5), count - 1)) for count in counts.tolist()])
+        return np.where(counts > most, most, 0)
+    return np.array([max(0, min(math.floor(value * count + 0.5), count - 1, most)) for count in counts.tolist()])
 
 
 def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:

@@ -28,7 +28,9 @@ FOLDS = 3
 """Folds of the cross-validation, where a class has fewer than `LEAST` images."""
 
 LEAST = 3
-_MOST_HELD_OUT = 20
+_RULE = "fraction:0.33:20"
+"""Where all classes have more: a mean over classes is as uncertain as its smallest ones, and more than 20 images of
+others would only be missed in the training."""
 
 
 def run_automatic(
@@ -121,9 +123,8 @@ def cut(config: ml_collections.FrozenConfigDict, whole: RunData) -> tuple[list[H
             f"config.auto judges by cross-validation over {len(cuts)} folds, because classes have fewer than {LEAST} "
             f"training images ({small}). A class with a single image is trained on, and judges nothing."
         )
-    rule = f"balanced:{min(_MOST_HELD_OUT, int(counts.min()) // LEAST)}"
-    cuts = [validation.hold_out(rule, train, seed)]
-    return cuts, f"config.auto judges by config.validation={rule}. {cuts[0].sentence}"
+    cuts = [validation.hold_out(_RULE, train, seed)]
+    return cuts, f"config.auto judges by config.validation={_RULE}. {cuts[0].sentence}"
 
 
 def _width(config: ml_collections.FrozenConfigDict, loaded: Loaded, num_classes: int) -> int:

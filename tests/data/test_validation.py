@@ -34,6 +34,7 @@ def paths(images: Dataset) -> list[str]:
         ("fraction:0.1", [4, 1, 0, 0]),
         ("fraction:.5", [20, 3, 1, 0]),
         ("fraction:0.99", [39, 4, 1, 0]),
+        ("fraction:0.5:4", [4, 3, 1, 0]),
     ],
 )
 def test_how_many_images_each_class_spares(rule, expected):
@@ -131,11 +132,11 @@ def test_a_name_of_two_images_is_refused_and_the_whole_path_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["balanced:", "balanced:0", "balanced:1.5", "balanced:-1", "fraction:1", "fraction:0",
-                                  "fraction:nan", "fraction:..", "fraction:1e-1"])  # fmt: skip
+                                  "fraction:nan", "fraction:..", "fraction:1e-1", "fraction:0.5:", "fraction:0.5:0",
+                                  "fraction:0.5:1.5", "balanced:3:2"])  # fmt: skip
 def test_what_is_no_rule_is_refused(rule):
-    with pytest.raises(
-        UserError, match=rf"config\.validation is '{re.escape(rule)}'; write balanced:K .*fraction:0\.1\."
-    ):
+    said = rf"config\.validation is '{re.escape(rule)}'; write balanced:K .*fraction:0\.1, or fraction:F:K"
+    with pytest.raises(UserError, match=said):
         check(rule, patience=0)
 
 
