@@ -11,12 +11,19 @@ def aligned(rows: Sequence[Sequence[str]], right: bool = True) -> str:
         right: whether all columns but the first are aligned to the right; otherwise all are to the left.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        pairs = zip(others, widths[1:], strict=True)
-        cells = [cell.rjust(width) if right else cell.ljust(width) for cell, width in pairs]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
+    return "\n".join(row(cells, widths, right) for cells in rows)
+
+
+def row(cells: Sequence[str], widths: Sequence[int], right: bool = True) -> str:
+    """Joins cells into the line of a table whose columns have these widths.
+
+    Args:
+        cells: of the row.
+        widths: in characters, as many as cells; a longer cell pushes the others aside.
+        right: as in `aligned`.
+    """
+    padded = [cell.rjust(width) if right else cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join([cells[0].ljust(widths[0]), *padded[1:]]).rstrip()
 
 
 def printable(text: object, most: int | None = 200) -> str:

@@ -10,7 +10,9 @@ compiler for TPUs is libtpu (pip install 'jax[tpu]'), and that for GPUs comes wi
 'jax[cuda12]'); for neither is a device needed.
 
 --families compiles the training step of each of some backbones, by their short names or hub ids (python -m
-lift_jax.backbones lists them), and estimates from its bytes the largest batch on a v5e, a v6e and an H100.
+lift_jax.backbones lists them), in a process of its own, and estimates from its bytes the largest batch on a v5e, a v6e
+and an H100. A row is printed as soon as it is there; that of a program which does not compile says why, and the exit
+status is then 1.
 
 --by_layer lists the bytes that are read and written, by layer and operation.
 
@@ -60,24 +62,13 @@ def main(argv: Sequence[str]) -> None:
             f"The number of classes of config.data.name={config.data.name!r} is not known without its data; write "
             "--classes N."
         )
-    import jax
-
     from lift_jax import config as lift_config
-    from lift_jax.bench import families, gpus, plan, tpus
+    from lift_jax.bench import families, plan
 
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", False)  # the time of compiling is wanted
     if config.dtype == "auto" and name != "cpu":
         config.dtype = "bfloat16"
-    resolved = lift_config.resolve(config)
-    if name == "cpu":
-        target = plan.Target(name, None, jax.devices(), jax.devices())
-    elif gpus.is_gpu(name):
-        found = gpus.devices(name)
-        target = plan.Target(name, gpus.parse(name)[0], found, found)
-    else:
-        target = plan.Target(name, tpus.parse(name)[0], *tpus.slice_devices(name))
-    given = resolved, num_classes, target, _BATCH.value
+    target = plan.target(name)
+    given = lift_config.resolve(config), num_classes, target, _BATCH.value
     if _FAMILIES.value:
         lines = families.table(*given, _FAMILIES.value)
     else:

@@ -8,7 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from lift_jax.bench import ideal, program, steps, traffic
+from lift_jax.bench import gpus, ideal, program, steps, tpus, traffic
 from lift_jax.bench.program import Program
 from lift_jax.bench.tpus import Chip
 from lift_jax.errors import UserError
@@ -45,6 +45,28 @@ class Target(NamedTuple):
         """Gives who computes attention in a run on these devices, if they are GPUs that have cuDNN."""
         suits = self.local[0].platform == "gpu" and dtype.itemsize == 2 and head_dim % 8 == 0
         return "cudnn" if suits else "plain"
+
+
+def target(name: str) -> Target:
+    """Gives the devices of a topology.
+
+    JAX then takes no device of this machine but its processors, and compiles anew what its cache has: the time of
+    compiling is wanted.
+
+    Args:
+        name: of TPUs (v5e-256), of GPUs (h100), or cpu for this machine.
+
+    Raises:
+        UserError: if there is no such topology, or the compiler for it is not installed.
+    """
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
+    if name == "cpu":
+        return Target(name, None, jax.devices(), jax.devices())
+    if gpus.is_gpu(name):
+        found = gpus.devices(name)
+        return Target(name, gpus.parse(name)[0], found, found)
+    return Target(name, tpus.parse(name)[0], *tpus.slice_devices(name))
 
 
 def both(

@@ -28,6 +28,21 @@ _PHOTOGRAPH = (375, 500)
 """Height and width of a test image, from which its canvas follows."""
 
 
+def resolve_method(config: ml_collections.FrozenConfigDict) -> tuners.Method:
+    """Gives the method of `config`.
+
+    Raises:
+        UserError: if it needs more of the backbone than shapes.
+    """
+    method = tuners.resolve(config.method, config.tuner)
+    if method.zero_shot or method.tunes_text:
+        raise UserError(
+            f"config.method is {config.method!r}, whose text side depends on class names and a tokenizer; only methods "
+            "with a head on the image side can be compiled without them."
+        )
+    return method
+
+
 def network(config: ml_collections.FrozenConfigDict, num_classes: int, choose: Choose | None = None) -> Network:
     """Makes the network that a run of `config` (resolved) would have, its backbone without weights.
 
@@ -39,12 +54,7 @@ def network(config: ml_collections.FrozenConfigDict, num_classes: int, choose: C
     Raises:
         UserError: if the backbone's shapes are not known, or the method needs more of it than shapes.
     """
-    method = tuners.resolve(config.method, config.tuner)
-    if method.zero_shot or method.tunes_text:
-        raise UserError(
-            f"config.method is {config.method!r}, whose text side depends on class names and a tokenizer; only methods "
-            "with a head on the image side can be compiled without them."
-        )
+    method = resolve_method(config)
     backbone = architectures.backbone(config.backbone, config.resolution)
     built = networks.build(config, method, backbone, [""] * num_classes)
     return built if choose is None else dataclasses.replace(built, classifier=with_attention(choose, built.classifier))

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import random
+import re
 
 import jax
 import numpy as np
@@ -142,12 +143,25 @@ def test_families_ask_for_a_tpu_and_known_backbones(tiny_config):
 @needs_libtpu
 def test_families_have_a_table(tiny_config, tiny_folder):
     target = plan.Target("v5e-8", tpus.parse("v5e-8")[0], *tpus.slice_devices("v5e-8"))
-    told, table = families.table(tiny_config, 10, target, 8, [tiny_folder])
-    assert told.startswith(f"{tiny_folder}: compiled in ")
-    header, row = table.splitlines()
+    header, line = families.table(tiny_config, 10, target, 8, [tiny_folder])
     assert header.split()[:3] == ["backbone", "pixels", "fixed,"]
-    v5e, v6e, h100 = (int(cell) for cell in row.split()[4:7])
+    v5e, v6e, h100 = (int(cell.replace(",", "")) for cell in line.split()[4:7])
     assert 0 < v5e < v6e < h100
+
+
+def test_a_compiler_that_aborts_costs_a_line(tiny_config, tiny_folder, monkeypatch):
+    """XLA ends a process in which it finds a flag that it does not know."""
+    target = plan.Target("cpu", tpus.CHIPS["v5e"], jax.devices(), jax.devices())
+    lines = families.table(tiny_config, 10, target, 8, [tiny_folder, tiny_folder])
+    next(lines)  # the header
+    monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
+    assert re.fullmatch(rf"{tiny_folder}  the compiler failed: .*--xla_no_such_flag.*", next(lines))
+    monkeypatch.undo()
+    name, pixels, *figures = next(lines).split()
+    assert (name, pixels) == (tiny_folder, "16")
+    assert all(float(figure.replace(",", "")) >= 0 for figure in figures)
+    with pytest.raises(UserError, match=rf"1 of 2 backbones .*: {tiny_folder}; .*--batch"):
+        next(lines)
 
 
 @pytest.mark.parametrize("power, most", [(1, 4), (0.95, 5), (1.05, 7)])
