@@ -105,3 +105,24 @@ def query_attention(
     q, k, v = (x.transpose(0, 2, 1, 3).reshape(b * num_heads, -1, x.shape[-1]) for x in (q, k, v))
     y: Array = scaled_dot_product(q, k, v)  # pyright: ignore[reportAssignmentType]
     return y.reshape(b, width)
+
+
+@jax.custom_vjp
+def written(y: Float[Array, "b s d"]) -> Float[Array, "b s d"]:
+    """Returns y, which the compiler for TPUs, in a training step, then makes no one kernel of with what follows.
+
+    A kernel of attention's result and of the layer norm that EVA02 has there moves more bytes, and at a width of
+    1,024 the compiler aborts over it (libtpu 0.0.52). Other devices, and evaluation, have the program of before.
+    """
+    return y
+
+
+def _written_forward(y: Array) -> tuple[Array, None]:
+    return jax.lax.platform_dependent(y, tpu=jax.lax.optimization_barrier, default=lambda y: y), None
+
+
+def _written_backward(_: None, g: Array) -> tuple[Array]:
+    return (g,)
+
+
+written.defvjp(_written_forward, _written_backward)

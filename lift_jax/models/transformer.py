@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lift_jax.models.attention import multi_head_attention
+from lift_jax.models.attention import multi_head_attention, written
 from lift_jax.models.attention_kernels import Attention
 from lift_jax.models.layer_norm import LayerNorm
 from lift_jax.models.linear import Linear
@@ -97,7 +97,7 @@ class Block(nn.Module):
         h = sites.norm("ln_1", self._norm("ln_1", x))
         qkv = Linear(3 * width, 1 if self.attention == "plain" else 3, name="attn_in")(h, sites)
         h = multi_head_attention(qkv, self.num_heads, self.causal, self.first, angles, self.attention, self.hidden)
-        h = self._inner("ln_attn", h)
+        h = self._inner("ln_attn", written(h) if self.inner_norms else h)
         x = x[:, : self.first] + self._scaled("layer_scale_1", Linear(width, name="attn_out")(h, sites))
 
         h = sites.norm("ln_2", self._norm("ln_2", x))

@@ -251,3 +251,20 @@ def test_frozen_weights_in_pieces_are_never_whole_on_a_chip():
     assert in_pieces < frozen / 2 < frozen < whole
     kernels = 4 * 12
     assert 1.5 * kernels < compiled.collectives["all-gather"][0] < 2.5 * kernels  # forwards and backwards
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_layer_norm_of_the_attention_compiles_at_every_width(tiny_config, monkeypatch):
+    """Attention and norm in one kernel end libtpu 0.0.52 with a failed check, and this process with it."""
+    tower = architectures.find("eva02-l14")
+    shallow = tower._replace(vision=tower.vision.clone(depth=3, mlp_dim=64))
+    monkeypatch.setitem(architectures.ARCHITECTURES, "a/shallow", shallow)
+    config = lift_config.default()
+    config.update(tiny_config.to_dict())
+    config.update(backbone="a/shallow", resolution=224)
+    config.tuner.dim = 8
+    config = lift_config.resolve(config)
+    everywhere, _ = tpus.slice_devices("v5e-8")
+    lowered = steps.training(config, steps.network(config, 10), everywhere, 16 * len(everywhere))
+    assert program.compile(lowered).temporaries > 0
