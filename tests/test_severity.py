@@ -32,6 +32,7 @@ def test_a_file_gets_the_word_alone(word):
         ({"FORCE_COLOR": "1"}, f"{YELLOW}warning:{NORMAL} "),
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, "warning: "),
         ({"FORCE_COLOR": "1", "TERM": "dumb"}, "warning: "),
+        ({"FORCE_COLOR": "1", "COLUMNS": "4"}, f"{YELLOW}warning:{NORMAL} "),
     ],
 )
 def test_the_environment_is_obeyed(monkeypatch, variables, expected):

@@ -1,7 +1,6 @@
 """A labelled set of images with random access, and what is checked about one before anything is trained on it."""
 
 import dataclasses
-import logging
 import os
 import posixpath
 from collections.abc import Sequence
@@ -15,8 +14,6 @@ from lift_jax.data.reading import read_bytes
 from lift_jax.data.shown import some
 from lift_jax.data.spans import SpanSource
 from lift_jax.errors import UserError
-
-_LOGGER = logging.getLogger(__name__)
 
 
 class Source(Protocol):

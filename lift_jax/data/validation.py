@@ -127,19 +127,24 @@ def _sparing(held_out: Int[np.ndarray, " images"], train: Dataset) -> Int[np.nda
     return held_out[~needed]
 
 
-def _parse(rule: str) -> tuple[str, float, int] | None:
-    """Reads kind and number of a rule, and how many images a class spares at most; None if it is the name of a file."""
+def _parse(rule: str) -> tuple[float | None, int] | None:
+    """Reads the share of a rule, None where it is balanced, and the most images of a class; None for a file's name."""
     kind, colon, written = rule.partition(":")
     if not colon or kind not in ("balanced", "fraction"):
         return None
     if kind == "balanced" and re.fullmatch("[0-9]{1,9}", written) and int(written) > 0:
-        return kind, int(written), int(written)
+        return None, int(written)
     share, colon, most = written.partition(":")
-    if kind == "fraction" and re.fullmatch(r"[0-9.]{1,20}", share) and share.count(".") < 2 and 0 < float(share) < 1:
+    if (
+        kind == "fraction"
+        and re.fullmatch(r"(?=.*[0-9])[0-9.]{1,20}", share)
+        and share.count(".") < 2
+        and 0 < float(share) < 1
+    ):
         if not colon:
-            return kind, float(share), sys.maxsize
+            return float(share), sys.maxsize
         if re.fullmatch("[0-9]{1,9}", most) and int(most) > 0:
-            return kind, float(share), int(most)
+            return float(share), int(most)
     raise UserError(
         f"config.validation is {rule!r}; write balanced:K with a whole number from 1, such as balanced:5, or "
         "fraction:F with a number between 0 and 1, such as fraction:0.1, or fraction:F:K for K of a class at most."
@@ -169,10 +174,10 @@ def _spared(rule: str, counts: Int[np.ndarray, " classes"]) -> Int[np.ndarray, "
     """Gives the number of images that each class spares under a rule with a number."""
     parsed = _parse(rule)
     assert parsed is not None
-    kind, value, most = parsed
-    if kind == "balanced":
+    share, most = parsed
+    if share is None:
         return np.where(counts > most, most, 0)
-    return np.array([max(0, min(math.floor(value * count + 0.5), count - 1, most)) for count in counts.tolist()])
+    return np.array([max(0, min(math.floor(share * count + 0.5), count - 1, most)) for count in counts.tolist()])
 
 
 def _listed(file: str, train: Dataset) -> Int[np.ndarray, " images"]:

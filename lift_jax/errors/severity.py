@@ -18,5 +18,5 @@ def prefix(word: str, stream: IO[str]) -> str:
 
     console = Console(file=stream)
     with console.capture() as printed:
-        console.print(Text(f"{word}:", _COLOURS[word]), end=" ")
+        console.print(Text(f"{word}:", _COLOURS[word]), end=" ", soft_wrap=True)
     return printed.get()

@@ -29,8 +29,8 @@ FOLDS = 3
 
 LEAST = 3
 _RULE = "fraction:0.33:20"
-"""Where all classes have more: a mean over classes is as uncertain as its smallest ones, and more than 20 images of
-others would only be missed in the training."""
+"""Where no class has fewer: a mean over classes is as uncertain as its smallest ones, and more than 20 images of others
+would only be missed in the training."""
 
 
 def run_automatic(

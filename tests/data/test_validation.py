@@ -132,8 +132,8 @@ def test_a_name_of_two_images_is_refused_and_the_whole_path_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["balanced:", "balanced:0", "balanced:1.5", "balanced:-1", "fraction:1", "fraction:0",
-                                  "fraction:nan", "fraction:..", "fraction:1e-1", "fraction:0.5:", "fraction:0.5:0",
-                                  "fraction:0.5:1.5", "balanced:3:2"])  # fmt: skip
+                                  "fraction:nan", "fraction:..", "fraction:.", "fraction:1e-1", "fraction:0.5:",
+                                  "fraction:0.5:0", "fraction:0.5:1.5", "balanced:3:2"])  # fmt: skip
 def test_what_is_no_rule_is_refused(rule):
     said = rf"config\.validation is '{re.escape(rule)}'; write balanced:K .*fraction:0\.1, or fraction:F:K"
     with pytest.raises(UserError, match=said):
