@@ -1,5 +1,6 @@
 """How a function of parameters and a batch of canvases is run on the devices, whatever their number and hosts."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from lift_jax.cluster import placement, processes
 from lift_jax.data import Examples
 from lift_jax.errors import UserError
 from lift_jax.models.fsdp import boxed
-from lift_jax.models.partition import Tree
+from lift_jax.models.partition import BACKBONE, Tree
 from lift_jax.workdir.logs import Logs
 
 Batch = dict[str, np.ndarray]
@@ -70,11 +71,16 @@ class DeviceStep:
     Args:
         step: what is run.
         local: devices of this host, for replicated parameters; all by default.
+        before: what is run on the images first, a program of its own, given the backbone's parameters alone. Its rows
+            are in the images' place in what `step` is given, as "features"; networks of one backbone share them. None
+            if `step` is given the images.
     """
 
-    def __init__(self, step: Step, local: Sequence[Any] | None = None):
+    def __init__(self, step: Step, local: Sequence[Any] | None = None, before: Step | None = None):
         self.step = step
         self.pmapped = pmapped(step, local)
+        self._before = before
+        self._before_pmapped = None if before is None else pmapped(before, local)
         self._sharded: Any = None
 
     def __call__(self, params: Any, loader: Examples, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:
@@ -107,37 +113,63 @@ class DeviceStep:
             UserError: as for a call.
         """
         if placement.is_sharded(params[0]):
-            starts, fetch, batches = [self._over_mesh(each) for each in params], _from_mesh, _in_step(loader)
+            start, fetch, batches = self._over_mesh(params), _from_mesh, _in_step(loader)
         else:
-            starts, fetch, batches = [self._on_this_host(each) for each in params], _from_pmap, loader
+            start, fetch, batches = self._on_this_host(params), _from_pmap, loader
         waiting = None
         with processes.together(), _Bars(logs, loader.num_examples, desc) as bars:
             for batch in batches:
                 given = {key: values for key, values in batch.items() if key != "index"}
-                results = [start(given) for start in starts]
+                results = start(given)
                 if waiting is not None:
                     yield _fetched(*waiting, fetch, bars)
                 waiting = batch, results
             if waiting is not None:
                 yield _fetched(*waiting, fetch, bars)
 
-    def _on_this_host(self, params: Any) -> Callable[[Batch], Any]:
-        replicas, count = placement.local_replicas(params), jax.local_device_count()
+    def _on_this_host(self, params: Sequence[Any]) -> Callable[[Batch], list[Any]]:
+        count = jax.local_device_count()
 
-        def start(batch: Batch) -> Any:
-            return self.pmapped(replicas, {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()})
+        def place(batch: Batch) -> Batch:
+            return {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
 
-        return start
+        replicas = [placement.local_replicas(each) for each in params]
+        return _started(self.pmapped, self._before_pmapped, replicas, _of_one_backbone(params), place)
 
-    def _over_mesh(self, params: Any) -> Callable[[Batch], Any]:
+    def _over_mesh(self, params: Sequence[Any]) -> Callable[[Batch], list[Any]]:
         mesh = placement.make_mesh()
         if self._sharded is None:
-            self._sharded = over_mesh(self.step, jax.tree.map(lambda x: x.sharding.spec, params), mesh)
+            specs = jax.tree.map(lambda x: x.sharding.spec, params[0])
+            before = self._before and over_mesh(self._before, _backbone(specs), mesh)
+            self._sharded = over_mesh(self.step, specs, mesh), before
+        place = functools.partial(placement.shard_batch, mesh=mesh)
+        return _started(*self._sharded, params, _of_one_backbone(params), place)
 
-        def start(batch: Batch) -> Any:
-            return self._sharded(params, placement.shard_batch(batch, mesh))
 
-        return start
+def _started(
+    step: Any, before: Any, params: Sequence[Any], backbones: Sequence[int], place: Callable[[Batch], Any]
+) -> Callable[[Batch], list[Any]]:
+    """Gives what starts a step of each network on a batch of this host, and `before` once for each backbone."""
+
+    def start(batch: Batch) -> list[Any]:
+        placed = place(batch)
+        if before is None or "features" in placed:
+            return [step(own, placed) for own in params]
+        rows = {key: placed.pop(key) for key in ("label", "mask")}
+        features = {first: before(_backbone(params[first]), placed)[1] for first in set(backbones)}
+        return [step(own, {"features": features[b], **rows}) for own, b in zip(params, backbones, strict=True)]
+
+    return start
+
+
+def _backbone(params: Any) -> dict[str, Any]:
+    return {BACKBONE: params[BACKBONE]}
+
+
+def _of_one_backbone(params: Sequence[Any]) -> list[int]:
+    """Gives for each of several networks the place of the first one whose backbone is the same arrays."""
+    arrays = [[id(array) for array in jax.tree.leaves(_backbone(each))] for each in params]
+    return [arrays.index(own) for own in arrays]
 
 
 def _fetched(

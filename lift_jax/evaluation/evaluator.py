@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, Int
 
 from lift_jax.data import Examples
 from lift_jax.evaluation import metrics
-from lift_jax.evaluation.device_step import DeviceStep
+from lift_jax.evaluation.device_step import DeviceStep, Step
 from lift_jax.models import micro_batches
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Tree
+from lift_jax.models.sites import no_tuners
 from lift_jax.models.text_head import with_features
 from lift_jax.workdir.logs import Logs
 
@@ -72,6 +73,22 @@ def view_features(
     return micro_batches.map_rows(features, images, count)
 
 
+def features_first(classifier: Classifier, image_input: ImageInput, platform: str | None = None) -> Step | None:
+    """Gives the step that computes the views' features, for a program of its own; None where tuners are in the backbone.
+
+    All methods that leave the network as it is then share this program, and runs of one frozen backbone its results.
+    For the arguments see `mean_outputs`.
+    """
+    if classifier.backbone.tuners is not no_tuners:
+        return None
+
+    def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Float[Array, "batch views d"]]:
+        features = view_features(classifier, image_input, params, batch, platform)
+        return None, features.reshape(*batch["corners"].shape[:2], -1)
+
+    return step
+
+
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """One row an example, in the order of the data set; skipped examples are absent.
@@ -106,7 +123,7 @@ class Evaluator:
             counts = metrics.count(logits, batch["label"], batch["mask"])
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 
-        self.step = DeviceStep(step, local)
+        self.step = DeviceStep(step, local, features_first(classifier, image_input, platform))
         self._classifier = classifier
 
     def __call__(self, params: Tree, loader: Examples, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:

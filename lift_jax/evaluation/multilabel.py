@@ -10,7 +10,7 @@ from lift_jax.data import Examples
 from lift_jax.data.groups import GROUPS
 from lift_jax.errors import UserError
 from lift_jax.evaluation.device_step import DeviceStep
-from lift_jax.evaluation.evaluator import mean_logits, ordered_rows
+from lift_jax.evaluation.evaluator import features_first, mean_logits, ordered_rows
 from lift_jax.evaluation.ranking import average_precision
 from lift_jax.evaluation.thresholds import Thresholds
 from lift_jax.models.heads import Classifier
@@ -55,7 +55,7 @@ class MultilabelEvaluator:
         def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
             return None, mean_logits(classifier, image_input, params, batch)
 
-        self.step = DeviceStep(step)
+        self.step = DeviceStep(step, before=features_first(classifier, image_input))
         self._classifier = classifier
 
     def __call__(self, params: Tree, loader: Examples, logs: Logs, desc: str) -> tuple[Scores, Scores]:

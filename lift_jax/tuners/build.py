@@ -63,7 +63,8 @@ def _tune_vit(method: Method, vision: VisionTransformer, num_classes: int) -> Tu
     selections: dict[str, Rule] = {
         spec.name: spec.selects(where[spec.blocks]) for spec in method.image if spec.selects is not None
     }
-    return Tuning(tuners, selections)
+    has_modules = any(spec.module is not None for spec in method.image)
+    return Tuning(tuners if has_modules else no_tuners, selections)
 
 
 def _tune_resnet(method: Method) -> Tuning:
