@@ -1,5 +1,6 @@
 """The parameters that a loaded backbone does not bring: tuners and head."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -28,15 +29,17 @@ def complete(
         given: further parameters that need no initialisation, by their whole paths.
     """
     loaded = {BACKBONE: dict(backbone), **(given or {})}
-    old = traverse_util.flatten_dict(loaded)
-    paths = set(old)  # what is compiled stays in memory, and must not keep the arrays there
+    new = {tuple(name.split("/")): array for name, array in _absent(loaded, key, classifier, image_shape).items()}
+    return traverse_util.unflatten_dict({**traverse_util.flatten_dict(loaded), **new})
 
-    @jax.jit
-    def absent(loaded: Tree, key: PRNGKeyArray) -> dict[str, Any]:
-        images = jnp.zeros((1, *image_shape))
-        _, variables = classifier.apply({"params": loaded}, images, rngs={"params": key}, mutable=["params"])
-        flat = traverse_util.flatten_dict(variables["params"])
-        return {"/".join(path): array for path, array in flat.items() if path not in paths}
 
-    new = {tuple(name.split("/")): array for name, array in absent(loaded, key).items()}
-    return traverse_util.unflatten_dict({**old, **new})
+@functools.partial(jax.jit, static_argnames=("classifier", "image_shape"))
+def _absent(
+    loaded: Tree, key: PRNGKeyArray, classifier: nn.Module, image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Initialises what is not loaded; here, and not in `complete`, equal classifiers share the program."""
+    images = jnp.zeros((1, *image_shape))
+    _, variables = classifier.apply({"params": loaded}, images, rngs={"params": key}, mutable=["params"])
+    paths = traverse_util.flatten_dict(dict(loaded))
+    flat = traverse_util.flatten_dict(variables["params"])
+    return {"/".join(path): array for path, array in flat.items() if path not in paths}

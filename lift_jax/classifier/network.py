@@ -1,6 +1,7 @@
 """A backbone, the tuners of a method, and a head, joined to one network."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,10 @@ from lift_jax.models.image_input import ImageInput
 from lift_jax.models.partition import Parts, Tree
 from lift_jax.models.towers import Convolutional
 from lift_jax.weights import Backbone
+
+
+_tuning = functools.lru_cache(maxsize=8)(tuners.build)
+"""Runs of one method get the same makers of modules, by which JAX knows that it has traced their programs before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +103,7 @@ def build(
         UserError: if method, tuners or head do not fit the backbone.
     """
     dtype = jnp.dtype(config.dtype)
-    tuning = tuners.build(method, backbone.vision, len(class_names), backbone.text)
+    tuning = _tuning(method, backbone.vision, len(class_names), backbone.text)
     head, given = _head(config, method, backbone, tuning, class_names)
     vision = backbone.vision.clone(dtype=dtype, tuners=tuning.tuners)
     if config.remat != "none":

@@ -1,11 +1,13 @@
 """Class names as features of the text tower: the start of LIFT's head, and the whole of a zero-shot classifier."""
 
+import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from lift_jax.errors import UserError
@@ -92,20 +94,21 @@ def _encode(
     tower = {name: array for name, array in backbone.params.items() if name != "vision"}
     params = jax.device_put(tower, replicated)
 
-    @jax.jit
-    def encode(params, tokens):
-        # TPUs and GPUs would round float32 operands, and this runs once.
-        with jax.default_matmul_precision("highest"):
-            return clip.apply({"params": params}, tokens, method=CLIP.encode_text)
-
     starts = range(0, len(texts), batch)
     tokens = tokenize(backbone, texts)
     with tqdm(total=len(texts), desc="text features", unit=" prompts", disable=None) as bar:
         for start in starts:
             rows = tokens[start : start + batch]
             padded = np.pad(rows, ((0, batch - len(rows)), (0, 0)))
-            yield start, np.asarray(encode(params, jax.device_put(padded, sharded)))[: len(rows)]
+            yield start, np.asarray(_encoded(clip, params, jax.device_put(padded, sharded)))[: len(rows)]
             bar.update(len(rows))
+
+
+@functools.partial(jax.jit, static_argnames="clip")
+def _encoded(clip: CLIP, params: Any, tokens: Int[Array, "n l"]) -> Any:
+    # TPUs and GPUs would round float32 operands, and this runs once.
+    with jax.default_matmul_precision("highest"):
+        return clip.apply({"params": params}, tokens, method=CLIP.encode_text)
 
 
 def tokenize(backbone: Backbone, texts: Sequence[str]) -> Int[np.ndarray, "n l"]:
