@@ -1,23 +1,56 @@
 """Evaluates a classifier on one of some simulated devices and in pieces on all of them, as a process of its own.
 
 Prints as JSON whether the predictions are the same, how far the confidences are apart, and how much of the parameters
-the program on several devices is given.
+the program on several devices is given; then the same of two heads on one backbone without tuners, whole and in pieces.
 """
 
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from conftest import make_clip, tune
+from conftest import Tuned, make_clip, tune
 
 from lift_jax.cluster import placement
 from lift_jax.evaluation.device_step import over_mesh
 from lift_jax.evaluation.evaluator import Evaluator
 from lift_jax.models import partition
 from lift_jax.models.image_input import ImageInput
+from lift_jax.workdir.logs import Logs
+
+
+class OneBatch:
+    """A loader of a single batch."""
+
+    num_views = 1
+
+    def __init__(self, batch: dict[str, np.ndarray]):
+        self._batch = {**batch, "index": np.arange(len(batch["label"]), dtype=np.int32)}
+        self.num_examples = int(batch["mask"].sum())
+
+    def __iter__(self):
+        return iter([self._batch])
+
+
+def of_two_heads(tuned: Tuned, image_input: ImageInput, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Evaluates a network and one of the opposite head, together, with their backbone whole and in pieces."""
+    mesh, quiet = placement.make_mesh(), Logs(None, enabled=False)
+    evaluator, loader = Evaluator(tuned.classifier, image_input), OneBatch(batch)
+    found = []
+    for place in placement.replicate, placement.shard:
+        frozen = place(tuned.parts.frozen, mesh)
+        heads = [placement.replicate(jax.tree.map(lambda x, s=s: s * x, tuned.parts.head), mesh) for s in (1, -1)]
+        params = [partition.merge(frozen, head) for head in heads]
+        found.append([rows for _, rows in evaluator.of_several(params, loader, [quiet] * 2, "")])
+    pairs = list(zip(*found, strict=True))
+    return {
+        "same predictions of two heads": all(np.array_equal(a.prediction, b.prediction) for a, b in pairs),
+        "confidences of two heads apart": max(float(np.abs(a.confidence - b.confidence).max()) for a, b in pairs),
+        "heads differ": not np.array_equal(found[0][0].prediction, found[0][1].prediction),
+    }
 
 
 def main() -> None:
@@ -52,6 +85,7 @@ def main() -> None:
         "bytes on a device": memory.argument_size_in_bytes - sum(x.nbytes for x in batch.values()) // mesh.size,
         "bytes in all": sum(x.nbytes for x in jax.tree.leaves(params)),
     }
+    report |= of_two_heads(tune(clip, "head_only"), image_input, batch)
     print(json.dumps(report))
 
 

@@ -42,6 +42,9 @@ def pmapped(step: Step, local: Sequence[Any] | None = None) -> Any:
     return jax.pmap(summed, axis_name=placement.DATA, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
 
 
+_pmapped_once = functools.lru_cache(maxsize=4)(pmapped)
+
+
 def over_mesh(step: Step, specs: Any, mesh: Mesh) -> Any:
     """Maps a step over all devices of a mesh, on which frozen parameters may lie in pieces.
 
@@ -80,7 +83,7 @@ class DeviceStep:
         self.step = step
         self.pmapped = pmapped(step, local)
         self._before = before
-        self._before_pmapped = None if before is None else pmapped(before, local)
+        self._before_pmapped = None if before is None else _pmapped_once(before, local and tuple(local))
         self._sharded: Any = None
 
     def __call__(self, params: Any, loader: Examples, logs: Logs, desc: str) -> Iterator[tuple[Batch, Any, Any]]:

@@ -1,9 +1,11 @@
 """Evaluation: views averaged on the device, every example counted once."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +18,10 @@ from lift_jax.evaluation.device_step import DeviceStep, Step
 from lift_jax.models import micro_batches
 from lift_jax.models.heads import Classifier
 from lift_jax.models.image_input import ImageInput
-from lift_jax.models.partition import Tree
+from lift_jax.models.partition import BACKBONE, Tree
 from lift_jax.models.sites import no_tuners
 from lift_jax.models.text_head import with_features
+from lift_jax.models.towers import Tower
 from lift_jax.workdir.logs import Logs
 
 
@@ -49,7 +52,7 @@ def mean_outputs(
         features = batch["features"].reshape(num_images * num_views, -1)
     else:
         num_images, num_views = batch["corners"].shape[:2]
-        features = view_features(classifier, image_input, params, batch, platform)
+        features = view_features(classifier.backbone, image_input, params, batch, platform)
     logits: Any = classifier.apply({"params": params}, features, method="logits")
     return jax.lax.optimization_barrier(view_means(logits, num_views)), view_means(features, num_views)
 
@@ -60,30 +63,31 @@ def view_means(rows: Float[Array, "n d"], num_views: int) -> Float[Array, "batch
 
 
 def view_features(
-    classifier: Classifier, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
+    backbone: nn.Module, image_input: ImageInput, params: Tree, batch: dict[str, Array], platform: str | None = None
 ) -> Float[Array, "n d"]:
     """Computes the features that the head gets, of all views image by image; for the arguments see `mean_outputs`."""
 
     def features(images: Array) -> Any:
         with image_input.products():
-            return classifier.apply({"params": params}, images, method="features")
+            return backbone.apply({"params": params[BACKBONE]}, images)
 
     images = image_input.views(batch)
-    count = micro_batches.suitable(classifier.backbone, images.shape, platform or jax.default_backend())
+    count = micro_batches.suitable(backbone, images.shape, platform or jax.default_backend())
     return micro_batches.map_rows(features, images, count)
 
 
-def features_first(classifier: Classifier, image_input: ImageInput, platform: str | None = None) -> Step | None:
+@functools.lru_cache(maxsize=4)
+def features_first(backbone: Tower, image_input: ImageInput, platform: str | None = None) -> Step | None:
     """Gives the step that computes the views' features, for a program of its own; None where tuners are in the backbone.
 
     All methods that leave the network as it is then share this program, and runs of one frozen backbone its results.
     For the arguments see `mean_outputs`.
     """
-    if classifier.backbone.tuners is not no_tuners:
+    if backbone.tuners is not no_tuners:
         return None
 
     def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Float[Array, "batch views d"]]:
-        features = view_features(classifier, image_input, params, batch, platform)
+        features = view_features(backbone, image_input, params, batch, platform)
         return None, features.reshape(*batch["corners"].shape[:2], -1)
 
     return step
@@ -123,7 +127,7 @@ class Evaluator:
             counts = metrics.count(logits, batch["label"], batch["mask"])
             return counts, (jnp.argmax(logits, axis=-1), jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1))
 
-        self.step = DeviceStep(step, local, features_first(classifier, image_input, platform))
+        self.step = DeviceStep(step, local, features_first(classifier.backbone, image_input, platform))
         self._classifier = classifier
 
     def __call__(self, params: Tree, loader: Examples, logs: Logs, desc: str) -> tuple[metrics.Counts, Predictions]:

@@ -89,7 +89,7 @@ class Extractor:
 
     def __init__(self, classifier: Classifier, image_input: ImageInput):
         def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
-            features = view_features(classifier, image_input, params, batch)
+            features = view_features(classifier.backbone, image_input, params, batch)
             return None, view_means(features, batch["corners"].shape[1])
 
         self._step = DeviceStep(step)

@@ -55,7 +55,7 @@ class MultilabelEvaluator:
         def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Array]:
             return None, mean_logits(classifier, image_input, params, batch)
 
-        self.step = DeviceStep(step, before=features_first(classifier, image_input))
+        self.step = DeviceStep(step, before=features_first(classifier.backbone, image_input))
         self._classifier = classifier
 
     def __call__(self, params: Tree, loader: Examples, logs: Logs, desc: str) -> tuple[Scores, Scores]:
