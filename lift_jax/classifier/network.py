@@ -26,7 +26,6 @@ from lift_jax.models.partition import Parts, Tree
 from lift_jax.models.towers import Convolutional
 from lift_jax.weights import Backbone
 
-
 _tuning = functools.lru_cache(maxsize=8)(tuners.build)
 """Runs of one method get the same makers of modules, by which JAX knows that it has traced their programs before."""
 

@@ -78,7 +78,7 @@ def view_features(
 
 @functools.lru_cache(maxsize=4)
 def features_first(backbone: Tower, image_input: ImageInput, platform: str | None = None) -> Step | None:
-    """Gives the step that computes the views' features, for a program of its own; None where tuners are in the backbone.
+    """Gives the step that computes the views' features, for a program of its own; None where the backbone has tuners.
 
     All methods that leave the network as it is then share this program, and runs of one frozen backbone its results.
     For the arguments see `mean_outputs`.
@@ -87,7 +87,8 @@ def features_first(backbone: Tower, image_input: ImageInput, platform: str | Non
         return None
 
     def step(params: Tree, batch: dict[str, Array]) -> tuple[None, Float[Array, "batch views d"]]:
-        features = view_features(backbone, image_input, params, batch, platform)
+        # As the head takes them. XLA need not round them to bfloat16 on the way there, nor does it then.
+        features = view_features(backbone, image_input, params, batch, platform).astype(jnp.float32)
         return None, features.reshape(*batch["corners"].shape[:2], -1)
 
     return step
