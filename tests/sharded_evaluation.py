@@ -38,7 +38,8 @@ class OneBatch:
 def of_two_heads(tuned: Tuned, image_input: ImageInput, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Evaluates a network and one of the opposite head, together, with their backbone whole and in pieces."""
     mesh, quiet = placement.make_mesh(), Logs(None, enabled=False)
-    evaluator, loader = Evaluator(tuned.classifier, image_input), OneBatch(batch)
+    evaluator = Evaluator(tuned.classifier, image_input)
+    loader: Any = OneBatch(batch)
     found = []
     for place in placement.replicate, placement.shard:
         frozen = place(tuned.parts.frozen, mesh)

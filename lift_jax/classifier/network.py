@@ -26,7 +26,7 @@ from lift_jax.models.partition import Parts, Tree
 from lift_jax.models.towers import Convolutional
 from lift_jax.weights import Backbone
 
-_tuning = functools.lru_cache(maxsize=8)(tuners.build)
+_tuning: Any = functools.lru_cache(maxsize=8)(tuners.build)
 """Runs of one method get the same makers of modules, by which JAX knows that it has traced their programs before."""
 
 
@@ -102,7 +102,7 @@ def build(
         UserError: if method, tuners or head do not fit the backbone.
     """
     dtype = jnp.dtype(config.dtype)
-    tuning = _tuning(method, backbone.vision, len(class_names), backbone.text)
+    tuning: tuners.Tuning = _tuning(method, backbone.vision, len(class_names), backbone.text)
     head, given = _head(config, method, backbone, tuning, class_names)
     vision = backbone.vision.clone(dtype=dtype, tuners=tuning.tuners)
     if config.remat != "none":

@@ -137,7 +137,7 @@ class DeviceStep:
             return {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
 
         replicas = [placement.local_replicas(each) for each in params]
-        return _started(self.pmapped, self._before_pmapped, replicas, _of_one_backbone(params), place)
+        return _started(self.pmapped, self._before_pmapped, replicas, self._shared(params), place)
 
     def _over_mesh(self, params: Sequence[Any]) -> Callable[[Batch], list[Any]]:
         mesh = placement.make_mesh()
@@ -145,8 +145,16 @@ class DeviceStep:
             specs = jax.tree.map(lambda x: x.sharding.spec, params[0])
             before = self._before and over_mesh(self._before, _backbone(specs), mesh)
             self._sharded = over_mesh(self.step, specs, mesh), before
+        step, before = self._sharded
         place = functools.partial(placement.shard_batch, mesh=mesh)
-        return _started(*self._sharded, params, _of_one_backbone(params), place)
+        return _started(step, before, params, self._shared(params), place)
+
+    def _shared(self, params: Sequence[Any]) -> list[int]:
+        """Gives for each of several networks the place of the first one whose `before` has the same arrays."""
+        if self._before is None:
+            return list(range(len(params)))
+        arrays = [[id(array) for array in jax.tree.leaves(_backbone(each))] for each in params]
+        return [arrays.index(own) for own in arrays]
 
 
 def _started(
@@ -167,12 +175,6 @@ def _started(
 
 def _backbone(params: Any) -> dict[str, Any]:
     return {BACKBONE: params[BACKBONE]}
-
-
-def _of_one_backbone(params: Sequence[Any]) -> list[int]:
-    """Gives for each of several networks the place of the first one whose backbone is the same arrays."""
-    arrays = [[id(array) for array in jax.tree.leaves(_backbone(each))] for each in params]
-    return [arrays.index(own) for own in arrays]
 
 
 def _fetched(
