@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 
+import ml_collections
+
 from lift_jax.errors import UserError
 from lift_jax.tuners.options import RULES, Options
 from lift_jax.tuners.spec import TunerSpec
@@ -45,7 +47,7 @@ class Method:
         shared: the tuners of CLIP's text side outside of the tower's blocks.
         text: the tuners of the text tower's blocks.
         plus: whether widths, starts and recipe are LIFT+'s.
-        options: config.tuner.
+        options: config.tuner, frozen.
     """
 
     name: str
@@ -100,7 +102,8 @@ def resolve(method: str, options: Options) -> Method:
     if options.rules not in RULES:
         raise UserError(f"config.tuner.rules is {options.rules!r}; write {' or '.join(RULES)}.")
     plus = options.rules == "lift_plus" or _LIFT_PLUS in parts
-    resolved = Method(method, parts == [_ZERO_SHOT], parts == [_GDA], image, shared, text, plus, options)
+    frozen = ml_collections.FrozenConfigDict(options)  # equal methods have equal hashes
+    resolved = Method(method, parts == [_ZERO_SHOT], parts == [_GDA], image, shared, text, plus, frozen)
     _check_options(resolved)
     return resolved
 
