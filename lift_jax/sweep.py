@@ -1,6 +1,5 @@
 """A grid of runs: every combination of some keys' values, with means and standard deviations over seeds."""
 
-import ast
 import contextlib
 import itertools
 import math
@@ -13,40 +12,13 @@ import jax
 import ml_collections
 from etils import epath
 
-from lift_jax import config as lift_config
-from lift_jax.config.keys import nearest_key
+from lift_jax.config import grid as grids
 from lift_jax.errors import DivergedError, UserError, quiet, severity
 from lift_jax.evaluation import metrics
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import Loaded, Mode, Results, check
 from lift_jax.run.several import MEMBERS, groups, programs_compiled_once, refuse_others, run_group
 from lift_jax.workdir import storage
-
-Grid = dict[str, tuple[Any, ...]]
-
-
-def parse(text: str) -> Grid:
-    """Reads a grid written as `KEY=VALUE,VALUE KEY=VALUE`.
-
-    Example:
-        >>> parse("method=lift,lora seed=0,1")
-        {'method': ('lift', 'lora'), 'seed': (0, 1)}
-
-    Raises:
-        UserError: if it is not of that form or a key is not in the config.
-    """
-    keys = lift_config.flatten(lift_config.default())
-    grid: Grid = {}
-    for word in text.split():
-        key, equals, values = word.partition("=")
-        if not equals or not values:
-            raise UserError(f"config.sweep has {word!r}; write KEY=VALUE,VALUE for each key, with spaces between.")
-        if key not in keys:
-            raise UserError(
-                f"config.sweep has the key {key!r}, which does not exist; the nearest is {nearest_key(key, keys)}."
-            )
-        grid[key] = tuple(_value(value) for value in values.split(","))
-    return grid
 
 
 def run(
@@ -64,16 +36,20 @@ def run(
     Args:
         config: the combinations' common config.
         workdir: of the whole grid.
-        by_hand: keys set on the command line; they are taken out of the grid.
+        by_hand: keys set on the command line; they are taken out of the grid, unless it was set there as well.
         mode: of each run.
         checkpoint: with the mode "eval", the one that all of them evaluate, each in its way.
         members: at most how many runs that one program can hold train at once (see `lift_jax.run.run_together`).
 
     Raises:
-        UserError: if a combination is not valid, or was done with other settings, or if what it left is damaged; at
-            the end, if the training of some has diverged.
+        UserError: if the grid or a combination is not valid, or was done with other settings, or if what it left is
+            damaged; at the end, if the training of some has diverged.
     """
-    grid = {key: values for key, values in parse(config.sweep).items() if key not in set(by_hand)}
+    grid, said = grids.parse(config.sweep), set(by_hand)
+    twice = [key for key in grid if key in said]
+    if twice and "sweep" in said:
+        raise UserError(f"config.{twice[0]} and config.sweep both say what {twice[0]} is; keep one of them.")
+    grid = {key: values for key, values in grid.items() if key not in said}
     workdir = epath.Path(workdir)
     plan: dict[epath.Path, tuple[str, ml_collections.ConfigDict]] = {}
     done: dict[epath.Path, Results] = {}
@@ -82,7 +58,7 @@ def run(
         one = ml_collections.ConfigDict(config.to_dict())
         one.sweep = ""
         for key, value in chosen.items():
-            _set(one, key, value)
+            one.update_from_flattened_dict({key: value})
         folder = workdir / (_name(chosen) or "run")
         plan[folder] = _name({k: v for k, v in chosen.items() if k != "seed"}) or "run", one
         resolved = check(one)
@@ -177,17 +153,3 @@ def _name(chosen: dict[str, Any]) -> str:
     return ",".join(
         f"{value}" if key == "method" else f"{key}={value}".replace("/", "_") for key, value in chosen.items()
     )
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
-    try:
-        config.update_from_flattened_dict({key: value})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"config.sweep sets {key}={value!r}, which does not fit: {error}.") from error

@@ -202,20 +202,6 @@ class TestCheckpoints:
 
 
 class TestSweep:
-    def test_grid(self):
-        assert sweep.parse("method=lift,lora seed=0,1 lr=0.1") == {
-            "method": ("lift", "lora"),
-            "seed": (0, 1),
-            "lr": (0.1,),
-        }
-
-    @pytest.mark.parametrize(
-        ("text", "word"), [("method", "KEY=VALUE"), ("sead=1", "seed"), ("tte.expnd=1", "tte.expand")]
-    )
-    def test_mistakes(self, text, word):
-        with pytest.raises(UserError, match=word):
-            sweep.parse(text)
-
     def test_means_over_seeds(self):
         runs = [
             {"plain": {"accuracy": a, "mean_acc": a, "many_acc": a, "med_acc": a, "few_acc": None}}
@@ -223,6 +209,12 @@ class TestSweep:
         ]
         lines = sweep.summary({"lift": runs}).splitlines()
         assert "45.0" in lines[1] and lines[1].split()[-1] == "-"
+
+    def test_a_key_of_the_command_line_is_not_one_of_its_grid_too(self, tmp_path):
+        config = lift_config.default()
+        config.sweep = "method=zero_shot,head_only seed=0,1"
+        with pytest.raises(UserError, match=r"config\.seed and config\.sweep"):
+            sweep.run(config, tmp_path, by_hand=["seed", "sweep"])
 
     def test_a_finished_run_is_not_run_again(self, photographs, tiny_folder, tmp_path, capsys):
         config = photo_config(photographs, tiny_folder)

@@ -12,7 +12,8 @@ from conftest import clip_config, random_params, write_tokenizer
 from PIL import Image
 
 from lift_jax import config as lift_config
-from lift_jax import sweep, tuners
+from lift_jax import tuners
+from lift_jax.config.grid import parse
 from lift_jax.errors import UserError
 from lift_jax.models.resnet import ResNet
 from lift_jax.models.text import TextTransformer
@@ -42,11 +43,11 @@ def combinations(line: str) -> Iterator[dict]:
         if word in FLAGS:
             next(words)
         elif word.startswith("--config.sweep="):
-            grid = sweep.parse(word.removeprefix("--config.sweep="))
+            grid = parse(word.removeprefix("--config.sweep="))
         else:
             assert word.startswith("--config."), word
             fixed.append(word.removeprefix("--config."))
-    settings = {key: value for word in fixed for key, (value,) in sweep.parse(word.replace(" ", "\0")).items()}
+    settings = {key: value for word in fixed for key, (value,) in parse(word.replace(" ", "\0")).items()}
     for values in itertools.product(*grid.values()):
         yield settings | dict(zip(grid, values, strict=True))
 

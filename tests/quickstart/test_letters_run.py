@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from lift_jax import sweep
+from lift_jax.config.grid import parse
 from lift_jax.data import load_run_data
 from lift_jax.run import check, run
 
@@ -29,7 +29,7 @@ def config() -> ml_collections.ConfigDict:
 def test_every_group_has_classes_and_four_methods_are_compared(config):
     data = load_run_data(check(config))
     assert np.bincount(data.groups).tolist() == [17, 20, 13]
-    assert sweep.parse(config.sweep)["method"] == ("zero_shot", "head_only", "lift", "full_tuning")
+    assert parse(config.sweep)["method"] == ("zero_shot", "head_only", "lift", "full_tuning")
 
 
 def test_the_glyph_clip_reads_some_handwriting_without_training(config, tmp_path):
