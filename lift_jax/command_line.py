@@ -37,9 +37,12 @@ def run(main: Callable[[Sequence[str]], None], doc: str | None, own: Sequence[fl
         for flag in own:
             print(flags.text_wrap(f"--{flag.name}: {flags.FLAGS[flag.name].help}", 100, "      ", "  "))
         return
+    from lift_jax.workdir.logs import Logs  # --help does without
+
     show_everything()
     try:
-        sys.argv[1:], said = short_forms.expand(sys.argv[1:])
+        with Logs(None, to_stderr=True):
+            sys.argv[1:], said = short_forms.expand(sys.argv[1:])
         if said and quiet.says(quiet.What.SENTENCE):
             print(said, file=sys.stderr, flush=True)
         app.run(main, flags_parser=parse)

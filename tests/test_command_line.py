@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,28 @@ def test_a_workdir_without_permission(photographs, tiny_folder, tmp_path):
     occupied.write_text("")
     with pytest.raises(UserError, match="workdir"):
         run(photo_config(photographs, tiny_folder), occupied / "run")
+
+
+@pytest.mark.parametrize("within", [".", "train", "train/run", "test/cat/run"])
+def test_a_workdir_among_the_class_folders(photographs, tiny_folder, tmp_path, within):
+    root = shutil.copytree(photographs, tmp_path / "photos")
+    before = sorted(root.rglob("*"))
+    config = photo_config(root, tiny_folder)
+    if within == ".":
+        root = config.data.root = str(root / "train")
+        config.data.val_fraction = 0.5
+    with pytest.raises(UserError, match="would be taken for one; name a folder elsewhere with --workdir"):
+        run(config, Path(root) / within)
+    assert sorted((tmp_path / "photos").rglob("*")) == before
+
+
+def test_what_an_archive_leaves_out_is_told_as_every_warning_is(tmp_path):
+    archive = tmp_path / "photos.tar"
+    with tarfile.open(archive, "w") as made:
+        for name in "train/cat/0.png", "train/dog/0.png", "test/cat/1.png", "../up.png":
+            made.addfile(tarfile.TarInfo(name))
+    done = start(str(archive), "--config.backbone=", "--print_config")
+    assert done.stderr.startswith(f"warning: {archive}: left out: 1 path that leads out of the archive"), done.stderr
 
 
 class TestCheckpoints:

@@ -46,6 +46,27 @@ def splits(root: str) -> tuple[str, str]:
     return shards.find(root, endings, "", "").names
 
 
+def among_classes(folder: str, root: str, train: str, test: str) -> str:
+    """Finds the folder of class folders that a folder lies in, where it would be taken for a class; "" if in none.
+
+    Args:
+        folder: it need not be there.
+        root, train, test: what `config.data` has as root, train_list and test_list, with the format `folder`.
+
+    Raises:
+        UserError: see `split_folders.find_splits`.
+    """
+    if not os.path.isdir(root) or not _is_below(folder, root) or _of_folder(root) != "folder":
+        return ""
+    splits = (os.path.join(root, each).rstrip(os.sep) for each in find_splits(root, train, test))
+    return next((each for each in splits if _is_below(folder, each)), "")
+
+
+def _is_below(folder: str, root: str) -> bool:
+    folder, root = os.path.realpath(folder), os.path.realpath(root)
+    return os.path.commonpath((folder, root)) == root
+
+
 def _of_archive(root: str) -> str:
     place = archives.divide(root)
     assert place is not None

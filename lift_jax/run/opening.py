@@ -19,7 +19,7 @@ from lift_jax.classifier import network as networks
 from lift_jax.classifier.loaded import Loaded
 from lift_jax.classifier.network import Network
 from lift_jax.cluster import placement, preemption, processes
-from lift_jax.data import RunData
+from lift_jax.data import RunData, layouts
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
@@ -70,6 +70,9 @@ def opened(
     name: str = "",
 ) -> Iterator[Opened]:
     """Opens a run's folder and its logs, and prepares the run; the arguments are those of `run` and `Logs`."""
+    if mode == "train":
+        with Logs(None, enabled=processes.is_first(), name=name), processes.together():
+            _check_apart(epath.Path(workdir), config.data)
     with (
         storage.opened(workdir) as folder,
         Logs(folder.local, enabled=processes.is_first(), push=folder.push, launched=launched, name=name) as logs,
@@ -128,6 +131,17 @@ def _prepare(
     with processes.together():
         logs.track(config.tracker, lift_config.flatten(config), folder.path.resolve().name)
     return job, saved
+
+
+def _check_apart(workdir: epath.Path, data: ml_collections.FrozenConfigDict) -> None:
+    """Refuses a new run whose pictures would be images of a class in the next training."""
+    if data.format != "folder" or "://" in str(workdir) or (workdir / config_file.FILE).exists():
+        return
+    if where := layouts.among_classes(str(workdir), data.root, data.train_list, data.test_list):
+        raise UserError(
+            f"The workdir {workdir} lies in {where}, whose folders are the classes, and would be taken for one; name a "
+            "folder elsewhere with --workdir."
+        )
 
 
 def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Logs) -> RunData:
