@@ -100,6 +100,8 @@ def main(argv: Sequence[str]) -> None:
     by_hand = config_flags.get_override_values(flags.FLAGS["config"])
     mode: Any = _MODE.value  # absl keeps it to the two that there are
     checkpoint = None if _CHECKPOINT.value is None else given_checkpoint.find(_CHECKPOINT.value)
+    if "auto_minutes" in by_hand and not config.auto:
+        raise UserError("config.auto_minutes is given without config.auto=True; write that, too, or leave it out.")
     if config.auto:
         _refuse_with_auto(mode, by_hand)
         run_automatic(config, workdir, set(by_hand), _MEMBERS.value)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", required=True, metavar="OUT", help="the folder of the new run")
     parser.add_argument("--greedy", action="store_true", help="choose among the runs by the held-out images")
     parser.add_argument("--order", default="", choices=["lt"], help="merge the runs one after the other, as named")
-    parser.add_argument("--keep", type=float, default=0.7, help="with --order lt: what each run leaves of those before")
+    parser.add_argument("--keep", type=float, help="with --order lt: what each run leaves of those before (0.7)")
     given = parser.parse_args(arguments)
 
     def run() -> None:

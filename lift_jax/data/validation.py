@@ -157,9 +157,11 @@ def _drawn(rule: str, train: Dataset, seed: int) -> Int[np.ndarray, " images"]:
     spared = _spared(rule, label_counts(strata, train.num_classes))
     if not spared.any():
         largest = train.class_counts.max()
+        count, remedy = f"{largest:,} training images", "write a number that leaves some to train on and to hold out"
+        if largest == 1:
+            count, remedy = "one training image", "leave it out"
         raise UserError(
-            f"config.validation={rule} holds out no image at all, since the largest class has {largest:,} training "
-            "images; write a number that leaves some to train on and some to hold out."
+            f"config.validation={rule} holds out no image at all, since the largest class has {count}; {remedy}."
         )
     drawn = draw(strata, spared.tolist(), np.random.default_rng([_STREAM, seed]), train.image_groups)
     if not len(drawn):

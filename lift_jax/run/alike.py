@@ -16,10 +16,15 @@ def check_alike(sources: Sequence[Source]) -> None:
     """Refuses runs whose parameters mean different things.
 
     Raises:
-        UserError: if there are fewer than two, they have a tuner without an effect, or one differs from the first.
+        UserError: if there are fewer than two, one is named twice, they have a tuner without an effect, or one differs
+            from the first.
     """
     if len(sources) < 2:
         raise UserError("A soup is the average of several runs, but one folder is named; name two at least.")
+    folders = [each.folder.resolve() for each in sources]
+    for each, folder in zip(sources, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UserError(f"{each.folder} is named twice, and would count twice as much; name each run once.")
     first = sources[0]
     method = tuners.resolve(first.config.method, first.config.tuner)
     if name := tuners.without_effect(method):

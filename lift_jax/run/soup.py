@@ -71,7 +71,7 @@ def merging_shares(count: int, keep: float) -> tuple[list[float], float]:
 
 
 def soup(
-    runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False, order: str = "", keep: float = KEEP
+    runs: Sequence[str], workdir: epath.PathLike, greedy: bool = False, order: str = "", keep: float | None = None
 ) -> Results:
     """Averages runs, writes the average into a folder as a run of its own, and evaluates it.
 
@@ -85,7 +85,7 @@ def soup(
             average would become worse on them (Recipe 1); otherwise all runs are averaged.
         order: "lt" merges the runs as they are named, one after the other, into the backbone as it was; with "" all
             count the same.
-        keep: in (0, 1): with "lt", the share that is kept of what was merged before each run.
+        keep: in (0, 1): with "lt", the share that is kept of what was merged before each run; None for `KEEP`.
 
     Returns:
         The sections of eval.json, as `lift_jax.run.run` does.
@@ -94,6 +94,9 @@ def soup(
         UserError: if a folder is no run, the runs have nothing in common that could be averaged, or the new folder is
             used; or with `greedy`, if they have not held out the same images.
     """
+    if keep is not None and not order:
+        raise UserError(f"--keep is {keep}, which belongs to --order lt; write that, too, or leave --keep out.")
+    keep = KEEP if keep is None else keep
     if not 0 < keep < 1:
         raise UserError(f"--keep is {keep}; it is a share between 0 and 1, such as {KEEP}.")
     if order and greedy:

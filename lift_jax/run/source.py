@@ -132,8 +132,8 @@ def _check_sizes(given: str, known: Network, network: Network) -> None:
     wider = [f"config.tuner.{key}={width}" for key, width in there.items() if width != here[key]]
     remedy = f"write {' and '.join(wider)}" if wider else f"give {', '.join(SIZES)} of config.tuner as they were there"
     raise UserError(
-        f"config.init_from is {given}, whose tuner has other sizes than here, where they follow from another number of "
-        f"classes; {remedy}."
+        f"config.init_from is {given}, whose tuner has other sizes than here (they follow from the number of "
+        f"classes where none is given); {remedy}."
     )
 
 

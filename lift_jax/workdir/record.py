@@ -16,6 +16,9 @@ from lift_jax.workdir import schema
 
 FILE = "run.json"
 _FORMAT = 1
+_OF_GROUPS = ("many_", "med_", "few_")
+"""How the names of metrics begin that are of a group of classes."""
+
 _REMEDY = "evaluate the run again with --mode eval, which writes the file anew"
 
 Count = Annotated[int, pydantic.Field(ge=0, le=2**40)]
@@ -135,14 +138,17 @@ def known_zero_shot(
 
     Args:
         workdir: the folder, which may have no run yet.
-        test_counts, class_groups: those of the run that asks; of others the metrics say nothing.
+        test_counts: those of the run that asks; of other images the metrics say nothing.
+        class_groups: likewise, but of other groups the metrics of all classes are the same.
     """
     try:
         known = read(workdir)
     except UserError:
         return None
-    same = known.test_counts == list(test_counts) and known.class_groups == list(class_groups)
-    return known.zero_shot if same else None
+    if known.zero_shot is None or known.test_counts != list(test_counts):
+        return None
+    same_groups = known.class_groups == list(class_groups)
+    return {key: value for key, value in known.zero_shot.items() if same_groups or not key.startswith(_OF_GROUPS)}
 
 
 def content(record: Record) -> dict[str, Any]:

@@ -152,6 +152,8 @@ def test_patience_needs_held_out_images():
 def test_nothing_to_spare_and_no_file(tmp_path):
     with pytest.raises(UserError, match=r"config\.validation=balanced:9 holds out no image at all, .* has 9 training"):
         hold_out("balanced:9", dataset([9, 3]), seed=0)
+    with pytest.raises(UserError, match=r"the largest class has one training image; leave it out"):
+        hold_out("balanced:1", dataset([1, 1]), seed=0)
     with pytest.raises(UserError, match=r"none\.txt cannot be read"):
         hold_out(str(tmp_path / "none.txt"), dataset([9, 3]), seed=0)
 

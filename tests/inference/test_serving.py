@@ -151,6 +151,10 @@ def test_two_hundred_requests_at_once_lose_nothing(address, model, files):
 
 
 def test_the_state_the_page_and_the_description(address):
+    for path, status in ("/healt", 404), ("/predict", 405):
+        response, text = get(address, path)
+        sentence = f"There is no GET {path}; ask POST /predict, GET /health or GET /."
+        assert (response.status, json.loads(text)) == (status, {"error": sentence})
     health = json.loads(get(address, "/health")[1])
     assert health["status"] == "ok" and health["classes"] == 10 and health["max_images"] == LIMITS.images
     response, page = get(address, "/")

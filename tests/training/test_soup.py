@@ -127,6 +127,7 @@ def test_a_head_alone_needs_a_run_and_a_head(tiny_folder):
 @pytest.mark.parametrize(
     "options, sentence",
     [
+        ({"keep": 0.5}, r"^--keep is 0\.5, which belongs to --order lt; .*$"),
         ({"order": "lt", "keep": 1.0}, r"^--keep is 1.0; it is a share between 0 and 1, such as 0.7\.$"),
         ({"order": "lt", "greedy": True}, r"^--greedy and --order lt are both given, .* keep one\.$"),
     ],
@@ -199,6 +200,8 @@ def test_what_cannot_be_averaged_is_named(runs, tmp_path):
         with_other([("resolution", 32)])
     with pytest.raises(UserError, match=r"one folder is named; name two"):
         soup(runs[:1], out)
+    with pytest.raises(UserError, match=r"is named twice, and would count twice"):
+        soup([runs[0], f"{runs[0]}/../{Path(runs[0]).name}"], out)
     with pytest.raises(UserError, match=r"RUN is /nope, which is no run of lift_jax: it has no config\.json"):
         soup([runs[0], "/nope"], out)
     assert not Path(out).exists()

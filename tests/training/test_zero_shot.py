@@ -71,5 +71,7 @@ def test_other_test_images_are_not_measured_by_it(trained):
     known = json.loads((workdir / "run.json").read_text())
     counts, groups = known["test_counts"], known["class_groups"]
     assert record.known_zero_shot(workdir, counts, groups) == known["zero_shot"]
+    of_all = {key: value for key, value in known["zero_shot"].items() if key in ("accuracy", "mean_acc")}
+    assert record.known_zero_shot(workdir, counts, [2 - group for group in groups]) == of_all
     assert record.known_zero_shot(workdir, [counts[0] + 1, *counts[1:]], groups) is None
     assert record.known_zero_shot(workdir / "none", counts, groups) is None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fastapi
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -56,6 +56,16 @@ def make(
     async def refuse(_: Request, refused: Refused) -> JSONResponse:
         # What has not been read of the request is not worth reading.
         return JSONResponse({"error": str(refused)}, refused.status, headers={"Connection": "close"})
+
+    @app.exception_handler(HTTPException)
+    async def point_elsewhere(request: Request, error: HTTPException) -> JSONResponse:
+        sentence = f"There is no {request.method} {request.url.path}; ask POST /predict, GET /health or GET /."
+        return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
+
+    @app.head("/", include_in_schema=False)
+    @app.head("/health", include_in_schema=False)
+    async def be_there() -> Response:
+        return Response(headers=_HEADERS)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
