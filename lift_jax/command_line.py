@@ -17,6 +17,7 @@ from lift_jax.errors import UserError, first_line, interrupted, print_error, qui
 from lift_jax.text import printable
 
 _CONFIGS = Path(__file__).parent / "configs"
+_EXAMPLE = "--config configs/folder.py"
 _CONFIG_FLAGS = ("--config", "-config")
 
 
@@ -170,6 +171,8 @@ def _file_sentence(error: BaseException, argv: Sequence[str]) -> str:
 
 def _flag_sentence(error: flags.Error) -> str:
     """Says what is wrong with a flag, in absl's words without the traceback that may be in them."""
+    if isinstance(error, flags.UnrecognizedFlagError) and error.flagname.startswith("config."):
+        return f"--{error.flagname} is for a config, and none is given; write --config FILE, such as {_EXAMPLE}."
     message, _, trace = str(error).partition("Error whilst parsing config file:")
     if trace:
         message += trace.strip().splitlines()[-1]

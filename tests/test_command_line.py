@@ -92,6 +92,8 @@ def test_own_images_from_the_command_line(photographs, tiny_folder, tmp_path):
         (["--config=configs/cifar100_lt.py:30"], ["100, 50 or 10"]),
         (["--confg=configs/folder.py"], ["confg", "config"]),
         ([], ["--config"]),
+        (["--config.backbone=clip-b16"], ["--config.backbone is for a config", "write --config FILE"]),
+        (["--config=configs/quickstart.py", "--config.auto_minutes=5"], ["config.auto_minutes", "config.auto=True"]),
         (["--config=configs/folder.py", "--mode=eval"], ["--workdir"]),
         (["--config=configs/folder.py"], ["config.data.root"]),
         (

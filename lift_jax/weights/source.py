@@ -129,10 +129,12 @@ def _from_hub(name: str) -> Path:
     try:
         folder = _fetch(repo, revision or None)
     except Exception as error:  # the hub's client, the network and the disk have no common base
+        remedy = f"check the name, give the folder of a downloaded model, or another hub id{known.hint(name)}"
+        if repo in known.MODELS:  # nothing is wrong with the name
+            remedy = "try again, or give the folder of a downloaded model"
         raise UserError(
             f"The backbone {name} is neither a folder here nor to be had from the Hugging Face hub "
-            f"({hub_reason(error, repo, revision)}); check the name, give the folder of a downloaded model, or "
-            f"another hub id{known.hint(name)}."
+            f"({hub_reason(error, repo, revision)}); {remedy}."
         ) from error
     _check_content(folder if folder.is_dir() else folder.parent)
     if not revision:

@@ -57,12 +57,13 @@ def test_hub(repositories, tiny_folder, tmp_path):
     with serve(repositories) as address:
         page = "https://huggingface.co/someone/clip/tree/main"
         names = ["someone/clip", pinned, "someone/clip@v2", "someone/nothing", GATED, "someone/dfn5b"]
-        names += ["hf-hub:someone/clip", page, "openai/clip-vit-base-16"]
+        names += ["hf-hub:someone/clip", page, "openai/clip-vit-base-16", "clip-b32"]
         found, said = _load(names, tmp_path, address)
     assert found["someone/clip"] == found[pinned] == expected
     assert found["hf-hub:someone/clip"] == found[page] == expected
     assert found["someone/dfn5b"] == layouts.clip().hash and "someone/dfn5b: quick_gelu" in said
     assert "another hub id, such as openai/clip-vit-base-patch16 (CLIP ViT-B/16)" in found["openai/clip-vit-base-16"]
+    assert found["clip-b32"].endswith("; try again, or give the folder of a downloaded model.")
     assert "has no revision v2" in found["someone/clip@v2"]
     assert "no such repository, or it is private" in found["someone/nothing"]
     assert f"consent: give it at https://huggingface.co/{GATED}" in found[GATED]
