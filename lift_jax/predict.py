@@ -124,7 +124,7 @@ def stream_files(
         best: dict[int, Prediction] = {}
         following = 0
         if model.has_label_sets:
-            decide, batches = model.label_set_answers, model.scores(loader, logs, "prediction")
+            decide, batches = model.label_set_answers(tte), model.scores(loader, logs, "prediction")
         else:
             decide = answers.answers(
                 model, top_k=top_k, prior=prior, only=only, costs=costs, rollup=rollup, unknown=unknown, sets=sets,

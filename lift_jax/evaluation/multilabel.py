@@ -132,14 +132,14 @@ def arrays(scores: Scores) -> dict[str, np.ndarray]:
 
 
 def classes(
-    sections: Mapping[str, Scores], class_names: Sequence[str], thresholds: Thresholds | None
+    sections: Mapping[str, Scores], class_names: Sequence[str], thresholds: Mapping[str, Thresholds] | None
 ) -> dict[str, Any]:
     """Gives what eval.json says of each class in each section, in percent; NaN where it is 0 of 0."""
-    return {section: _classes(scores, class_names, thresholds) for section, scores in sections.items()}
-
-
-def _classes(scores: Scores, class_names: Sequence[str], thresholds: Thresholds | None) -> list[dict[str, Any]]:
     assert thresholds is not None
+    return {section: _classes(scores, class_names, thresholds[section]) for section, scores in sections.items()}
+
+
+def _classes(scores: Scores, class_names: Sequence[str], thresholds: Thresholds) -> list[dict[str, Any]]:
     right, predicted, positive = _counts(scores, thresholds)
     with np.errstate(invalid="ignore"):
         columns = {

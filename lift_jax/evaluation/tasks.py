@@ -29,7 +29,7 @@ class Task:
         evaluator: makes what evaluates a classifier.
         summarize: (what was measured, groups of the classes, thresholds) to the metrics.
         arrays: the columns of predictions.npz, of one section.
-        classes: (rows of each section, class names, thresholds) to what eval.json says of the classes.
+        classes: (rows of each section, class names, thresholds of each section) to what eval.json says of the classes.
         has_thresholds: whether an image is said to be of each class whose threshold its score reaches.
     """
 
@@ -40,7 +40,7 @@ class Task:
     evaluator: Callable[[Classifier, ImageInput], AnyEvaluator]
     summarize: Callable[[Any, Int[np.ndarray, " classes"], Thresholds | None], dict[str, float]]
     arrays: Callable[[Any], dict[str, np.ndarray]]
-    classes: Callable[[Mapping[str, Any], Sequence[str], Thresholds | None], dict[str, Any]]
+    classes: Callable[[Mapping[str, Any], Sequence[str], Mapping[str, Thresholds] | None], dict[str, Any]]
     has_thresholds: bool = False
 
 
@@ -55,7 +55,7 @@ def _arrays_of_one(rows: Predictions) -> dict[str, np.ndarray]:
 
 
 def _classes_of_one(
-    sections: Mapping[str, Predictions], class_names: Sequence[str], thresholds: Thresholds | None = None
+    sections: Mapping[str, Predictions], class_names: Sequence[str], thresholds: Mapping[str, Thresholds] | None = None
 ) -> dict[str, Any]:
     count = len(class_names)
     measured = {name: per_class.measure(rows.label, rows.prediction, count) for name, rows in sections.items()}

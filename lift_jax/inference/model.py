@@ -10,6 +10,7 @@ for row in probabilities:
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ from lift_jax.inference.label_sets import LabelSets
 from lift_jax.inference.priors import AnyPrior
 from lift_jax.inference.run_classifier import Outputs, Rows, RunClassifier
 from lift_jax.workdir.logs import Logs
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Model(RunClassifier):
             UserError: if an image cannot be read, or the run has no thresholds.
         """
         source = GivenImages(images)
-        decide, found = self.label_set_answers, {}
+        decide, found = self.label_set_answers(tte), {}
         loader = self.loader(self.dataset(source, "images"), tte=tte)
         for index, logits in self.scores(loader, Logs(None, enabled=False), "prediction"):
             answers = decide([""] * len(index), logits)
@@ -107,9 +110,11 @@ class Model(RunClassifier):
             raise UserError(problem)
         return [found[i] for i in range(len(source))]
 
-    @property
-    def label_set_answers(self) -> LabelSets:
-        """What decides of which classes an image is.
+    def label_set_answers(self, tte: bool | None = None) -> LabelSets:
+        """Makes what decides of which classes an image is.
+
+        Args:
+            tte: see `predict`.
 
         Raises:
             UserError: if the run has no thresholds.
@@ -119,7 +124,14 @@ class Model(RunClassifier):
                 "There are no thresholds by which classes are decided on: an image of the run is of one class each, or "
                 "the thresholds were left out with raw; take predict."
             )
-        return LabelSets(self.thresholds)
+        section = "tte" if self.takes_views(tte) else "plain"
+        if section not in self.thresholds:
+            _LOGGER.warning(
+                "The thresholds of this run were chosen for one view an image, and are used for the mean over several; "
+                "evaluate it again with --config.tte.enabled=True, which chooses some for it, or take one view."
+            )
+            section = "plain"
+        return LabelSets(self.thresholds[section])
 
     def stream(
         self, loader: TestLoader, logs: Logs, *, prior: AnyPrior | None = None, only: SomeClasses | None = None,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -61,7 +61,8 @@ class RunClassifier:
         calibration: how the answers are calibrated, None for those of the run as it is.
         gaussians: the Gaussians that the calibration mixes in, None if it mixes none in.
         thresholds: the logits from which on an image is said to be of the classes, of a run whose images may be of
-            several; None of others, and where they are left out.
+            several, for one view ("plain") and perhaps for several ("tte"); None of others, and where they are left
+            out.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -71,7 +72,7 @@ class RunClassifier:
     record: record.Record | None
     calibration: Calibration | None = None
     gaussians: GaussianArrays | None = None
-    thresholds: Thresholds | None = None
+    thresholds: Mapping[str, Thresholds] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -91,6 +92,10 @@ class RunClassifier:
         """Makes images without labels into a data set."""
         return Dataset(name, source, np.zeros(len(source), np.int32), self.class_names)
 
+    def takes_views(self, tte: bool | None) -> bool:
+        """Tells whether several views of an image are averaged; None does as the run did."""
+        return bool(self.config.tte.enabled if tte is None else tte)
+
     def loader(self, dataset: Dataset, *, tte: bool | None = None, num_workers: int = 0) -> TestLoader:
         """Makes the loader that the run's evaluation would use for the images; few images come in smaller batches.
 
@@ -99,7 +104,7 @@ class RunClassifier:
         c = self.config
         # Powers of two, so that a few sizes are compiled whatever the number of images.
         size = min(c.eval_batch_size, 1 << max(0, len(dataset) - 1).bit_length())
-        mode = c.tte.mode if (c.tte.enabled if tte is None else tte) else "plain"
+        mode = c.tte.mode if self.takes_views(tte) else "plain"
         return evaluation_loader(
             c, dataset, self.network.input.resolution, mode,
             batch_size=size, num_workers=num_workers, skip_bad_images=True, none_readable=True, process_index=0,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lift_jax.classifier import untuned
 from lift_jax.classifier.network import Network
 from lift_jax.data import Dataset, Examples, RunData
-from lift_jax.data.run_data import drawn_by
+from lift_jax.data.run_data import drawn_by, evaluation_loader
 from lift_jax.evaluation.features import examples, place_of
 from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
 from lift_jax.run.job import Job
@@ -40,14 +40,18 @@ def validate(runs: Sequence[Evaluated], evaluator: AnyEvaluator) -> list[tuple[d
     Returns:
         For each run the metrics, and the row of every image.
     """
-    measured = once(runs, _held_out, evaluator, "evaluation, validation")
+    measured = once(runs, held_out_images, evaluator, "evaluation, validation")
     summarize = TASKS[runs[0].job.config.task].summarize
     pairs = zip(runs, measured, strict=True)
     return [(summarize(counted, run.job.data.groups, None), rows) for run, (counted, rows) in pairs]
 
 
 def once(
-    runs: Sequence[Evaluated], split: Callable[[RunData], Dataset], evaluator: AnyEvaluator, desc: str
+    runs: Sequence[Evaluated],
+    split: Callable[[RunData], Dataset],
+    evaluator: AnyEvaluator,
+    desc: str,
+    mode: str = "plain",
 ) -> list[tuple[Any, Any]]:
     """Evaluates runs on training or held-out images, which are read once for all runs that have the same ones.
 
@@ -56,6 +60,7 @@ def once(
         split: takes the images out of the data of a run.
         evaluator: evaluates any of their networks.
         desc: what the progress bars say.
+        mode: the views of an image, one of `lift_jax.data.views.MODES`.
 
     Returns:
         For each run what was measured, and the row of every image.
@@ -68,7 +73,11 @@ def once(
         alike = [runs[place] for place in places]
         job, network, _, logs = alike[0]
         with logs.speaking():
-            loader = with_one_view(job, network, split(job.data), logs)
+            images, resolution = split(job.data), network.input.resolution
+            if mode == "plain":
+                loader = with_one_view(job, network, images, logs)
+            else:
+                loader = evaluation_loader(job.config, images, resolution, mode)
         params, all_logs = [each.network.params for each in alike], [each.logs for each in alike]
         found.update(zip(places, evaluator.of_several(params, loader, all_logs, desc), strict=True))
     return [found[place] for place in range(len(runs))]
@@ -83,6 +92,7 @@ def with_one_view(job: Job, network: Network, images: Dataset, logs: Logs) -> Ex
     return examples(tower, images, make_loader, logs, f"features, {images.name}", place_of(job.config))
 
 
-def _held_out(data: RunData) -> Dataset:
+def held_out_images(data: RunData) -> Dataset:
+    """Takes the held-out images out of the data of a run that has some."""
     assert data.validation is not None
     return data.validation

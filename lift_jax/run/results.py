@@ -60,7 +60,7 @@ def evaluate(runs: Sequence[Evaluated], evaluator: AnyEvaluator) -> list[Results
         counted = evaluator.of_several(params, loader, logs, f"evaluation, {section}")
         for each, own, rows, by, found in zip(runs, results, predictions, chosen, counted, strict=True):
             measured, rows[section] = found
-            own[section] = task.summarize(measured, each.job.data.groups, by and by.thresholds)
+            own[section] = task.summarize(measured, each.job.data.groups, by and by.thresholds[section])
         views = "1 view" if loader.num_views == 1 else f"{loader.num_views} views"
         share = loader.bytes_per_image / (loader.num_views * 3 * 4 * resolution**2)
         _say(

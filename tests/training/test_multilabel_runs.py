@@ -114,6 +114,32 @@ def test_every_class_over_its_threshold_is_predicted(trained, table, capsys):
     assert len(capsys.readouterr().out.splitlines()) == len(paths)
 
 
+def test_the_mean_over_views_has_thresholds_of_its_own(table, tiny_folder, tmp_path, caplog):
+    config = config_of(table, tiny_folder, validation="fraction:0.2", zero_shot=False, num_epochs=1)
+    config.tte.enabled, config.tte.expand = True, 4
+    run(config, tmp_path)
+    saved = json.loads((tmp_path / "thresholds.json").read_text())
+    several = saved["tte"]
+    assert several["values"] != saved["values"] and several["chosen_by"] == saved["chosen_by"]
+    told = json.loads((tmp_path / "eval.json").read_text())["classes"]
+    assert [each["threshold"] for each in told["tte"]] == several["values"]
+    paths, model = [str(table.parent / f"test{i}.png") for i in range(12)], lift_jax.load(tmp_path)
+    with np.load(tmp_path / "predictions.npz") as rows:
+        scores = {None: (rows["score"], several), True: (rows["score"], several), False: (rows["plain_score"], saved)}
+    for tte, (score, by) in scores.items():
+        expected = [set(np.flatnonzero(row >= by["values"])) for row in score[:12]]
+        assert [
+            {model.class_names.index(name) for name in each} for each in model.label_sets(paths, tte=tte)
+        ] == expected
+    assert not caplog.records
+    del saved["tte"]  # as a run that was evaluated with one view
+    (tmp_path / "thresholds.json").write_text(json.dumps(saved))
+    expected = [set(np.flatnonzero(row >= saved["values"])) for row in scores[True][0][:12]]
+    model = lift_jax.load(tmp_path)
+    assert [{model.class_names.index(name) for name in each} for each in model.label_sets(paths)] == expected
+    assert "were chosen for one view an image" in caplog.text
+
+
 @pytest.mark.parametrize(
     "flag", [["--prior", "training"], ["--coverage", "0.9"], ["--unknown", "0.1"], ["--raw"], ["--nearest", "5"]]
 )
