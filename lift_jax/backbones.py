@@ -3,6 +3,7 @@
 Each is a config.backbone by its short name or its hub id; docs/backbones.md tells what else may be one.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,23 @@ def markdown() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *code])
 
 
+def as_json() -> str:
+    """Formats the table for programs; parameters in millions, `all` is None where there is no text tower."""
+    found = [
+        {
+            "name": known.short,
+            "model": known.label,
+            "parameters": {"image": known.image, "all": known.both},
+            "pixels": known.pixels,
+            "licence": known.licence,
+            "head_init": known.start.split(", "),
+            "hub_id": known.hub,
+        }
+        for known in BACKBONES
+    ]
+    return json.dumps(found, indent=2)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -46,8 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = Parser(prog="python -m lift_jax.backbones", description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="print the table of docs/backbones.md")
+    parser.add_argument("--json", action="store_true", help="print the table for programs")
     arguments = parser.parse_args(argv)
-    return exit_status(lambda: print(markdown() if arguments.markdown else plain()))
+    form = as_json if arguments.json else markdown if arguments.markdown else plain
+    return exit_status(lambda: print(form()))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from lift_jax.dispatch import Command
 COMMANDS = {
     "train": Command("lift_jax.main", "train on a folder of images, or as a config says, and evaluate"),
     "eval": Command("lift_jax.main", "evaluate a run again", ("--mode=eval",)),
+    "sweep": Command("lift_jax.main", "several trainings: 'method=lift,lora seed=0,1' photos", ("--sweep",)),
     "features": Command("lift_jax.features", "compute features of images once, for all runs that need them"),
     "predict": Command("lift_jax.predict", "the classes of new images"),
     "serve": Command("lift_jax.serve", "a page and a REST service that answer for new images"),

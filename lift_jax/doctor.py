@@ -6,6 +6,7 @@ something is wrong that keeps a training from working.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -19,12 +20,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m lift_jax.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(argv)
-    return exit_status(_look)
+    parser.add_argument("--json", action="store_true", help="print what was found for programs, when all is through")
+    arguments = parser.parse_args(argv)
+    return exit_status(_tell if arguments.json else _look)
+
+
+def _tell() -> int:
+    from lift_jax.bench import checks  # `--help` does not wait for JAX
+
+    found = [{"name": name, **finding._asdict()} for name, finding in checks.run_all()]
+    ready = all(each["state"] != "wrong" for each in found)
+    print(json.dumps({"version": __version__, "ready": ready, "checks": found}, indent=2))
+    return int(not ready)
 
 
 def _look() -> int:
-    from lift_jax.bench import checks  # `--help` does not wait for JAX
+    from lift_jax.bench import checks
 
     print(f"lift_jax {__version__}")
     remedies: list[tuple[str, str]] = []

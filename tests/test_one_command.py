@@ -16,6 +16,7 @@ import lift_jax.bench.__main__ as bench
 from lift_jax import config as lift_config
 from lift_jax.config import short_forms
 from lift_jax.errors import UserError
+from lift_jax.version import __version__
 from lift_jax.workdir.as_config import get_config as run_config
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +98,30 @@ def test_a_command_is_the_module_with_the_words_after_it():
     assert "no command 'steps'; the nearest is step" in start("bench", "steps").stderr
     table = start("backbones", "--markdown").stdout
     assert table.startswith("| name |") and "`clip-b16`" in table
+    known = json.loads(start("backbones", "--json").stdout)
+    assert all(f"`{each['name']}`" in table and f"`{each['hub_id']}`" in table for each in known)
+    assert len(known) == len(table.splitlines()) - 2
+
+
+def test_words_that_a_command_does_not_know_are_one_sentence():
+    done = start("backbones", "--nosuch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: Unrecognized arguments: --nosuch; see .* --help\.\n", done.stderr)
+
+
+def test_the_version():
+    assert start("--version").stdout == f"lift_jax {__version__}\n"
+
+
+def test_a_sweep_begins_with_its_grid(tmp_path):
+    root = str(folders(tmp_path, "cat", "dog"))
+    words, said = short_forms.expand(["--sweep", "seed=0,1", root, "--config.backbone=clip-b32"])
+    assert words[1] == f"--config.data.root={root}" and words[-1] == "--config.sweep=seed=0,1"
+    assert said.startswith(f"{root} is trained on")
+    assert short_forms.expand(["--sweep", "lr=1", "--config", "mine.py"]).words[:2] == ["--config", "mine.py"]
+    for words in ["--sweep"], ["--sweep", root], ["--sweep", "--config=mine.py"]:
+        with pytest.raises(UserError, match="A sweep begins with its grid"):
+            short_forms.expand(words)
 
 
 def test_flags_alone_are_those_of_train(tmp_path):

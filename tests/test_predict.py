@@ -276,6 +276,10 @@ class TestDecisions:
         assert predict.main(["--workdir", str(workdir), "--prior", "estimate", "--top", "1", str(photographs)]) == 0
         told = capsys.readouterr()
         assert "The prior estimated in" in told.err and "cat" in told.err and len(told.out.splitlines()) == 15
+        assert "warning" not in told.err
+        one = str(next((photographs / "test").rglob("*.png")))
+        assert predict.main(["--workdir", str(workdir), "--prior", "estimate", one]) == 0
+        assert "warning: The prior is estimated from 1 image for 2 classes" in capsys.readouterr().err
 
     def test_mistakes(self, photographs, workdir, tmp_path, capsys):
         (tmp_path / "only.txt").write_text("dgo\n")

@@ -28,14 +28,25 @@ class Words(NamedTuple):
 def expand(words: Sequence[str]) -> Words:
     """Writes out a first word that is a folder: of one's images, or with --mode=eval, of a run.
 
-    Without --config, images take configs/folder.py, and a run that is evaluated takes its own config.
+    Without --config, images take configs/folder.py, and a run that is evaluated takes its own config. Before all else
+    may stand `--sweep GRID`, which is config.sweep.
 
     Args:
         words: those after the program's name.
 
     Raises:
-        UserError: if the folder is not there, or it is not clear which of its folders are splits and which classes.
+        UserError: if the folder is not there, or it is not clear which of its folders are splits and which classes; or
+            if no grid follows --sweep.
     """
+    if words[:1] == ["--sweep"]:
+        grid = words[1] if len(words) > 1 else ""
+        if grid.startswith("-") or "=" not in grid:
+            raise UserError(
+                "A sweep begins with its grid, KEY=VALUE,VALUE for each key, as in "
+                "lift_jax sweep 'method=lift,lora seed=0,1' photos."
+            )
+        rest = expand(words[2:])
+        return Words([*rest.words, f"--config.sweep={grid}"], rest.said)
     flags, named = [word for word in words if word != "--mode=eval"], ""
     evaluates = _value(words, "mode") == "eval"
     if flags and not flags[0].startswith("-") and not flags[0].partition(":")[0].endswith(".py"):

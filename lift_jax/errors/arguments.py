@@ -1,9 +1,9 @@
 """The parser of the words after a command that is no program of absl."""
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
 
-from lift_jax.errors import quiet
+from lift_jax.errors import UserError, print_error, quiet
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,6 +16,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         super().__init__(**options)
         self.add_argument("--quiet", action=_Quiet, help="print results, warnings and errors alone")
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong in a sentence, and ends the program with status 2."""
+        print_error(UserError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help."))
+        self.exit(2)
 
 
 class _Quiet(argparse.Action):

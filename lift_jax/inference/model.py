@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from lift_jax.data import TestLoader
+from lift_jax.data import TestLoader, workers
 from lift_jax.data.given_images import GivenImages, ImageLike
 from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
@@ -83,8 +83,9 @@ class Model(RunClassifier):
         source = GivenImages(images)
         probabilities = np.zeros((len(source), len(self.class_names)), np.float32)
         loader = self.loader(self.dataset(source, "images"), tte=tte)
-        for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior, only=only):
-            probabilities[index] = rows
+        with workers.silent():  # what cannot be read is raised
+            for index, rows in self.stream(loader, Logs(None, enabled=False), prior=prior, only=only):
+                probabilities[index] = rows
         for problem in loader.problems.values():
             raise UserError(problem)
         return probabilities
@@ -103,9 +104,10 @@ class Model(RunClassifier):
         source = GivenImages(images)
         decide, found = self.label_set_answers(tte), {}
         loader = self.loader(self.dataset(source, "images"), tte=tte)
-        for index, logits in self.scores(loader, Logs(None, enabled=False), "prediction"):
-            answers = decide([""] * len(index), logits)
-            found |= {i: [self.class_names[label] for label in each.labels] for i, each in zip(index, answers)}  # noqa: B905
+        with workers.silent():
+            for index, logits in self.scores(loader, Logs(None, enabled=False), "prediction"):
+                answers = decide([""] * len(index), logits)
+                found |= {i: [self.class_names[label] for label in each.labels] for i, each in zip(index, answers)}  # noqa: B905
         for problem in loader.problems.values():
             raise UserError(problem)
         return [found[i] for i in range(len(source))]
@@ -205,7 +207,8 @@ class Model(RunClassifier):
         loader = self.loader(dataset, tte=False)
         extractor = self.extractor if tuned else Extractor(self.untuned.classifier, self.untuned.input)
         params = self.params if tuned else self.untuned.params
-        found = extractor(params, loader, Logs(None, enabled=False), "features")
+        with workers.silent():
+            found = extractor(params, loader, Logs(None, enabled=False), "features")
         for problem in loader.problems.values():
             raise UserError(problem)
         return found.rows

@@ -11,7 +11,7 @@ from lift_jax.data.named_classes import SomeClasses
 from lift_jax.errors import UserError
 from lift_jax.inference import deciding
 from lift_jax.inference.run_classifier import Outputs, RunClassifier
-from lift_jax.training.priors import Prior
+from lift_jax.training.priors import PRIORS, Prior
 from lift_jax.workdir.logs import Logs
 
 AnyPrior = Prior | Literal["estimate"] | Mapping[str, float] | Float[np.ndarray, " classes"]
@@ -51,6 +51,8 @@ def shift(classifier: RunClassifier, prior: AnyPrior, only: SomeClasses | None) 
     """
     can_occur = possible(classifier.class_names, prior, only)
     if isinstance(prior, str):
+        if prior not in (*PRIORS, "estimate"):
+            raise UserError(f"The prior {prior!r} is not known; write uniform, training or estimate, or weights.")
         added = classifier.log_prior_shift("uniform" if prior == "estimate" else prior)
         if only is None:
             return added
@@ -69,6 +71,12 @@ def with_estimated(batches: Iterable[Outputs], class_names: Sequence[str], logs:
     known = list(batches)
     if not known:
         return
+    images = sum(len(each.index) for each in known)
+    if images < len(class_names):
+        logs.warning(
+            f"The prior is estimated from {images:,} image{'' if images == 1 else 's'} for {len(class_names):,} "
+            "classes, which says little; give more images at a time, or name another prior."
+        )
     found = deciding.estimate_prior(np.concatenate([each.probabilities for each in known]))
     logs.info(found.sentence(class_names))
     for each in known:

@@ -68,7 +68,7 @@ def _said(key: str, value: Any) -> str:
 
 
 def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
-    """Finds the runs that `folders` are, or have in them."""
+    """Finds the runs that `folders` are, or have in them; one that is named twice is there once."""
     found: list[epath.Path] = []
     for folder in map(epath.Path, folders):
         inside = sorted(file.parent for file in folder.glob("*/config.json"))
@@ -78,4 +78,4 @@ def find_runs(folders: Sequence[epath.PathLike]) -> list[epath.Path]:
             found += inside
         else:
             raise UserError(f"{folder} is no run of lift_jax, and has none in it: there is no config.json.")
-    return found
+    return list({folder.resolve(): folder for folder in reversed(found)}.values())[::-1]

@@ -1,6 +1,7 @@
 """What `lift_jax doctor` finds."""
 
 import contextlib
+import json
 import re
 import socket
 
@@ -36,6 +37,9 @@ def test_something_wrong_ends_with_status_1(capsys, monkeypatch):
     monkeypatch.setattr(checks, "CHECKS", {"broken": broken})
     assert doctor.main([]) == 1
     assert "wrong" in capsys.readouterr().out
+    assert doctor.main(["--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["ready"] is False and [each["state"] for each in told["checks"]] == ["wrong"]
 
 
 def test_the_hub_is_reachable_if_its_port_listens(monkeypatch):

@@ -128,16 +128,18 @@ def test_zero_shot_needs_no_checkpoint(tiny_folder, tmp_path, digits):
         (np.zeros((4, 4, 3)), "uint8"),
         (np.zeros((4, 4, 4), np.uint8), "height, width, 3"),
         ("none.png", "none.png"),
+        (b"no image", "image 0|the image"),
         (3, "int is no image"),
     ],
 )
-def test_what_is_no_image(model, image, words):
+def test_what_is_no_image(model, image, words, caplog):
     with pytest.raises(UserError, match=words):
         model.predict(image)
+    assert not caplog.records  # it is raised, and not warned of as well
 
 
 def test_the_last_prior_is_known(model, digits):
-    with pytest.raises(UserError, match="uniform or training"):
+    with pytest.raises(UserError, match="uniform, training or estimate"):
         model.predict(digits[0], prior="flat")
 
 
