@@ -80,7 +80,7 @@ def _read(data: Any, root: str, seed: int, task: str) -> tuple[Dataset, Dataset]
         here = "" if os.path.isabs(root) else f" from the current folder {os.getcwd()}"
         raise UserError(
             f"config.data.root is {printable(root)}, and nothing is there{here}; name where the images are with "
-            "--config.data.root=FOLDER."
+            "--config.data.root=FOLDER, those of a trained run with lift_jax eval RUN --config.data.root=FOLDER."
         )
     form = layouts.detect(root) if data.format == "folder" and root else data.format
     _check_columns(data, form)

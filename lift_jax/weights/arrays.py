@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -303,7 +304,8 @@ def check(table: Sequence[Entry], foreign: Foreign, source: str, configuration: 
     """
     known = {name: shape for entry in table for name, shape in zip(entry.names, entry.shapes, strict=True)}
     foreign = without_head(foreign, known, source)
-    misplaced.check_parts([name for name in foreign if name not in known], source)
+    forms = set(map(_form, known))  # of one of these are the arrays of a block too many
+    misplaced.check_parts([name for name in foreign if name not in known and _form(name) not in forms], source)
     problems = [f"{name} is missing" for entry in table if entry.path for name in entry.names if name not in foreign]
     problems += [f"{printable(name)} is not known" for name in foreign if name not in known]
     problems += [
@@ -317,6 +319,10 @@ def check(table: Sequence[Entry], foreign: Foreign, source: str, configuration: 
             f"The arrays in {source} do not fit {configuration}, because {', '.join(problems[:10])}{rest}; take all "
             "files from one model."
         )
+
+
+def _form(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def read(table: Sequence[Entry], foreign: Foreign, source: str, configuration: str = "one another") -> dict[str, Any]:

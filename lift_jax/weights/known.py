@@ -277,12 +277,19 @@ def hint(name: str) -> str:
     models, given = {**MODELS, **_OTHERS}, _words(name)
     likeness = {model: _likeness(given, _words(label)) for model, label in models.items()}
     best = sorted(models, key=lambda model: -likeness[model])
-    near = difflib.get_close_matches(name.lower(), SHORT, 2, 0.8)
+    part, near = _squeezed(name), []
+    if len(part) > 4 and likeness[best[0]] < 0.5:  # such as `PE-Core-L14`
+        near = [known.short for known in BACKBONES if any(part in _squeezed(each) for each in known[:3])][:2]
+    near = near or difflib.get_close_matches(name.lower(), SHORT, 2, 0.8)
     if near and likeness[best[0]] < 1:
         return ", such as " + " or ".join(f"{short} ({SHORT[short]})" for short in near)
     best = best[: 1 if likeness[best[0]] == 1 else 2]
     shown = " or ".join(f"{model} ({models[model]})" for model in best if likeness[model] >= 0.5)
     return f", such as {shown or 'openai/clip-vit-base-patch16'}"
+
+
+def _squeezed(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _likeness(one: set[str], other: set[str]) -> float:

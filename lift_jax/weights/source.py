@@ -63,8 +63,9 @@ def plain_name(name: str) -> str:
                 f"config.backbone is {printable(name)}, which is no model's page on the hub; write OWNER/NAME."
             )
         name = page[1] if page[2] in (None, "main") else f"{page[1]}@{page[2]}"
-    if name.lower() in known.SHORT and not Path(name).exists():
-        return known.SHORT[name.lower()]
+    short, at, revision = name.partition("@")
+    if short.lower() in known.SHORT and not Path(name).exists():
+        return f"{known.SHORT[short.lower()]}{at}{revision}"
     return name
 
 

@@ -150,6 +150,8 @@ def test_there_is_no_text_to_start_from(tmp_path):
             dict(num_register_tokens=2),
             r"register_tokens is \(1, 4, 32\) instead of \(1, 2, 32\)",
         ),
+        ("DINOv2", dict(num_hidden_layers=1), r"encoder\.layer\.1\.\S+ is not known"),
+        ("DINOv3", dict(num_hidden_layers=1), r"do not fit .*layer\.1\.\S+ is not known"),
         ("DINOv3", dict(rope_theta=-1), "rope_theta in .*config.json is -1, .*from 1 to"),
         ("DINOv3", dict(num_attention_heads=16), "attention heads in .*config.json are 2 wide, .*multiple of 4"),
         ("DINOv3", dict(key_bias=True), r"attention\.k_proj\.bias is missing"),

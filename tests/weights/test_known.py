@@ -30,6 +30,7 @@ def test_names_and_ids_are_of_one_model_each():
     for model in known.BACKBONES:
         assert source.plain_name(model.hub) == model.hub == source.plain_name(model.short)
     assert source.plain_name("DINOv2-B") == "facebook/dinov2-base"
+    assert source.plain_name("dinov2-b@abc") == "facebook/dinov2-base@abc"
 
 
 def test_a_folder_of_a_short_name_is_taken(tmp_path, monkeypatch):
@@ -42,6 +43,9 @@ def test_a_folder_of_a_short_name_is_taken(tmp_path, monkeypatch):
     "name, meant",
     [
         ("dinov2b", r"dinov2-b \(facebook/dinov2-base\)"),
+        ("PE-Core-L14", r"pe-l14 \(timm/PE-Core-L-14-336\)"),
+        ("eva-02", r"eva02-b16 \(timm/eva02_base.*\) or eva02-l14"),
+        ("metaclip-2", "metaclip2-h14"),
         ("dinov3-base", "dinov3-b|facebook/dinov3-vitb16"),
         ("bioclip2", r"bioclip-2 \(imageomics/bioclip-2\)"),
         ("DINOv3 ViT-L/16", r"facebook/dinov3-vitl16-pretrain-lvd1689m \(DINOv3 ViT-L/16\)"),
