@@ -11,6 +11,12 @@ from lift_jax.errors import UserError
 from lift_jax.run.source import Source
 from lift_jax.training import losses
 
+_NOT_OF_IMAGES = (
+    "cap", "exif_rotate", "fidelity", "num_workers", "randaugment", "randaugment_magnitude", "sampler",
+    "skip_bad_images", "test_fidelity",
+)  # fmt: skip
+"""The keys of config.data that do not choose which images are held out."""
+
 
 def check_alike(sources: Sequence[Source]) -> None:
     """Refuses runs whose parameters mean different things.
@@ -78,14 +84,19 @@ def check_test_images(sources: Sequence[Source], data: Sequence[RunData]) -> Non
 
 def same_held_out(sources: Sequence[Source]) -> bool:
     """Tells whether all runs have held out the same images."""
+    first = sources[0].config
+    return bool(first.validation) and not any(may_have_seen(each.config, first) for each in sources)
+
+
+def may_have_seen(trained: ml_collections.FrozenConfigDict, config: ml_collections.FrozenConfigDict) -> bool:
+    """Tells whether a run may have been trained on images that another config holds out."""
 
     def rule(config: ml_collections.FrozenConfigDict) -> tuple[Any, ...]:
         seed = config.seed if validation.is_drawn(config.validation) else None
         # A cap leaves out some of the images that are not held out.
-        return config.validation, seed, {key: value for key, value in config.data.items() if key != "cap"}
+        return config.validation, seed, {key: config.data[key] for key in config.data if key not in _NOT_OF_IMAGES}
 
-    first = rule(sources[0].config)
-    return bool(sources[0].config.validation) and all(rule(each.config) == first for each in sources)
+    return bool(config.validation) and rule(trained) != rule(config)
 
 
 def check_judged(sources: Sequence[Source]) -> None:

@@ -85,6 +85,11 @@ def _check(config: ml_collections.FrozenConfigDict) -> None:
             f"config.auto chooses how a head is trained, and config.method={config.method} has none of its own; write "
             "config.method=lift, or leave config.auto out."
         )
+    if config.init_from:
+        raise UserError(
+            f"config.auto chooses by images that it holds out, and {config.init_from} (config.init_from) may have been "
+            "trained on them; leave one of the two out."
+        )
 
 
 def _without_search(config: ml_collections.FrozenConfigDict) -> ml_collections.ConfigDict:

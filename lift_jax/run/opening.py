@@ -23,9 +23,9 @@ from lift_jax.data import RunData, layouts
 from lift_jax.data.shown import some
 from lift_jax.errors import UserError
 from lift_jax.evaluation.tasks import TASKS, AnyEvaluator
-from lift_jax.files import replacing_together
+from lift_jax.files import place, replacing_together
 from lift_jax.models import partition
-from lift_jax.run import source
+from lift_jax.run import alike, source
 from lift_jax.run.job import Job
 from lift_jax.training import head_start, objective, zero_shot
 from lift_jax.training.state import initial_state
@@ -110,6 +110,7 @@ def _prepare(
     trains = mode == "train" and not network.method.zero_shot
     job = Job(config, data, network, goal, identity, made, trains)
     saved = _restore(job, folder, mode, checkpoint, logs)
+    _warn_of_seen(config, checkpoint, logs)
     if saved is None and trains:
         parts = head_start.start_head(config, network, backbone, data, folder.local, logs)
         if config.init_from:
@@ -142,6 +143,22 @@ def _check_apart(workdir: epath.Path, data: ml_collections.FrozenConfigDict) -> 
             f"The workdir {workdir} lies in {where}, whose folders are the classes, and would be taken for one; name a "
             "folder elsewhere with --workdir."
         )
+
+
+def _warn_of_seen(config: ml_collections.FrozenConfigDict, checkpoint: epath.PathLike | None, logs: Logs) -> None:
+    """Warns of held-out images that judge a training which may have had them."""
+    others = {}
+    if config.init_from:
+        others["config.init_from"] = place(config.init_from, "config.init_from")
+    if checkpoint is not None:  # RUN/checkpoints/STEP
+        others["--checkpoint"] = epath.Path(checkpoint).parent.parent
+    for name, run in others.items():
+        if (run / config_file.FILE).is_file() and alike.may_have_seen(config_file.read(run), config):
+            logs.warning(
+                f"The run {run} ({name}) may have been trained on images that are held out here by config.validation, "
+                "which then judge too well; give both one config.validation and config.seed, or name the images in a "
+                "file."
+            )
 
 
 def _load_data(config: ml_collections.FrozenConfigDict, loaded: Loaded, logs: Logs) -> RunData:

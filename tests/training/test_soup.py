@@ -57,7 +57,8 @@ def confidences(workdir: Any) -> np.ndarray:
 
 
 def test_the_average_of_a_run_with_itself_is_that_run(runs, tmp_path):
-    results = soup([runs[1], runs[1]], str(tmp_path / "out"))
+    copy = shutil.copytree(runs[1], tmp_path / "copy")
+    results = soup([runs[1], str(copy)], str(tmp_path / "out"))
     np.testing.assert_allclose(confidences(tmp_path / "out"), confidences(runs[1]), rtol=0, atol=1e-5)
     assert results["plain"]["accuracy"] == json.loads((Path(runs[1]) / "eval.json").read_text())["plain"]["accuracy"]
 
@@ -261,7 +262,7 @@ def test_classes_are_taken_by_their_names_and_others_start_anew(runs, tiny_folde
     [
         (10, {"method": "lora"}, r"which was made with another value of config\.method \(lift, here lora\); take the"),
         (10, {"head": "linear"}, r"another value of config\.head \(cosine, here linear\)"),
-        (200, {}, r"whose tuner has other sizes than here, .*; write config\.tuner\.dim=1\.$"),
+        (200, {}, r"whose tuner has other sizes than here .*; write config\.tuner\.dim=1\.$"),
         (-1, {}, "is the name of several classes there or here"),
     ],
 )
@@ -279,7 +280,11 @@ def test_a_run_begins_with_another_and_goes_on_without_it(runs, tiny_folder, tmp
     results = run(config, tmp_path / "run")
     np.testing.assert_allclose(confidences(tmp_path / "run"), confidences(before), rtol=0, atol=1e-6)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["init_from"] == str(before)
-    assert "10 of 10 classes start from those of" in (tmp_path / "run" / "console.log").read_text()
+    log = (tmp_path / "run" / "console.log").read_text()
+    assert "10 of 10 classes start from those of" in log and "judge too well" not in log
+    run(config_of(tiny_folder, init_from=str(before), seed=3), tmp_path / "drawn anew")
+    log = (tmp_path / "drawn anew" / "console.log").read_text()
+    assert f"The run {before} (config.init_from) may have been trained on images that are held out here" in log
     shutil.rmtree(before)
     config.num_epochs = 2
     assert run(config, tmp_path / "run")["plain"] == results["plain"]
