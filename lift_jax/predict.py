@@ -2,8 +2,8 @@ r"""Predicts the classes of images with a trained run.
 
     python -m lift_jax.predict --workdir RUN PATH...
 
-PATH is an image, a folder (all images below it), a quoted pattern such as 'photos/**/*.jpg', or - for a list of paths
-on standard input, one a line. For example:
+PATH is an image, a folder (all images below it), a quoted pattern such as 'photos/**/*.jpg', an archive, any of these
+in a bucket (s3://BUCKET/photos), or - for a list of paths on standard input, one a line. For example:
 
     python -m lift_jax.predict --workdir runs/birds wren.jpg photos/
     find . -name '*.jpg' | python -m lift_jax.predict --workdir runs/birds --format csv - > birds.csv
@@ -270,7 +270,7 @@ def _answer(given: argparse.Namespace, output: Path | None) -> int:
 def _check(given: argparse.Namespace) -> None:
     """Checks what can be checked before anything is loaded."""
     if given.top_k < 1:
-        raise UserError(f"--top_k is {given.top_k}; it is a whole number of at least 1.")
+        raise UserError(f"--top is {given.top_k}; it is a whole number of at least 1.")
     if given.nearest is not None and not 1 <= given.nearest <= MOST_NEAREST:
         raise UserError(
             f"--nearest is {given.nearest}; it is a whole number from 1 to {MOST_NEAREST}, or is left out for none."

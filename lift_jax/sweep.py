@@ -18,6 +18,7 @@ from lift_jax.evaluation import metrics
 from lift_jax.evaluation.tasks import TASKS
 from lift_jax.run import Loaded, Mode, Results, check
 from lift_jax.run.several import MEMBERS, groups, programs_compiled_once, refuse_others, run_group
+from lift_jax.weights import source
 from lift_jax.workdir import storage
 
 
@@ -65,6 +66,8 @@ def run(
         if mode == "train" and (folder / "eval.json").is_file():
             refuse_others(folder, resolved)
             done[folder] = _results(folder, resolved.task)
+        else:
+            source.local(resolved.backbone)
     ended: dict[epath.Path, Results | DivergedError] = dict(done)
     loaded = Loaded()
     table_alone = contextlib.nullcontext() if quiet.says(quiet.What.SENTENCE) else quiet.hushed()

@@ -241,6 +241,13 @@ class TestSweep:
         with pytest.raises(UserError, match=r"config\.seed and config\.sweep"):
             sweep.run(config, tmp_path, by_hand=["seed", "sweep"])
 
+    def test_a_backbone_that_is_not_there_is_told_before_the_first_run(self, photographs, tiny_folder, tmp_path):
+        config = photo_config(photographs, tiny_folder)
+        config.sweep = f"backbone={tiny_folder},{tmp_path / 'none'} method=head_only"
+        with pytest.raises(UserError, match="none does not exist"):
+            sweep.run(config, tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
     def test_a_finished_run_is_not_run_again(self, photographs, tiny_folder, tmp_path, capsys):
         config = photo_config(photographs, tiny_folder)
         config.sweep = "method=zero_shot,head_only seed=0,1"

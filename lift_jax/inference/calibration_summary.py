@@ -55,7 +55,7 @@ def _shared(made: Calibration) -> list[str]:
         )
     if made.shared:
         names = " and ".join(GROUP_NAMES[group] for group in made.shared)
-        lines.append(f"Fewer than {LEAST} images are taken for {names}: the temperature there is that of all images.")
+        lines.append(f"There are fewer than {LEAST} images of {names}: the temperature there is that of all images.")
     return lines
 
 

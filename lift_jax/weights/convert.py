@@ -107,7 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def run() -> None:
-        convert(arguments.source, arguments.destination, arguments.format, arguments.dtype, arguments.activation)
+        from lift_jax.workdir.logs import Logs  # `--help` does without
+
+        with Logs(None, to_stderr=True):
+            convert(arguments.source, arguments.destination, arguments.format, arguments.dtype, arguments.activation)
 
     return exit_status(run)
 

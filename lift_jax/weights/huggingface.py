@@ -1,5 +1,6 @@
 """Folders in the Hugging Face layout: config.json, model.safetensors, tokenizer.json, preprocessor_config.json."""
 
+import difflib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -80,9 +81,13 @@ def _model_type(config: Settings) -> str:
             "as apple/aimv2-large-patch14-224."
         )
     if not isinstance(kind, str) or kind not in MODEL_TYPES:
+        near = [each for each in MODEL_TYPES if kind and each.startswith(str(kind))]
+        near = near or difflib.get_close_matches(str(kind), MODEL_TYPES, 1)
+        hint = f"the nearest is {near[0]}, and the known ones are" if near else "the known ones are"
+        if "convnext" in str(kind):
+            hint = "a ConvNeXt is read as open_clip or timm writes it, and of transformers' models"
         raise UserError(
-            f"The model_type in {config.place} is {shown(kind)}, which is not known; the known ones are "
-            f"{', '.join(MODEL_TYPES)}."
+            f"The model_type in {config.place} is {shown(kind)}, which is not known; {hint} {', '.join(MODEL_TYPES)}."
         )
     return kind
 

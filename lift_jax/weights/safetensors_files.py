@@ -99,6 +99,7 @@ def _load(file: Path, name: str) -> np.ndarray:
         with safetensors.safe_open(file, framework="np") as archive:
             return archive.get_tensor(name)
     except Exception as error:  # of the library, and of NumPy, which does not know all types
+        why = "NumPy has no such type" if isinstance(error, AttributeError | TypeError) else first_line(error)
         raise UserError(
-            f"{name} in {file} cannot be read ({first_line(error)}); take a file of the model that was not quantised."
+            f"{name} in {file} cannot be read ({why}); take a file of the model that was not quantised."
         ) from error

@@ -10,6 +10,10 @@ LARGEST = 1 << 20
 """No width, length, vocabulary or image side of a model is larger."""
 
 
+_SQUARES = ("image_size", "patch_size")
+"""What may be written as a pair, height and width."""
+
+
 class Settings(Mapping[str, Any]):
     """One section of a configuration file.
 
@@ -53,6 +57,8 @@ class Settings(Mapping[str, Any]):
             UserError: if the value is something else.
         """
         value = self.get(key)
+        if key in _SQUARES and isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
+            value = value[0]
         if type(value) is not int or not low <= value <= high:
             raise self._wrong(key, f"a whole number from {low} to {high}")
         return value

@@ -80,11 +80,26 @@ def find(name: str) -> Path | epath.Path:
         UserError: if there is no such folder and the hub does not give it.
     """
     name = plain_name(name)
+    if "://" in (path := expand(name, "config.backbone")):
+        return _bucket(path)
+    return _from_hub(name.rstrip("/")) if (place := local(name)) is None else place
+
+
+def local(name: str) -> Path | None:
+    """Finds a backbone on this machine, without a look into the network; None if it is elsewhere.
+
+    Args:
+        name: see `find`.
+
+    Raises:
+        UserError: if it is not there, and is no address of a bucket or the hub either.
+    """
+    name = plain_name(name)
     if name == QUICKSTART:
         return Path(__file__).parent.parent / "quickstart" / "glyph_clip"
     path = expand(name, "config.backbone")
     if "://" in path:
-        return _bucket(path)
+        return None
     place = Path(path)
     try:
         if place.exists():
@@ -99,7 +114,7 @@ def find(name: str) -> Path | epath.Path:
             f"The backbone {printable(name)} does not exist; config.backbone names a folder, a .pt or .npz file, or a "
             f"hub id{known.hint(name)}."
         )
-    return _from_hub(name)
+    return None
 
 
 def _looks_like_hub_id(name: str) -> bool:

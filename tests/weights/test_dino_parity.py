@@ -133,6 +133,17 @@ def test_the_same_model_in_other_files(tmp_path, kind):
         np.testing.assert_array_equal(short, full.astype(jnp.bfloat16).astype(np.float32))
 
 
+def test_a_size_may_be_a_pair(tmp_path):
+    _peer("DINOv2").save_pretrained(tmp_path)
+    before, file = weights.load(str(tmp_path)), tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(image_size=[70, 70], patch_size=[14, 14])))
+    after = weights.load(str(tmp_path))
+    assert (after.hash, after.resolution, after.vision) == (before.hash, before.resolution, before.vision)
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(image_size=[70, 84])))
+    with pytest.raises(UserError, match=r"image_size in .* is \[70, 84\], .*a whole number"):
+        weights.load(str(tmp_path))
+
+
 def test_there_is_no_text_to_start_from(tmp_path):
     _peer("DINOv2").save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"has no text tower, .*config\.head_init=class_mean"):

@@ -188,6 +188,10 @@ def test_a_wrong_architecture_for_the_config(folder):
 def test_an_unknown_model_type(folder):
     _change(folder, model_type="bert")
     _sentence(folder, "model_type.*'bert', which is not known")
+    _change(folder, model_type="dinov3")
+    _sentence(folder, "model_type.*'dinov3', which is not known; the nearest is dinov3_vit")
+    _change(folder, model_type="dinov3_convnext")
+    _sentence(folder, "model_type.*'dinov3_convnext', which is not known; a ConvNeXt is read as open_clip or timm")
 
 
 @pytest.mark.parametrize("depth", [-1, 0, 10**12])
@@ -220,10 +224,10 @@ def test_a_missing_file(folder, name):
     _sentence(folder, f"has no {name}")
 
 
-def test_without_its_tokenizer_a_clip_is_a_backbone_for_images(folder, tmp_path, clip, caplog):
+def test_without_its_tokenizer_a_clip_is_a_backbone_for_images(folder, tmp_path, clip, capsys):
     (folder / "tokenizer.json").unlink()
     assert convert.main([str(folder), str(tmp_path / "new")]) == 0
-    assert f"There is no tokenizer in {folder}" in caplog.text
+    assert f"warning: There is no tokenizer in {folder}" in capsys.readouterr().err
     backbone = weights.load(str(tmp_path / "new"))
     assert backbone.hash == clip.hash
     with pytest.raises(UserError, match=r"has no tokenizer\.json"):

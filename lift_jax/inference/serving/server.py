@@ -120,7 +120,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         why = reason(error).partition(" (while")[0]  # the address once is enough
         raise UserError(
-            f"Nothing can listen at {host} port {port} ({why}); name another --port, or stop what is there."
+            f"Nothing can listen at {host} port {port} ({why}); name another --host or --port, or stop what is there."
         ) from error
 
 
