@@ -118,7 +118,10 @@ def begin_from(
     _check_sizes(given, known, network)
     if HEAD in head:
         rows = _same_classes(given, source.class_names, network.class_names)
-        logs.info(f"{len(rows):,} of {len(network.class_names):,} classes start from those of {given}.")
+        known_here = {here for _, here in rows}
+        new = [name for label, name in enumerate(network.class_names) if label not in known_here]
+        rest = f"; it does not have {some(new)}" if new else ""
+        logs.info(f"{len(rows):,} of {len(network.class_names):,} classes start from those of {given}{rest}.")
         head = {HEAD: {name: _taken(head[HEAD][name], array, rows) for name, array in parts.head[HEAD].items()}}
     return parts._replace(tuner=tuner, head=head)
 

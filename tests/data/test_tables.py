@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import encoded, picture, write_images
 
-from lift_jax.data import data_defaults, load
+from lift_jax.data import data_defaults, load, tables
 from lift_jax.errors import UserError
 
 NAMES = ("Käfer", "red fox", "dog, small", 'the "ant"')
@@ -379,3 +379,12 @@ def test_any_file_is_read_or_refused(root, content, form):
     for each in train, test:
         assert all(os.path.exists(each.path(i)) for i in range(len(each)))
         assert each.labels.min() >= 0 and each.labels.max() < each.num_classes
+
+
+def test_two_columns_of_one_name_must_say_the_same(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("path,label,Label\na.png,x,x\nb.png,y,y\n")
+    assert tables.read_columns(str(file)).cells["label"] == ["x", "y"]
+    file.write_text("path,label,Label\na.png,x,y\nb.png,y,x\n")
+    with pytest.raises(UserError, match="has two columns Label with different cells; leave the right one"):
+        tables.read_columns(str(file))
