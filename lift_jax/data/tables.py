@@ -313,8 +313,8 @@ def _csv_columns(content: str, path: str) -> Columns:
     for place, name in enumerate(header):
         if name in (*_PATH, *LABEL) and [row.cells[place] for row in rows] != cells[name]:
             raise UserError(
-                f"{path} has two columns {shown(named.cells[place])} with different cells; leave the right one, or give "
-                "them names of their own."
+                f"{path} has two columns {shown(named.cells[place])} with different cells; leave the right one, or "
+                "give them names of their own."
             )
     spelt = dict(reversed(list(zip(header, named.cells, strict=False))))
     return Columns([row.line for row in rows], {name: cells[name] for name in header}, spelt)
