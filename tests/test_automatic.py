@@ -40,6 +40,15 @@ def test_candidates_are_the_config_itself_and_others_around_it():
     assert found != candidates(resolved(seed=1), 16, set())
 
 
+def test_the_first_of_each_method_has_the_config_s_own_values():
+    found = candidates(resolved(), 16, set())
+    firsts = {candidate.width: candidate for candidate in reversed(found)}
+    for candidate in found:
+        own = firsts[candidate.width].values
+        assert candidate.drawn == sum(candidate.values[key] != own[key] for key in own)
+    assert {each.drawn for each in firsts.values()} == {0} and max(each.drawn for each in found) > 1
+
+
 def test_keys_that_are_set_by_hand_keep_their_values():
     found = candidates(resolved(lr=0.5, tau=0.0), 16, {"method", "lr", "tuner.dim"})
     assert {candidate.width for candidate in found} == {16}
@@ -73,6 +82,13 @@ def test_a_tie_goes_to_the_cheapest_and_a_clear_gain_to_the_best():
     assert judged[0].trial.candidate.width == 4 and choose(judged) is judged[0]
     assert [each.within_noise for each in judged] == [True, True, False]
     assert judged[2].behind is not None and judged[2].behind.mean == pytest.approx(30.0)
+
+
+def test_among_the_cheapest_within_noise_the_config_s_own_values_are_taken():
+    far, near = (Trial(Candidate(str(n), {}, 0, n), 4, trial(0, wrong).right) for n, wrong in ((2, 9), (1, 10)))
+    assert choose(judge([far, near, trial(16, 9)], LABELS)).trial is near
+    better = Trial(far.candidate, 4, trial(0, 0).right)
+    assert choose(judge([better, near], LABELS)).trial is better
 
 
 def test_a_diverged_trial_is_last_and_never_chosen():

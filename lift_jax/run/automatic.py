@@ -169,7 +169,11 @@ def _verdict(judged: Sequence[Judged], chosen: Judged) -> str:
     alike = sum(each.within_noise for each in judged)
     values = {**chosen.trial.candidate.values, "num_epochs": chosen.trial.epochs}
     flags = " ".join(f"--config.{key}={value}" for key, value in values.items())
-    why = "It is the best." if chosen is judged[0] else "It is the cheapest of those within noise of the best."
+    why = "It is the best."
+    if chosen is not judged[0]:
+        why = (
+            "It is the cheapest of those within noise of the best, and of these the nearest to the config's own values."
+        )
     are = "is" if alike == 1 else "are"
     return (
         f"{alike} of {len(judged)} trials {are} within noise of the best (one standard error of the difference, the "

@@ -29,11 +29,13 @@ class Candidate:
         name: of the folders of its trials.
         values: by the whole names of the config's keys, the same keys for all candidates of a search.
         width: of its tuner; 0 where the head alone is trained, so that of two candidates the narrower one is cheaper.
+        drawn: how many of the values that are drawn are others than the config's own.
     """
 
     name: str
     values: Mapping[str, Any]
     width: int
+    drawn: int = 0
 
     def apply(self, config: ml_collections.FrozenConfigDict) -> ml_collections.ConfigDict:
         """Gives the resolved config with the values of the candidate."""
@@ -70,7 +72,8 @@ def candidates(config: ml_collections.FrozenConfigDict, width: int, fixed: Colle
         order = [0, *(1 + generator.permutation(len(product) - 1))][:EACH]
         for index in order:
             values = {"method": method, "tuner.dim": dim, **product[index]}
-            found.append(Candidate(f"{len(found):02d}-{method}", values, own_width))
+            drawn = sum(product[index][key] != own for key, own in product[0].items())
+            found.append(Candidate(f"{len(found):02d}-{method}", values, own_width, drawn))
     return found
 
 
@@ -149,8 +152,16 @@ def judge(trials: Sequence[Trial], labels: Int[np.ndarray, " n"]) -> list[Judged
 
 
 def choose(judged: Sequence[Judged]) -> Judged:
-    """Chooses the cheapest of those within noise of the best: head-only, then the narrowest tuner; then the best."""
-    return min((each for each in judged if each.within_noise), key=lambda each: each.trial.candidate.width)
+    """Chooses the cheapest of those within noise of the best: head-only, then the narrowest tuner.
+
+    Of these the one that differs least from the config, which somebody meant, where another one is better by chance;
+    then the best.
+    """
+
+    def order(each: Judged) -> tuple[int, int]:
+        return each.trial.candidate.width, each.trial.candidate.drawn
+
+    return min((each for each in judged if each.within_noise), key=order)
 
 
 def promoted(trials: Sequence[Trial], labels: Int[np.ndarray, " n"]) -> list[Candidate]:
