@@ -28,7 +28,9 @@ def read(workdir: epath.PathLike) -> ml_collections.FrozenConfigDict:
     """
     file = epath.Path(workdir) / FILE
     if not file.is_file():
-        raise UserError(f"{workdir} is no run of lift_jax: it has no {FILE}.")
+        exported = epath.Path(workdir) / "run.safetensors"  # as `lift_jax export` and the hub have it
+        hint = f"; name the file in it, {exported}" if exported.is_file() else ""
+        raise UserError(f"{workdir} is no run of lift_jax: it has no {FILE}{hint}.")
     return parse(schema.read_json(file, _REMEDY), file)
 
 

@@ -149,6 +149,9 @@ class TestFolders:
     def test_no_run(self, tmp_path):
         with pytest.raises(UserError, match=r"config\.json"):
             lift_jax.load(tmp_path)
+        (tmp_path / "run.safetensors").touch()
+        with pytest.raises(UserError, match=r"config\.json; name the file in it, .*run\.safetensors"):
+            lift_jax.load(tmp_path)
 
     def test_no_checkpoint(self, trained, tmp_path):
         shutil.copy(trained / "config.json", tmp_path)
