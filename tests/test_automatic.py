@@ -150,6 +150,12 @@ def test_methods_without_a_head_of_their_own_are_refused(method, tmp_path):
         run_automatic(small_config("quickstart", method=method), tmp_path)
 
 
+@pytest.mark.parametrize(("key", "value"), [("patience", 2), ("init_from", "runs/photos")])
+def test_what_the_held_out_images_would_judge_wrongly_is_refused(key, value, tmp_path):
+    with pytest.raises(UserError, match=rf"config\.{key}.*; leave"):
+        run_automatic(small_config("quickstart", auto=True, **{key: value}), tmp_path)
+
+
 @pytest.mark.slow
 def test_a_search_ends_in_an_ordinary_run_and_goes_on_after_a_kill(tiny_folder, tmp_path, capsys):
     by_hand = {"tau", "weight_decay", "head_init", "tuner.dim"}

@@ -85,6 +85,11 @@ def _check(config: ml_collections.FrozenConfigDict) -> None:
             f"config.auto chooses how a head is trained, and config.method={config.method} has none of its own; write "
             "config.method=lift, or leave config.auto out."
         )
+    if config.patience:
+        raise UserError(
+            f"config.patience is {config.patience}, but the training at the end of config.auto is on all images, of "
+            "which none are held out to judge it by; leave it out."
+        )
     if config.init_from:
         raise UserError(
             f"config.auto chooses by images that it holds out, and {config.init_from} (config.init_from) may have been "

@@ -62,7 +62,7 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     cached_views.check(resolved)
     head_start.check(resolved.head_init)
     groups.check(resolved.class_groups)
-    validation.check(resolved.validation, resolved.patience)
+    validation.check(resolved.validation, 0 if resolved.auto else resolved.patience)
     tracking.check(resolved.tracker)
     return resolved
 
