@@ -163,7 +163,7 @@ def test_a_mistake_is_one_sentence(photographs, workdir, tmp_path, capsys):
     for arguments, words in (
         (["--workdir", tmp_path, photographs], "config.json"),
         (["--workdir", workdir, tmp_path], "no images in it"),
-        (["--workdir", workdir, "--top_k=0", photographs], "top_k"),
+        (["--workdir", workdir, "--top_k=0", photographs], "--top is 0"),
     ):
         assert predict.main([str(argument) for argument in arguments]) == 1
         said = capsys.readouterr().err

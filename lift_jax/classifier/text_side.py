@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -38,7 +39,9 @@ def make(
     # All classes at every step: what their texts leave behind for the backward pass would take most of the memory.
     tower = backbone.text.clone(dtype=jnp.dtype(config.dtype), remat="full", tuners=tuning.tower)
     scale = float(np.exp(backbone.params["logit_scale"]))
-    head = TextHead(len(class_names), scale, tower=tower, tuners=tuning.head, name=TEXT)
+    # Frozen, so that the head can be hashed.
+    outside = nn.FrozenDict(tuning.head)
+    head = TextHead(len(class_names), scale, tower=tower, tuners=outside, name=TEXT)
     params = {
         name: backbone.params[name]
         for name in ("visual_projection", "visual_projection_bias", "text_projection", "text_projection_bias")
