@@ -32,9 +32,15 @@ class Took(NamedTuple):
 
 
 class Groups:
-    """Takes training steps of groups of trainings, whose members have a batch of their own each and one backbone."""
+    """Takes training steps of groups of trainings with one backbone.
 
-    def __init__(self, workload: Workload):
+    Args:
+        workload: what each member trains.
+        one_batch: whether members share one batch and key, as those of equal seeds do; else each has its own.
+    """
+
+    def __init__(self, workload: Workload, one_batch: bool = False):
+        self._one_batch = one_batch
         self._mesh = placement.make_mesh()
         self._parts = Parts(*placement.replicate(workload.parts(), self._mesh))
         image_input = ImageInput(workload.resolution, CLIP_MEAN, CLIP_STD, np.float32)
@@ -47,14 +53,15 @@ class Groups:
 
     def took(self, count: int) -> Took:
         """Measures a step of a group of so many members; the first one is compiled before."""
-        own_batches, mesh = count > 1, self._mesh
+        own_batches, mesh = count > 1 and not self._one_batch, self._mesh
+        batches = count if own_batches else 1
         step = self._step.compiled(self._batch["image"].shape, count, own_batches)
         if count not in self._states:
             self._states[count] = self._step.stacked([self._state] * count, own_batches)
         others = (
             self._parts.frozen,
-            [self._batch] * count,
-            [placement.replicated_key(seed, mesh) for seed in range(count)],
+            [self._batch] * batches,
+            [placement.replicated_key(seed, mesh) for seed in range(batches)],
             hyperparameters.stacked([HYPERPARAMETERS] * count, mesh),
             placement.replicate(np.ones(count, bool), mesh),
         )
@@ -68,14 +75,14 @@ def _tx(numbers: Hyperparameters) -> optax.GradientTransformation:
     return optimizer.make(numbers.lr, numbers.momentum, numbers.weight_decay)
 
 
-def table(workload: Workload, rounds: int, counts: Sequence[int] = COUNTS) -> str:
+def table(workload: Workload, rounds: int, one_batch: bool = False, counts: Sequence[int] = COUNTS) -> str:
     """Formats a line for each number of members, of which the first is 1; the groups take turns.
 
     Of its fastest step it has the images a second over all members, the seconds, and those of the processors, also over
     what so many steps of one training take; then the seconds until the first step was done, most of which the
     compiler takes.
     """
-    groups, first = Groups(workload), {}
+    groups, first = Groups(workload, one_batch), {}
     for count in counts:
         start = time.perf_counter()
         groups.took(count)

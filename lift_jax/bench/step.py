@@ -10,7 +10,9 @@ process of its own, and they take turns: a round is one training step and one ev
 fastest large matrix product of either side in the same run.
 
 With `--members`, the package's training step alone, of 1, 2, 4 and 8 members of a group, each with images of its own:
-images a second over all members, and how long a step takes over so many steps of one, compilation apart.
+images a second over all members, and how long a step takes over so many steps of one, compilation apart. With
+`--one-batch` they share their images, as members of one seed do, and with `--partial 3` AdaptFormer is in the last
+three blocks alone.
 """
 
 import argparse
@@ -98,13 +100,19 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--members", action="store_true", help="measure groups of trainings instead")
+    parser.add_argument("--one-batch", action="store_true", help="with --members: all have the same images")
+    parser.add_argument("--partial", type=int, default=0, help="with --members: tune so many of the last blocks")
     args = parser.parse_args()
+    if (args.one_batch or args.partial) and not args.members:
+        parser.error("--one-batch and --partial belong to --members; write that, too.")
+    if not 0 <= args.partial <= args.depth:
+        parser.error(f"--partial is {args.partial}; it is a whole number from 0 to --depth, {args.depth}.")
     if args.accumulate and args.batch % args.accumulate:
         parser.error(f"--accumulate {args.accumulate} does not divide --batch {args.batch}; take a divisor of it.")
     vision = VisionTransformer(patch_size=16, width=768, depth=args.depth, num_heads=12, mlp_dim=3072)
-    workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch, args.accumulate)
+    workload = Workload(vision, RESOLUTION, args.dim, args.classes, args.batch, args.accumulate, args.partial)
     if args.members:
-        print(members.table(workload, args.rounds))
+        print(members.table(workload, args.rounds, args.one_batch))
         return
     names = [OURS]
     if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):

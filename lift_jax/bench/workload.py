@@ -23,6 +23,8 @@ PEAK_SIDE = 2048
 class Workload:
     """The computation of both sides: AdaptFormer of width `dim` in every block of `vision`, and a cosine head.
 
+    With `partial` it is in so many of the last blocks alone, which the peer's side does not have.
+
     A training step takes the batch in `accumulate` micro-batches, which divide it; 0 is each side's own way: PyTorch
     takes it as a whole, the package in as many as `lift_jax.models.micro_batches` says.
     """
@@ -33,10 +35,12 @@ class Workload:
     num_classes: int
     batch: int
     accumulate: int = 0
+    partial: int = 0
 
     @property
     def classifier(self) -> Classifier:
-        tuned = self.vision.clone(tuners=lambda block: {"adaptformer": functools.partial(AdaptFormer, self.dim)})
+        made, first = functools.partial(AdaptFormer, self.dim), self.vision.depth - (self.partial or self.vision.depth)
+        tuned = self.vision.clone(tuners=lambda block: {"adaptformer": made} if block >= first else {})
         return Classifier(tuned, CosineHead(self.num_classes))
 
     @property
