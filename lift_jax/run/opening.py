@@ -153,7 +153,11 @@ def _warn_of_seen(config: ml_collections.FrozenConfigDict, checkpoint: epath.Pat
     if checkpoint is not None:  # RUN/checkpoints/STEP
         others["--checkpoint"] = epath.Path(checkpoint).parent.parent
     for name, run in others.items():
-        if (run / config_file.FILE).is_file() and alike.may_have_seen(config_file.read(run), config):
+        try:
+            known = config_file.read(run)
+        except UserError:  # it is gone, or there never was one
+            continue
+        if alike.may_have_seen(known, config):
             logs.warning(
                 f"The run {run} ({name}) may have been trained on images that are held out here by config.validation, "
                 "which then judge too well; give both one config.validation and config.seed, or name the images in a "

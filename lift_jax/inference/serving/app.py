@@ -59,7 +59,9 @@ def make(
 
     @app.exception_handler(HTTPException)
     async def point_elsewhere(request: Request, error: HTTPException) -> JSONResponse:
-        sentence = f"There is no {request.method} {request.url.path}; ask POST /predict, GET /health or GET /."
+        sentence = f"{error.detail}."
+        if error.status_code in (404, 405):
+            sentence = f"There is no {request.method} {request.url.path}; ask POST /predict, GET /health or GET /."
         return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
 
     @app.head("/", include_in_schema=False)
