@@ -172,7 +172,10 @@ def _file_sentence(error: BaseException, argv: Sequence[str]) -> str:
 def _flag_sentence(error: flags.Error) -> str:
     """Says what is wrong with a flag, in absl's words without the traceback that may be in them."""
     if isinstance(error, flags.UnrecognizedFlagError) and error.flagname.startswith("config."):
-        return f"--{error.flagname} is for a config, and none is given; write --config FILE, such as {_EXAMPLE}."
+        return (
+            f"--{error.flagname} is for a config, and none is given; write --config FILE, such as {_EXAMPLE}, or the "
+            "folder of your images as the first word."
+        )
     message, _, trace = str(error).partition("Error whilst parsing config file:")
     if trace:
         message += trace.strip().splitlines()[-1]

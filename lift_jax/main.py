@@ -16,6 +16,9 @@ Every key of the config can be set by --config.KEY=VALUE. This prints them all, 
 
     python -m lift_jax.main --config configs/folder.py --print_config
 
+With --config.sweep="method=lift,lora seed=0,1", which `lift_jax sweep` takes as its first word, every combination is
+trained, in a folder of its own; a value with commas or spaces is put in quotes.
+
 With --config.auto=True hyperparameters are chosen by held-out training images first, within --config.auto_minutes=30.
 
 lift_jax/config/defaults.py says what each is. The configs of the project, configs/NAME.py, are found from any folder.
