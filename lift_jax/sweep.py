@@ -100,6 +100,8 @@ def _tell(
     if results and jax.process_index() == 0:
         task = TASKS[next(iter(plan.values()))[1].task]
         print(summary(results, task.columns))
+        if any(len(runs) > 1 for runs in results.values()):
+            quiet.say("± is the standard deviation over the runs of a line.")
         if report:
             _compare([folder.name for folder in plan if folder.name not in diverged], workdir)
     if diverged:
