@@ -105,7 +105,7 @@ def summarize(
     if not tested.any():
         raise UserError("There is nothing to evaluate: no test image has a label; check config.data.test_list.")
     precision = average_precision(scores.label, scores.score)
-    metrics = {"map": precision[tested].mean()}
+    metrics: dict[str, Any] = {"map": precision[tested].mean()}
     for index, name in enumerate(GROUPS):
         members = precision[tested & (class_groups == index)]
         metrics[f"{name}_map"] = members.mean() if members.size else np.nan

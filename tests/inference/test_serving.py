@@ -9,7 +9,6 @@ import shutil
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,9 +200,10 @@ def test_the_page_shows_and_saves_what_a_browser_drops_on_it(model, files, tmp_p
 
 class TestBatcher:
     def test_images_that_wait_become_one_batch(self):
-        busy, sizes = threading.Event(), []
+        begun, busy, sizes = threading.Event(), threading.Event(), []
 
         def answer(images):
+            begun.set()
             busy.wait(30)
             sizes.append(len(images))
             return [Prediction(image.name, [0], [1.0]) for image in images]
@@ -211,8 +211,7 @@ class TestBatcher:
         batcher = Batcher(answer, 4, most=8)
         image = NamedImage("first", b"")
         first = batcher.submit([image])
-        while batcher.waiting:
-            time.sleep(0.001)
+        assert begun.wait(30)
         futures = [future for i in range(4) for future in batcher.submit([NamedImage(f"{i}", b""), image])]
         with pytest.raises(FullError):
             batcher.submit([image])

@@ -78,7 +78,7 @@ def test_padding_changes_nothing(built):
     padded["mask"][6:] = False
     plain, values = one_step(built, batch)
     with_padding, padded_values = one_step(built, padded)
-    assert_close(plain, with_padding, 1e-7)
+    assert_close(plain, with_padding, 3e-7)  # sums of float32 in another order
     np.testing.assert_allclose(values.loss, padded_values.loss, rtol=1e-6)
     assert padded_values.examples == 6
 
