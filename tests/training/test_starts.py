@@ -121,11 +121,12 @@ def test_mistakes_are_named(built, tiny_folder, tiny_vit, tmp_path):
 def test_a_sweep_over_starts_and_seeds(tiny_folder, tmp_path, capsys):
     config = digits(tiny_folder, sweep="method=head_only,coop head_init=5_shot seed=0,1")
     sweep.run(config, tmp_path)
-    table = capsys.readouterr().out.splitlines()[-3:]
-    for line, method in zip(table[1:], ("head_only", "coop"), strict=True):
+    table = capsys.readouterr().out.splitlines()[-4:]
+    for line, method in zip(table[1:3], ("head_only", "coop"), strict=True):
         folders = [tmp_path / f"{method},head_init=5_shot,seed={seed}" for seed in (0, 1)]
         accuracies = [json.loads((f / "eval.json").read_text())["plain"]["accuracy"] for f in folders]
         assert f"{np.mean(accuracies):.1f} ± {np.std(accuracies, ddof=1):.1f}" in line
+    assert table[3] == "± is the standard deviation over the runs of a line."
 
     # What is done is not done again.
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
